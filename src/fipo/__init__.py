@@ -1,0 +1,5 @@
+"""fipo: reinforcement learning for reasoning with dense, critic-free credit."""
+
+from importlib.metadata import version
+
+__version__ = version("fipo")
