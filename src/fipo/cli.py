@@ -1,0 +1,114 @@
+"""The `fipo` command. A mistake of the user is one line and exit code 2."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from fipo.errors import RunStopped, UserError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = _parser()
+    options, rest = parser.parse_known_args(arguments)
+    try:
+        if options.command == "train":
+            _train(options.recipe, _overrides(rest), resume=options.resume)
+        elif rest:
+            raise UserError(f"unknown argument {rest[0]} (see fipo {options.command} --help)")
+        elif options.command == "report":
+            _report(options.runs, options.out)
+        else:
+            _sample(options)
+    except (UserError, RunStopped) as error:
+        print(f"fipo: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="fipo", description="Reinforcement learning with dense, critic-free credit.")
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    train = commands.add_parser(
+        "train",
+        help="train a model by a recipe",
+        usage="fipo train RECIPE.toml [--section.key value ...] [--resume]",
+        description="Train a model by a recipe. Every key can be overridden: --run.steps 20.",
+        allow_abbrev=False,
+    )
+    train.add_argument("recipe", type=Path)
+    train.add_argument("--resume", action="store_true", help="continue the run where it stopped, if it has begun")
+
+    report = commands.add_parser("report", help="write report.html for a run, or for several overlaid")
+    report.add_argument("runs", type=Path, nargs="+", metavar="RUN")
+    report.add_argument("--out", type=Path, help="the file to write (default: report.html in the first run)")
+
+    sample = commands.add_parser("sample", help="let a model answer prompts")
+    sample.add_argument("model", help='a run directory, a model folder, a hub name, or "embedded"')
+    sample.add_argument("prompts", nargs="+", metavar="PROMPT")
+    sample.add_argument("--samples", type=int, default=4, help="responses per prompt (default 4)")
+    sample.add_argument("--temperature", type=float, default=1.0, help="0 = greedy (default 1)")
+    sample.add_argument("--max-tokens", type=int, default=256, help="longest response (default 256)")
+    sample.add_argument("--seed", type=int, default=0)
+    return parser
+
+
+def _overrides(rest: Sequence[str]) -> dict[str, str]:
+    """`["--run.steps", "20", "--run.seed=1"]` as `{"run.steps": "20", "run.seed": "1"}`."""
+    overrides = {}
+    words = iter(rest)
+    for word in words:
+        if not word.startswith("--") or "." not in word:
+            raise UserError(f"an override must look like --section.key value, got {word}")
+        key, equals, value = word.removeprefix("--").partition("=")
+        if not equals:
+            value = next(words, "")
+            if not value:
+                raise UserError(f"--{key} must be followed by a value, got nothing")
+        overrides[key] = value
+    return overrides
+
+
+def _train(recipe_path: Path, overrides: dict[str, str], *, resume: bool) -> None:
+    from fipo.report import summary_table, write_report
+    from fipo.training import load_recipe, train
+
+    run = train(load_recipe(recipe_path, overrides), resume=resume)
+    write_report([run], run.report)
+    console = Console(highlight=False)
+    console.print()
+    console.print(summary_table(run))
+    console.print(f"report: {run.report}", soft_wrap=True)
+
+
+def _report(paths: Sequence[Path], out: Path | None) -> None:
+    from fipo.report import write_report
+    from fipo.telemetry.run_directory import RunDirectory
+
+    runs = [RunDirectory.existing(path) for path in paths]
+    target = out or runs[0].report
+    write_report(runs, target)
+    print(f"report: {target}")
+
+
+def _sample(options: argparse.Namespace) -> None:
+    from fipo.rollout.sample import sample_texts
+
+    for name, least in (("samples", 1), ("max_tokens", 1), ("temperature", 0)):
+        if getattr(options, name) < least:
+            raise UserError(f"--{name.replace('_', '-')} must be >= {least}, got {getattr(options, name)}")
+    sampled = sample_texts(
+        options.model,
+        options.prompts,
+        samples=options.samples,
+        temperature=options.temperature,
+        max_tokens=options.max_tokens,
+        seed=options.seed,
+    )
+    for prompt, texts in zip(options.prompts, sampled, strict=True):
+        print(prompt)
+        for text in texts:
+            print(f"    {text}")

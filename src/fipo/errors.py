@@ -1,0 +1,15 @@
+"""The exceptions that the command line prints as one line."""
+
+
+class UserError(Exception):
+    """Bad input. The message is one line: what, the rule, the value, where."""
+
+    exit_code = 2
+
+
+class RunStopped(Exception):
+    """A run that ended early with its state on disk. The message says why, and how to go on."""
+
+    def __init__(self, message: str, exit_code: int = 1) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code

@@ -1,0 +1,86 @@
+"""avg@k, pass@k and cons@k of P problems with n samples each, and intervals that know about both."""
+
+import math
+from collections import Counter
+from collections.abc import Callable, Hashable, Sequence
+from statistics import fmean, pvariance
+from typing import Any, TypeVar
+
+Z95 = 1.959963984540054  # the normal quantile of a two-sided 95% interval
+RowType = TypeVar("RowType", bound=Sequence[Any])
+
+
+def avg_at_k(correct: Sequence[Sequence[bool]]) -> float:
+    """The mean over problems of the share of correct samples. correct: [P, n].
+
+    Raises ValueError if there is no problem or a problem without samples.
+    """
+    return fmean(_per_problem(correct, lambda row: sum(row) / len(row)))
+
+
+def pass_at_k(correct: Sequence[Sequence[bool]], k: int) -> float:
+    """The probability that at least one of k samples is correct, unbiased. correct: [P, n] with n >= k.
+
+        1 - C(n - c, k) / C(n, k)     for c correct of n, averaged over problems
+
+    Raises ValueError unless 1 <= k <= n. Source: Chen et al. 2021 (arXiv 2107.03374), Eq. 1.
+    """
+    return fmean(pass_at_k_by_problem(correct, k))
+
+
+def pass_at_k_by_problem(correct: Sequence[Sequence[bool]], k: int) -> list[float]:
+    """The same for each problem, [P]."""
+
+    def estimate(row: Sequence[bool]) -> float:
+        if not 1 <= k <= len(row):
+            raise ValueError(f"k must be between 1 and the {len(row)} samples of a problem, got {k}")
+        return 1 - math.comb(len(row) - sum(row), k) / math.comb(len(row), k)
+
+    return _per_problem(correct, estimate)
+
+
+def cons_at_k(answers: Sequence[Sequence[Hashable | None]], correct: Sequence[Sequence[bool]]) -> float:
+    """How often the commonest answer is correct, over problems; equally common answers share the vote.
+
+    answers, correct: [P, n]; equal answers must be equal objects, None = no answer, which never wins.
+    Raises ValueError if the shapes differ or a problem has no samples.
+    """
+
+    def vote(row: list[tuple[Hashable | None, bool]]) -> float:
+        counts = Counter(answer for answer, _ in row if answer is not None)
+        if not counts:
+            return 0.0
+        most = max(counts.values())
+        winners = [answer for answer, count in counts.items() if count == most]
+        right = {answer for answer, is_correct in row if is_correct}
+        return sum(winner in right for winner in winners) / len(winners)
+
+    rows = [list(zip(a, c, strict=True)) for a, c in zip(answers, correct, strict=True)]
+    return fmean(_per_problem(rows, vote))
+
+
+def interval(by_problem: Sequence[float]) -> tuple[float, float]:
+    """The 95% score interval of the mean of per-problem values in [0, 1], problems being the unit.
+
+    Wilson's interval with the effective number of trials p(1 - p) / var(mean): for 0/1 values it is Wilson's
+    own, for averages over several samples it is as much narrower as their spread between problems says, and
+    it keeps a width where every value is 0 or 1. Source: Wilson 1927; Korn and Graubard 1998 for the
+    effective number. Raises ValueError if there is no problem.
+    """
+    if not by_problem:
+        raise ValueError("an interval needs at least one problem, got none")
+    n, p = len(by_problem), fmean(by_problem)
+    variance_of_mean = pvariance(by_problem, p) / n
+    trials = p * (1 - p) / variance_of_mean if variance_of_mean > 0 else n
+    scale = 1 + Z95**2 / trials
+    centre = (p + Z95**2 / (2 * trials)) / scale
+    half = Z95 / scale * math.sqrt(p * (1 - p) / trials + Z95**2 / (4 * trials**2))
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def _per_problem(rows: Sequence[RowType], estimate: Callable[[RowType], float]) -> list[float]:
+    if not rows:
+        raise ValueError("an estimate needs at least one problem, got none")
+    if any(len(row) == 0 for row in rows):
+        raise ValueError("every problem needs at least one sample, got one with none")
+    return [estimate(row) for row in rows]

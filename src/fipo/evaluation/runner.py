@@ -1,0 +1,65 @@
+"""Evaluation of the current weights on held-out problems."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from fipo.evaluation.estimators import avg_at_k, cons_at_k, interval, pass_at_k_by_problem
+from fipo.rollout.groups import Group, Roller
+from fipo.rollout.sampler import SamplingParams
+from fipo.seeding import derive_seed
+from fipo.tasks.problem import Problem
+from fipo.telemetry.clock import Clock
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    sampled: list[Group]  # k responses per problem
+    greedy: list[Group]  # one response per problem
+
+    def metrics(self) -> dict[str, float]:
+        """Fractions under `eval/`, and their 95% intervals under `eval/ci/.../low` and `.../high`."""
+        correct = [[grade.correct for grade in group.grades] for group in self.sampled]
+        answers = [[grade.answer for grade in group.grades] for group in self.sampled]
+        by_problem = {
+            "greedy": [float(group.grades[0].correct) for group in self.greedy],
+            "avg_at_k": [fmean(row) for row in correct],
+            "pass_at_k": pass_at_k_by_problem(correct, len(correct[0])),
+        }
+        responses = [response for group in self.sampled for response in group.responses]
+        grades = [grade for group in self.sampled for grade in group.grades]
+        metrics = {
+            "eval/greedy": fmean(by_problem["greedy"]),
+            "eval/avg_at_k": avg_at_k(correct),
+            "eval/pass_at_k": fmean(by_problem["pass_at_k"]),
+            "eval/cons_at_k": cons_at_k(answers, correct),
+            "eval/response_length/mean": fmean(len(response.tokens) for response in responses),
+            "eval/truncated": fmean(response.truncated for response in responses),
+            "eval/no_answer": fmean(grade.outcome == "no_answer" for grade in grades),
+        }
+        for name, values in by_problem.items():
+            metrics[f"eval/ci/{name}/low"], metrics[f"eval/ci/{name}/high"] = interval(values)
+        return metrics
+
+
+def evaluate(
+    roller: Roller,
+    problems: Sequence[Problem],
+    *,
+    samples: int,
+    temperature: float,
+    top_p: float,
+    max_tokens: int,
+    seed: int,
+    clock: Clock,
+) -> Evaluation:
+    """`samples` responses and one greedy response to each problem.
+
+    The seed is the caller's, so that two evaluations can share their random numbers and differ less by chance.
+    """
+    params = SamplingParams(temperature=temperature, top_p=top_p, max_tokens=max_tokens)
+    greedy = SamplingParams(temperature=0.0, max_tokens=max_tokens)
+    return Evaluation(
+        sampled=roller.groups(problems, samples, params, derive_seed(seed, "sampled"), clock),
+        greedy=roller.groups(problems, 1, greedy, derive_seed(seed, "greedy"), clock),
+    )

@@ -1,0 +1,37 @@
+"""Any causal language model that transformers loads, by folder or hub name, and the embedded one."""
+
+from pathlib import Path
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils.logging import disable_progress_bar
+
+from fipo.errors import UserError
+
+EMBEDDED = "embedded"
+EMBEDDED_FOLDER = Path(__file__).parent / "tiny"
+
+
+def load(path: str, device: torch.device | str = "cpu") -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """(model, tokenizer), the model in float32 and in evaluation mode: dropout would fake a change of policy.
+
+    `path` is "embedded", a local folder, or the name of a model on the hub; nothing is downloaded unless it
+    is such a name. Raises UserError if it cannot be loaded.
+    """
+    name = str(EMBEDDED_FOLDER) if path == EMBEDDED else path
+    if path.startswith((".", "/", "~")) and not Path(path).expanduser().is_dir():
+        raise UserError(f"model.path: no such folder: {path}")
+    disable_progress_bar()
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name)
+        model = AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32)
+    except (OSError, ValueError) as error:
+        raise UserError(f"model.path: cannot load {path!r}: {str(error).splitlines()[0]}") from None
+    return model.eval().to(torch.device(device)), tokenizer
+
+
+def stop_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """The tokens that end a response: what the model's generation config and its tokenizer name."""
+    configured = model.generation_config.eos_token_id if model.generation_config else None
+    listed = configured if isinstance(configured, list) else [configured]
+    return sorted({token for token in [*listed, tokenizer.eos_token_id] if token is not None})

@@ -1,0 +1,61 @@
+"""The algorithm: FIPO, and DAPO, GRPO and Dr. GRPO as other values of it.
+
+Depends on torch and the standard library only.
+
+cfg = FIPOConfig.release_32b()
+out = policy_loss(
+    LossInputs(logprobs=..., old_logprobs=..., advantages=..., loss_mask=...), cfg
+)
+out.loss.backward()
+"""
+
+from fipo.objective.advantages import group_advantages
+from fipo.objective.config import AGGREGATIONS, ALGORITHMS, Aggregation, Algorithm, FIPOConfig
+from fipo.objective.future_kl import future_kl
+from fipo.objective.influence import (
+    Influence,
+    bounded_weights,
+    fipo_influence,
+    influence_kl,
+    participating,
+)
+from fipo.objective.metrics import (
+    Max,
+    Mean,
+    Metric,
+    Min,
+    RatioHistogram,
+    Std,
+    Sum,
+    merge_metrics,
+    metric_values,
+)
+from fipo.objective.policy_loss import policy_loss
+from fipo.objective.types import LossInputs, LossOutput
+
+__all__ = [
+    "AGGREGATIONS",
+    "ALGORITHMS",
+    "Aggregation",
+    "Algorithm",
+    "FIPOConfig",
+    "Influence",
+    "LossInputs",
+    "LossOutput",
+    "Max",
+    "Mean",
+    "Metric",
+    "Min",
+    "RatioHistogram",
+    "Std",
+    "Sum",
+    "bounded_weights",
+    "fipo_influence",
+    "future_kl",
+    "group_advantages",
+    "influence_kl",
+    "merge_metrics",
+    "metric_values",
+    "participating",
+    "policy_loss",
+]

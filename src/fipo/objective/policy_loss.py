@@ -1,0 +1,167 @@
+"""The policy loss: FIPO, and as other values of its config DAPO, GRPO and Dr. GRPO."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from fipo.objective.config import Aggregation, FIPOConfig, check_aggregation, check_number
+from fipo.objective.influence import Influence, bounded_weights, influence_kl
+from fipo.objective.types import LossInputs, LossOutput
+
+MAX_LOG_RATIO = 20.0  # e^20 is already far outside every clip; keeps exp finite
+
+
+def policy_loss(
+    inputs: LossInputs,
+    cfg: FIPOConfig,
+    *,
+    aggregation: Aggregation = "token-mean",
+    denominator: float | Tensor | None = None,
+    token_divisor: float | None = None,
+    influence: Influence | None = None,
+) -> LossOutput:
+    """The clipped policy-gradient loss with each token's advantage weighted by its future.
+
+        A~ = A f                       f: influence weight, a constant (see influence.py)
+        l1 = -A~ r                     r = exp(logprobs - old_logprobs)
+        l2 = -A~ clamp(r, 1 - clip_low, 1 + clip_high)
+        l  = max(l1, l2);  where A~ < 0: l = min(l, -A~ c)
+
+    loss = total / denominator. Per aggregation, with sums over kept tokens:
+
+        aggregation                 total                                  weight (natural denominator)
+        token-mean                  sum of l                               kept tokens
+        seq-mean-token-mean         sum over rows of (mean of l)           rows with loss tokens
+        seq-mean-token-sum          sum over rows of (sum of l)            rows with loss tokens
+        seq-mean-token-sum-norm     sum over rows of (sum of l)/divisor    rows with loss tokens
+
+    denominator: None takes this batch's own weight. To make a mini-batch's gradient independent of how
+    it is cut, call with 1.0 on every part, add up `out.weight`, and divide the gradients once by the sum.
+    A tensor's value is not checked, as that would wait for the device; a 0 is safe when nothing was kept.
+    token_divisor: the fixed number of tokens of seq-mean-token-sum-norm (the longest response allowed).
+    influence: replaces the FIPO weights.
+
+    A sequence with more than cfg.max_dual_clipped_tokens dual-clipped tokens is dropped: it contributes 0,
+    and under token-mean its tokens leave the denominator. A batch without kept tokens has loss 0 and
+    gradient 0. Padding rows and columns change nothing.
+    Errors: ValueError for arguments that do not fit.
+    Source: FIPO 2603.19835 Eq. 3-8; clip-higher and token-mean DAPO 2503.14476; clip GRPO 2402.03300;
+    sum-norm Dr. GRPO 2503.20783; dual clip 1912.09729. Deviation: Eq. 8 averages per prompt and the released
+    code averages micro-batch means; here one denominator serves the whole mini-batch.
+    """
+    check_aggregation(aggregation)
+    _check_divisor(aggregation, token_divisor)
+    loss_mask = inputs.loss_mask
+    log_ratio = _masked_log_ratio(inputs)
+    advantages = _masked_advantages(inputs, log_ratio.dtype)
+
+    with torch.no_grad():
+        constant = log_ratio.detach()
+        kl = influence_kl(constant, loss_mask, cfg)
+        if influence is None:
+            f = bounded_weights(kl, constant, advantages, cfg)
+        else:
+            f = _checked_weights(influence(constant, advantages, loss_mask, cfg), constant)
+
+    ratio = log_ratio.exp()
+    weighted = advantages * f
+    l1 = -weighted * ratio
+    l2 = -weighted * ratio.clamp(1 - cfg.clip_low, 1 + cfg.clip_high)
+    clipped = torch.maximum(l1, l2)
+    cap = torch.where(weighted < 0, -weighted * cfg.dual_clip, math.inf)
+    token_loss = torch.minimum(clipped, cap)
+
+    dual_clipped = loss_mask & (advantages < 0) & (clipped > cap)
+    kept = _keep(loss_mask, dual_clipped, cfg.max_dual_clipped_tokens)
+    total, weight = _aggregate(token_loss, kept, loss_mask, aggregation, token_divisor)
+    return LossOutput(
+        loss=total / _checked_denominator(denominator, weight, total.dtype),
+        total=total.detach(),
+        weight=weight,
+        kept=kept,
+        log_ratio=constant,
+        ratio=ratio.detach(),
+        future_kl=kl,
+        influence_weights=f,
+        dual_clipped=dual_clipped,
+        advantages=advantages,
+        loss_mask=loss_mask,
+        config=cfg,
+    )
+
+
+def _masked_log_ratio(inputs: LossInputs) -> Tensor:
+    """log r, with the graph. Masked BEFORE exp: 0 * inf would let padding into the gradient as NaN."""
+    dtype = torch.promote_types(inputs.logprobs.dtype, inputs.old_logprobs.dtype)
+    dtype = torch.promote_types(dtype, torch.float32)
+    log_ratio = inputs.logprobs.to(dtype) - inputs.old_logprobs.detach().to(dtype)
+    return torch.where(inputs.loss_mask, log_ratio, 0.0).clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO)
+
+
+def _masked_advantages(inputs: LossInputs, dtype: torch.dtype) -> Tensor:
+    """The advantage of every token, [B, T], 0 off the mask."""
+    advantages = inputs.advantages.detach().to(dtype)
+    if advantages.dim() == 1:
+        advantages = advantages[:, None]
+    return torch.where(inputs.loss_mask, advantages, 0.0)
+
+
+def _keep(loss_mask: Tensor, dual_clipped: Tensor, limit: int | None) -> Tensor:
+    """The loss tokens of the sequences with at most `limit` dual-clipped tokens (released code only)."""
+    if limit is None:
+        return loss_mask
+    return loss_mask & (dual_clipped.sum(dim=1, keepdim=True) <= limit)
+
+
+def _aggregate(
+    token_loss: Tensor,
+    kept: Tensor,
+    loss_mask: Tensor,
+    aggregation: Aggregation,
+    token_divisor: float | None,
+) -> tuple[Tensor, Tensor]:
+    """(total, weight) of the table in `policy_loss`.
+
+    A dropped sequence stays in the mean over sequences (released behaviour); a row of padding was never one.
+    """
+    sums = torch.where(kept, token_loss, 0.0).sum(dim=1)
+    if aggregation == "token-mean":
+        return sums.sum(), kept.sum()
+    if aggregation == "seq-mean-token-mean":
+        sums = sums / kept.sum(dim=1).clamp(min=1)
+    elif token_divisor is not None:
+        sums = sums / token_divisor
+    return sums.sum(), loss_mask.any(dim=1).sum()
+
+
+def _checked_denominator(denominator: float | Tensor | None, weight: Tensor, dtype: torch.dtype) -> float | Tensor:
+    if denominator is None:
+        return weight.clamp(min=1)  # a weight of 0 comes with a total of 0
+    if isinstance(denominator, Tensor):
+        if denominator.dim() != 0:
+            raise ValueError(f"denominator must be a number or a 0-dim tensor, got shape {list(denominator.shape)}")
+        return denominator.detach().to(dtype).clamp(min=torch.finfo(dtype).tiny)
+    check_number("denominator", denominator, "> 0 and finite", lambda v: 0 < v < math.inf)
+    return denominator
+
+
+def _check_divisor(aggregation: Aggregation, token_divisor: float | None) -> None:
+    if aggregation == "seq-mean-token-sum-norm":
+        check_number(
+            "token_divisor of seq-mean-token-sum-norm",
+            token_divisor,
+            "> 0 tokens and finite",
+            lambda v: 0 < v < math.inf,
+        )
+    elif token_divisor is not None:
+        raise ValueError(
+            f"token_divisor must be None unless aggregation is seq-mean-token-sum-norm, "
+            f"got {token_divisor!r} with {aggregation}"
+        )
+
+
+def _checked_weights(f: Tensor, like: Tensor) -> Tensor:
+    if f.shape != like.shape:
+        raise ValueError(f"influence must return weights of shape {list(like.shape)}, got {list(f.shape)}")
+    return f.detach().to(like.dtype)

@@ -1,0 +1,65 @@
+"""What goes into the loss and what comes out of it."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from fipo.objective.config import FIPOConfig
+from fipo.objective.diagnostics import loss_metrics
+from fipo.objective.metrics import Metric
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LossInputs:
+    """One batch of B responses of up to T tokens.
+
+    What stands where loss_mask is False is never read: it may be NaN or inf.
+    Only logprobs carries a gradient; the others are constants.
+    Errors: ValueError when a shape or dtype does not fit.
+    """
+
+    logprobs: Tensor  # [B, T] log-probability of each token under the policy being trained
+    old_logprobs: Tensor  # [B, T] the same by the trainer's own engine before this update
+    advantages: Tensor  # [B, T] or [B], see group_advantages
+    loss_mask: Tensor  # [B, T] bool, True = trained token
+
+    def __post_init__(self) -> None:
+        shape = list(self.logprobs.shape)
+        if len(shape) != 2:
+            raise ValueError(f"logprobs must have shape [B, T], got {shape}")
+        for name, tensor in (("old_logprobs", self.old_logprobs), ("loss_mask", self.loss_mask)):
+            if list(tensor.shape) != shape:
+                raise ValueError(f"logprobs and {name} must have the same shape, got {shape} and {list(tensor.shape)}")
+        if list(self.advantages.shape) not in (shape, shape[:1]):
+            raise ValueError(
+                f"advantages must have shape {shape} or {shape[:1]}, as logprobs has, got {list(self.advantages.shape)}"
+            )
+        for name in ("logprobs", "old_logprobs", "advantages"):
+            dtype = getattr(self, name).dtype
+            if not dtype.is_floating_point:
+                raise ValueError(f"{name} must be floating point, got {dtype}")
+        if self.loss_mask.dtype != torch.bool:
+            raise ValueError(f"loss_mask must be bool, got {self.loss_mask.dtype}")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LossOutput:
+    """The loss, and per token what it was made of. Only `loss` carries a graph."""
+
+    loss: Tensor  # [] total / denominator, to call backward on
+    total: Tensor  # [] the un-normalised sum
+    weight: Tensor  # [] int64, this batch's part of the natural denominator (see policy_loss)
+    kept: Tensor  # [B, T] bool, loss tokens of the sequences that the filter kept
+    log_ratio: Tensor  # [B, T] logprobs - old_logprobs, clamped to +-20, 0 off the mask
+    ratio: Tensor  # [B, T] exp(log_ratio)
+    future_kl: Tensor  # [B, T] by the definition, also when `influence` was given
+    influence_weights: Tensor  # [B, T] f as used
+    dual_clipped: Tensor  # [B, T] bool, loss tokens that the dual clip stopped
+    advantages: Tensor  # [B, T] 0 off the mask
+    loss_mask: Tensor  # [B, T] bool
+    config: FIPOConfig
+
+    def metrics(self) -> dict[str, Metric]:
+        """Statistics over the loss tokens that merge over micro-batches; see `loss_metrics`."""
+        return loss_metrics(self)

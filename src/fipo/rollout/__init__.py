@@ -1,0 +1,1 @@
+"""Prompts to responses: samplers, groups, dynamic sampling."""

@@ -1,0 +1,126 @@
+"""Groups of graded responses, and dynamic sampling: batches of groups in which success varies.
+
+Source of dynamic sampling: DAPO (arXiv 2503.14476), section 3.2.
+"""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from transformers import PreTrainedTokenizerBase
+
+from fipo.rollout.prompts import PromptFormat, encode
+from fipo.rollout.sampler import Response, Sampler, SamplingParams
+from fipo.seeding import derive_seed
+from fipo.tasks.graders import Grade, Grader
+from fipo.tasks.problem import Problem
+from fipo.telemetry.clock import Clock
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """One problem and its G graded responses."""
+
+    problem: Problem
+    prompt_tokens: list[int]
+    responses: list[Response]
+    texts: list[str]  # the responses decoded, special tokens left out
+    grades: list[Grade]
+
+    @property
+    def mixed(self) -> bool:
+        """Some responses are correct and some are not, so that the group says which are better."""
+        return len({grade.correct for grade in self.grades}) > 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroupBatch:
+    kept: list[Group]  # the mixed groups of one training step
+    generated: list[Group]  # every group that was sampled to find them
+    generation_batches: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Roller:
+    """Everything between a problem and its graded responses."""
+
+    sampler: Sampler
+    tokenizer: PreTrainedTokenizerBase
+    prompt_format: PromptFormat
+    grader: Grader
+
+    def groups(
+        self, problems: Sequence[Problem], group_size: int, params: SamplingParams, seed: int, clock: Clock
+    ) -> list[Group]:
+        """`group_size` graded responses for each problem."""
+        prompts = [encode(problem, self.tokenizer, self.prompt_format) for problem in problems]
+        with clock.phase("generate"):
+            repeated = [prompt for prompt in prompts for _ in range(group_size)]
+            responses = self.sampler.sample(repeated, params, seed)
+        with clock.phase("grade"):
+            texts = self.tokenizer.batch_decode([r.tokens for r in responses], skip_special_tokens=True)
+            groups = []
+            for i, (problem, prompt) in enumerate(zip(problems, prompts, strict=True)):
+                members = slice(i * group_size, (i + 1) * group_size)
+                grades = [self.grader(text, problem) for text in texts[members]]
+                groups.append(
+                    Group(
+                        problem=problem,
+                        prompt_tokens=prompt,
+                        responses=responses[members],
+                        texts=texts[members],
+                        grades=grades,
+                    )
+                )
+        return groups
+
+
+class ProblemStream:
+    """The training problems in an endless order that is a function of the seed: shuffled anew each epoch."""
+
+    def __init__(self, problems: Sequence[Problem], seed: int, taken: int = 0) -> None:
+        self.problems = problems
+        self.seed = seed
+        self.taken = taken  # problems drawn so far: all the state there is
+
+    def take(self, count: int) -> list[Problem]:
+        drawn = [self._at(self.taken + i) for i in range(count)]
+        self.taken += count
+        return drawn
+
+    def _at(self, position: int) -> Problem:
+        epoch, index = divmod(position, len(self.problems))
+        return self.problems[_epoch_order(len(self.problems), self.seed, epoch)[index]]
+
+
+@lru_cache(maxsize=2)
+def _epoch_order(count: int, seed: int, epoch: int) -> list[int]:
+    order = list(range(count))
+    random.Random(derive_seed(seed, "order", epoch)).shuffle(order)
+    return order
+
+
+def collect_groups(
+    stream: ProblemStream,
+    roller: Roller,
+    *,
+    wanted: int,
+    problems_per_batch: int,
+    group_size: int,
+    max_batches: int,
+    params: SamplingParams,
+    seed: int,
+    clock: Clock,
+) -> GroupBatch:
+    """Sample generation batches until `wanted` groups are mixed, `max_batches` at most; the surplus is discarded."""
+    kept: list[Group] = []
+    generated: list[Group] = []
+    batches = 0
+    while len(kept) < wanted and batches < max_batches:
+        problems = stream.take(problems_per_batch)
+        groups = roller.groups(problems, group_size, params, derive_seed(seed, batches), clock)
+        generated += groups
+        kept += [group for group in groups if group.mixed]
+        batches += 1
+    return GroupBatch(kept=kept[:wanted], generated=generated, generation_batches=batches)

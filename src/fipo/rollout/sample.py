@@ -1,0 +1,34 @@
+"""A few answers of a model to prompts of the user: what `fipo sample` prints."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import cast
+
+from fipo.errors import UserError
+from fipo.models.loading import load, stop_tokens
+from fipo.rollout.decode import DecodeLoop
+from fipo.rollout.prompts import PromptFormat, encode
+from fipo.rollout.sampler import SamplingParams
+from fipo.tasks.problem import Problem
+from fipo.telemetry.run_directory import RunDirectory
+
+
+def sample_texts(
+    model_path: str, prompts: Sequence[str], *, samples: int, temperature: float, max_tokens: int, seed: int
+) -> list[list[str]]:
+    """`samples` responses to each prompt. A run directory stands for its newest checkpoint and prompt format."""
+    prompt_format: PromptFormat = "raw"
+    run = RunDirectory(Path(model_path))
+    if run.config.is_file():
+        checkpoints = run.all_checkpoints()
+        if not checkpoints:
+            raise UserError(f"{model_path}: no checkpoint has been written yet")
+        model_path = str(checkpoints[-1])
+        prompt_format = cast(PromptFormat, run.read_config()["data"]["prompt_format"])
+    model, tokenizer = load(model_path)
+    sampler = DecodeLoop(model, stop_tokens=stop_tokens(model, tokenizer), batch_size=64)
+    problems = [Problem(id=prompt, prompt=prompt, answer="", source="command line") for prompt in prompts]
+    encoded = [encode(problem, tokenizer, prompt_format) for problem in problems for _ in range(samples)]
+    responses = sampler.sample(encoded, SamplingParams(temperature=temperature, top_p=1.0, max_tokens=max_tokens), seed)
+    texts = tokenizer.batch_decode([response.tokens for response in responses], skip_special_tokens=True)
+    return [texts[i * samples : (i + 1) * samples] for i in range(len(prompts))]

@@ -1,0 +1,1 @@
+"""Problems, datasets and graders."""

@@ -1,0 +1,20 @@
+"""What every task gives: a problem with a prompt and the answer that a grader compares with."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    id: str
+    prompt: str | list[dict[str, str]]  # raw text, or chat messages with role and content
+    answer: str
+    source: str  # the dataset or task it came from
+    extra: dict[str, Any] = field(default_factory=dict)  # what a grader needs besides the answer
+
+    @property
+    def text(self) -> str:
+        """The question as text: what decides whether two problems are the same."""
+        if isinstance(self.prompt, str):
+            return self.prompt
+        return "\n".join(message["content"] for message in self.prompt)

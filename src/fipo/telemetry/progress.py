@@ -1,0 +1,67 @@
+"""What a terminal shows during a run: a live bar, or plain lines where output is a file or CI."""
+
+import time
+from datetime import timedelta
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
+
+SECONDS_BETWEEN_LINES = 10.0
+
+
+class TrainingProgress:
+    """`with TrainingProgress(...) as progress:`, then `phase`, `step` and `say` as things happen."""
+
+    def __init__(self, *, steps: int) -> None:
+        self.console = Console(highlight=False, soft_wrap=True)
+        self.first_step = 0
+        self.steps = steps
+        self.started = time.monotonic()
+        self.last_line = float("-inf")
+        self.bar = Progress(
+            SpinnerColumn(),
+            MofNCompleteColumn(),
+            BarColumn(bar_width=20),
+            TextColumn("{task.description}"),
+            console=self.console,
+            disable=not self.console.is_terminal,
+        )
+        self.task = self.bar.add_task("starting", total=steps)
+        self.summary = ""
+
+    def __enter__(self) -> "TrainingProgress":
+        self.bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.stop()
+
+    def start(self, first_step: int) -> None:
+        """Training begins after `first_step`: the clock behind the time left starts here."""
+        self.first_step = first_step
+        self.started = time.monotonic()
+        self.bar.update(self.task, completed=first_step)
+
+    def say(self, text: str) -> None:
+        """A line that stays."""
+        self.console.print(text, markup=False)
+
+    def phase(self, name: str) -> None:
+        """What is being done now."""
+        self.bar.update(self.task, description=f"{name}  {self.summary}" if self.summary else name)
+
+    def step(self, step: int, metrics: dict[str, float]) -> None:
+        """The figures of a finished step."""
+        done = step - self.first_step
+        left = (time.monotonic() - self.started) / done * (self.steps - step)
+        self.summary = (
+            f"reward {metrics['reward/mean']:+.2f}  accuracy {metrics['accuracy/mean']:.2f}  "
+            f"length {metrics['response_length/mean']:.0f}  "
+            f"mean f {metrics.get('fipo/influence_weight/mean', 1.0):.3f}  "
+            f"{metrics['time/tokens_per_second']:,.0f} tokens/s  {timedelta(seconds=round(left))} left"
+        )
+        self.bar.update(self.task, completed=step, description=self.summary)
+        due = time.monotonic() - self.last_line >= SECONDS_BETWEEN_LINES or step == self.steps
+        if not self.console.is_terminal and due:
+            self.last_line = time.monotonic()
+            self.say(f"step {step}/{self.steps}  {self.summary}")

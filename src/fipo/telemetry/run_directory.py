@@ -1,0 +1,84 @@
+"""`runs/NAME/`: the single source of truth of a run, which every report reads."""
+
+import json
+import os
+import tomllib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from fipo.errors import UserError
+
+
+class RunDirectory:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config = path / "config.toml"
+        self.metrics = path / "metrics.jsonl"
+        self.rollouts = path / "rollouts"
+        self.checkpoints = path / "checkpoints"
+        self.report = path / "report.html"
+
+    @classmethod
+    def existing(cls, path: Path) -> "RunDirectory":
+        """The run at `path`. Raises UserError if there is none."""
+        run = cls(path)
+        if not run.config.is_file():
+            raise UserError(f"{path}: not a run directory (it has no config.toml)")
+        return run
+
+    def create(self) -> None:
+        """Make the folders. Raises UserError if a run is already there."""
+        if self.config.exists():
+            raise UserError(
+                f"{self.path}: a run is already there; add --resume to continue it, or choose another --run.name"
+            )
+        self.rollouts.mkdir(parents=True, exist_ok=True)
+        self.checkpoints.mkdir(exist_ok=True)
+
+    def write_config(self, values: dict[str, Any]) -> None:
+        self.config.write_text(tomli_w.dumps(values), encoding="utf-8")
+
+    def read_config(self) -> dict[str, Any]:
+        return tomllib.loads(self.config.read_text(encoding="utf-8"))
+
+    def append_metrics(self, values: dict[str, float | int]) -> None:
+        """One line of JSON, on disk when this returns."""
+        with self.metrics.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(values) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def read_metrics(self) -> list[dict[str, float]]:
+        """One dict per step, in order; [] for a run without metrics yet."""
+        if not self.metrics.is_file():
+            return []
+        return [json.loads(line) for line in self.metrics.read_text(encoding="utf-8").splitlines()]
+
+    def all_checkpoints(self) -> list[Path]:
+        """The whole checkpoints, oldest first."""
+        return sorted(self.checkpoints.glob("step_*"))
+
+    def write_rollouts(self, step: int, records: Iterable[dict[str, Any]]) -> None:
+        """`rollouts/step_NNNNNN.jsonl`, one response per line."""
+        lines = [json.dumps(record, ensure_ascii=False) + "\n" for record in records]
+        self._rollouts_of(step).write_text("".join(lines), encoding="utf-8")
+
+    def read_rollouts(self, step: int) -> list[dict[str, Any]]:
+        path = self._rollouts_of(step)
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+    def rewind(self, step: int) -> None:
+        """Forget what was written after `step`, so that a resumed run writes it again, once."""
+        kept = [line for line in self.read_metrics() if line["step"] <= step]
+        replacement = self.metrics.with_suffix(".new")
+        replacement.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+        replacement.replace(self.metrics)
+        for path in self.rollouts.glob("step_*.jsonl"):
+            if int(path.stem.removeprefix("step_")) > step:
+                path.unlink()
+
+    def _rollouts_of(self, step: int) -> Path:
+        return self.rollouts / f"step_{step:06d}.jsonl"

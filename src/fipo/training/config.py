@@ -1,0 +1,177 @@
+"""A recipe: TOML merged with the command line's overrides, validated once, strictly."""
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+
+from fipo.errors import UserError
+from fipo.rollout.prompts import PromptFormat
+from fipo.strict import Table, validate
+from fipo.tasks.graders import GraderName
+from fipo.tasks.sources import Source
+from fipo.training.objective import ObjectiveTable
+
+Fraction = Annotated[float, Field(gt=0, le=1)]
+
+
+class Run(Table):
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    """The run directory is `folder/name`."""
+    folder: str = "runs"
+    seed: NonNegativeInt = 0
+    steps: PositiveInt
+    """Training steps: each samples one batch and updates the policy once per mini-batch."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+
+class Model(Table):
+    path: str
+    """"embedded", a local folder in transformers' format, or the name of a hub model."""
+
+
+class Data(Table):
+    train: Source
+    eval: Source
+    prompt_format: PromptFormat = "raw"
+    """"raw": the problem's text as it stands, for base models; "chat": the tokenizer's chat template."""
+    grader: GraderName
+
+
+class Rollout(Table):
+    groups: PositiveInt
+    """Groups (problems) that one training step learns from."""
+    group_size: Annotated[int, Field(ge=2)]
+    """Responses per problem, G."""
+    generation_batch: PositiveInt
+    """Problems per generation batch: more than `groups`, since groups without contrast are dropped."""
+    max_generation_batches: PositiveInt = 10
+    on_short_batch: Literal["train", "stop"] = "train"
+    """When the generation batches run out before `groups` is reached: train on what there is, or end the run."""
+    max_prompt_tokens: PositiveInt
+    """Problems with a longer prompt are left out, and counted."""
+    max_response_tokens: PositiveInt
+    temperature: PositiveFloat = 1.0
+    top_p: Fraction = 1.0
+    decode_batch: PositiveInt = 256
+    """Sequences decoded together: memory against speed."""
+
+
+class Reward(Table):
+    """+1 for a correct answer, -1 for any other, and what follows."""
+
+    overlong_buffer: NonNegativeInt = 0
+    """Tokens before `max_response_tokens` over which a penalty grows from 0 to -1 (DAPO); 0 = none."""
+    mask_truncated: bool = False
+    """Leave truncated responses out of the loss."""
+
+
+class Update(Table):
+    mini_batches: PositiveInt
+    """Optimizer steps per training step. With 1 the ratio is 1 and FIPO is DAPO."""
+    tokens_per_micro_batch: PositiveInt = 16384
+    """Padded tokens in one forward pass: memory against speed; the result does not depend on it."""
+    learning_rate: PositiveFloat
+    warmup_steps: NonNegativeInt = 0
+    """Training steps of linear warm-up; constant afterwards."""
+    weight_decay: NonNegativeFloat = 0.1
+    max_grad_norm: PositiveFloat = 1.0
+    max_skipped: NonNegativeInt = 3
+    """Updates with a loss or gradient that is not finite are skipped; more than this many end the run."""
+
+
+class Eval(Table):
+    every: PositiveInt
+    """Training steps between evaluations; there is one before the first and one after the last anyway."""
+    samples: PositiveInt
+    """Responses per problem for avg@k and pass@k; greedy accuracy is measured beside them."""
+    temperature: PositiveFloat = 1.0
+    top_p: Fraction = 1.0
+
+
+class Checkpoint(Table):
+    every: PositiveInt
+    keep: PositiveInt = 2
+
+
+class Telemetry(Table):
+    rollout_groups: NonNegativeInt = 4
+    """Groups per step written to rollouts/ with per-token credit."""
+
+
+class Recipe(Table):
+    run: Run
+    model: Model
+    data: Data
+    rollout: Rollout
+    reward: Reward = Reward()
+    objective: ObjectiveTable
+    update: Update
+    eval: Eval
+    checkpoint: Checkpoint
+    telemetry: Telemetry = Telemetry()
+
+    @model_validator(mode="after")
+    def _combinations(self) -> Self:
+        rollout, update = self.rollout, self.update
+        if rollout.generation_batch * rollout.max_generation_batches < rollout.groups:
+            raise ValueError(
+                f"rollout.generation_batch * max_generation_batches must reach rollout.groups = {rollout.groups}, "
+                f"got {rollout.generation_batch} * {rollout.max_generation_batches}"
+            )
+        if update.mini_batches > rollout.groups:
+            raise ValueError(
+                f"update.mini_batches must be <= rollout.groups = {rollout.groups}, got {update.mini_batches}"
+            )
+        if self.reward.overlong_buffer >= rollout.max_response_tokens:
+            raise ValueError(
+                f"reward.overlong_buffer must be < rollout.max_response_tokens = {rollout.max_response_tokens}, "
+                f"got {self.reward.overlong_buffer}"
+            )
+        return self
+
+
+def load_recipe(path: Path, overrides: dict[str, str]) -> Recipe:
+    """The recipe at `path`, on top of the one it `extends`, with overrides such as `{"run.steps": "20"}` on top.
+
+    Raises UserError with one line that names the file, the key, the rule and the value.
+    """
+    values = _read(path)
+    if "extends" in values:
+        base = path.parent / str(values.pop("extends"))
+        values = _merged(_read(base), values)
+    for key, text in overrides.items():
+        override: Any = _toml_value(text)
+        for part in reversed(key.split(".")):
+            override = {part: override}
+        values = _merged(values, override)
+    return validate(Recipe, values, str(path))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"no such recipe: {path}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot read the recipe: {error}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"{path}: not TOML: {error}") from None
+
+
+def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """`below` with the values of `above` in place, table by table."""
+    merged = dict(below)
+    for key, value in above.items():
+        both_tables = isinstance(value, dict) and isinstance(below.get(key), dict)
+        merged[key] = _merged(below[key], value) if both_tables else value
+    return merged
+
+
+def _toml_value(text: str) -> Any:
+    """`3`, `1e-5`, `true`, `[1.0, 1.2]` as TOML; anything else as the text it is."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text

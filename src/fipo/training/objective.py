@@ -1,0 +1,35 @@
+"""The `[objective]` table: one word for the algorithm, and any of its values overridden."""
+
+import dataclasses
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from fipo.objective import ALGORITHMS, Algorithm
+from fipo.strict import Table
+
+
+class ObjectiveTable(Table):
+    preset: Literal["release_32b", "release_7b", "paper_32b", "paper_7b", "dapo", "grpo", "dr_grpo"]
+    half_life: float | None = None
+    influence_clip: Annotated[tuple[float, float], Field(strict=False)] | None = None
+    safety_threshold: float | None = None
+    safety_floor: float | None = None
+    clip_low: float | None = None
+    clip_high: float | None = None
+    dual_clip: float | None = None
+    max_dual_clipped_tokens: int | Literal["off"] | None = None
+    """"off" keeps every sequence."""
+
+    @model_validator(mode="after")
+    def _valid_together(self) -> Self:
+        self.algorithm()
+        return self
+
+    def algorithm(self) -> Algorithm:
+        """The preset with this table's own values in place."""
+        preset = ALGORITHMS[self.preset]
+        changes = self.model_dump(exclude={"preset"}, exclude_none=True)
+        if changes.get("max_dual_clipped_tokens") == "off":
+            changes["max_dual_clipped_tokens"] = None
+        return dataclasses.replace(preset, config=dataclasses.replace(preset.config, **changes))

@@ -1,0 +1,171 @@
+"""What a training step leaves behind: its metrics, and sampled rollouts with per-token credit."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from fipo.objective import LossOutput, merge_metrics, metric_values
+from fipo.rollout.groups import GroupBatch
+from fipo.telemetry.clock import Clock
+from fipo.training.config import Recipe
+from fipo.training.logprobs import ScoredPack
+from fipo.training.reward import group_rewards
+from fipo.training.update import UpdateOutcome
+
+QUANTILES = {"min": 0.0, "p25": 0.25, "p50": 0.5, "p75": 0.75, "max": 1.0}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedRollout:
+    """Where one response stood when it was trained on."""
+
+    group: int
+    member: int
+    mini_batch: int
+    scored: ScoredPack
+    output: LossOutput
+    row: int  # in scored and in output
+
+    def tokens_of(self, per_token: Tensor) -> list[float]:
+        """This response's values of a [B, K] tensor, its untrained tokens left out."""
+        return per_token[self.row][self.output.loss_mask[self.row]].tolist()
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepRecord:
+    step: int
+    batch: GroupBatch
+    rewards: Tensor  # [P, G] of the kept groups
+    advantages: Tensor  # [P, G]
+    mini_batches: list[list[ScoredPack]]
+    outcomes: list[UpdateOutcome]  # one per mini-batch
+    learning_rate: float
+
+    @property
+    def skipped_updates(self) -> int:
+        return sum(outcome.skipped for outcome in self.outcomes)
+
+    def metrics(self, recipe: Recipe, clock: Clock) -> dict[str, float]:
+        """The step's line of metrics.jsonl; docs/metrics.md defines each key."""
+        return {
+            **_rollout_metrics(self.batch, recipe),
+            "advantage/length_weighted_mean": self._length_weighted_advantage(),
+            **self._policy_metrics(),
+            **self._sampler_gap(),
+            "update/learning_rate": self.learning_rate,
+            "update/skipped": self.skipped_updates,
+            **_time_metrics(self.batch, clock),
+        }
+
+    def rollouts(self, tokenizer: PreTrainedTokenizerBase, groups: int) -> list[dict[str, Any]]:
+        """The responses of the first `groups` kept groups, with the credit of each trained token."""
+        chosen = [trained for trained in self._trained() if trained.group < groups]
+        chosen.sort(key=lambda trained: (trained.group, trained.member))
+        return [self._rollout(trained, tokenizer) for trained in chosen]
+
+    def _trained(self) -> Iterator[TrainedRollout]:
+        for i, (packs, outcome) in enumerate(zip(self.mini_batches, self.outcomes, strict=True)):
+            for scored, output in zip(packs, outcome.outputs, strict=True):
+                for row, (group, member) in enumerate(scored.pack.rollouts):
+                    yield TrainedRollout(
+                        group=group, member=member, mini_batch=i, scored=scored, output=output, row=row
+                    )
+
+    def _rollout(self, trained: TrainedRollout, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
+        group = self.batch.kept[trained.group]
+        response, grade = group.responses[trained.member], group.grades[trained.member]
+        output = trained.output
+        return {
+            "step": self.step,
+            "problem": group.problem.id,
+            "prompt": tokenizer.decode(group.prompt_tokens),
+            "response": group.texts[trained.member],
+            "tokens": [tokenizer.decode([token]) for token in response.tokens],
+            "truncated": response.truncated,
+            "expected": group.problem.answer,
+            "answer": grade.answer,
+            "outcome": grade.outcome,
+            "reward": float(self.rewards[trained.group, trained.member]),
+            "advantage": float(self.advantages[trained.group, trained.member]),
+            "mini_batch": trained.mini_batch,
+            "in_loss": bool(output.kept[trained.row].any()),
+            "log_ratio": _short(trained.tokens_of(output.log_ratio)),
+            "future_kl": _short(trained.tokens_of(output.future_kl)),
+            "influence_weight": _short(trained.tokens_of(output.influence_weights)),
+        }
+
+    def _policy_metrics(self) -> dict[str, float]:
+        """Of the objective over all mini-batches; the influence weights of each, as the first is 1 exactly."""
+        by_mini_batch = {
+            i: merge_metrics([output.metrics() for output in outcome.outputs])
+            for i, outcome in enumerate(self.outcomes)
+            if outcome.outputs
+        }
+        if not by_mini_batch:
+            return {}
+        metrics = metric_values(merge_metrics(list(by_mini_batch.values())))
+        entropies = [s.entropy[s.pack.loss_mask] for packs in self.mini_batches for s in packs]
+        metrics["policy/entropy"] = float(torch.cat(entropies).mean())
+        metrics["policy/grad_norm"] = fmean(self.outcomes[i].grad_norm for i in by_mini_batch)
+        for i, merged in by_mini_batch.items():
+            for statistic in ("influence_weight/mean", "influence_weight/std"):
+                metrics[f"fipo/mini_batch_{i}/{statistic}"] = metric_values(merged)[f"fipo/{statistic}"]
+        return metrics
+
+    def _length_weighted_advantage(self) -> float:
+        """sum of advantage x length / sum of lengths, over the trained responses (FIPO, footnote 2)."""
+        lengths = torch.tensor(
+            [[float(len(response.tokens)) for response in group.responses] for group in self.batch.kept]
+        ).reshape(self.advantages.shape)
+        return float((self.advantages * lengths).sum() / lengths.sum().clamp(min=1))
+
+    def _sampler_gap(self) -> dict[str, float]:
+        """|rollout log-prob - trainer log-prob| over trained tokens: what the sampler's arithmetic differs by."""
+        gaps = []
+        for trained in self._trained():
+            ours = trained.tokens_of(trained.scored.old_logprobs)
+            reported = self.batch.kept[trained.group].responses[trained.member].logprobs
+            gaps += [abs(a - b) for a, b in zip(ours, reported, strict=False)]
+        return {"rollout/logprob_gap/mean": fmean(gaps), "rollout/logprob_gap/max": max(gaps)} if gaps else {}
+
+
+def _rollout_metrics(batch: GroupBatch, recipe: Recipe) -> dict[str, float]:
+    """Of everything that was generated, the dropped groups included: what the policy does, not what it is fed."""
+    rewards = group_rewards(batch.generated, recipe.rollout, recipe.reward)
+    responses = [response for group in batch.generated for response in group.responses]
+    grades = [grade for group in batch.generated for grade in group.grades]
+    lengths = torch.tensor([float(len(response.tokens)) for response in responses])
+    return {
+        "reward/mean": float(rewards.mean()),
+        "accuracy/mean": fmean(grade.correct for grade in grades),
+        "response_length/mean": float(lengths.mean()),
+        **{f"response_length/{name}": float(lengths.quantile(q)) for name, q in QUANTILES.items()},
+        "response_length/truncated": fmean(response.truncated for response in responses),
+        "grade/no_answer": fmean(grade.outcome == "no_answer" for grade in grades),
+        "groups/generated": len(batch.generated),
+        "groups/kept": len(batch.kept),
+        "groups/all_correct": sum(all(g.correct for g in group.grades) for group in batch.generated),
+        "groups/all_wrong": sum(not any(g.correct for g in group.grades) for group in batch.generated),
+        "groups/generation_batches": batch.generation_batches,
+    }
+
+
+def _time_metrics(batch: GroupBatch, clock: Clock) -> dict[str, float]:
+    """Seconds by phase, and sampled tokens per second of the whole step."""
+    tokens = sum(len(response.tokens) for group in batch.generated for response in group.responses)
+    elapsed = clock.elapsed()
+    return {
+        **{f"time/{phase}": seconds for phase, seconds in clock.seconds.items()},
+        "time/step": elapsed,
+        "time/tokens_per_second": tokens / elapsed,
+    }
+
+
+def _short(values: list[float]) -> list[float]:
+    """Six significant digits: enough to look at, a third of the bytes."""
+    return [float(f"{value:.6g}") for value in values]

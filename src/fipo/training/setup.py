@@ -1,0 +1,102 @@
+"""From a recipe to everything a run works with."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from fipo.errors import UserError
+from fipo.models.loading import load, stop_tokens
+from fipo.rollout.decode import DecodeLoop
+from fipo.rollout.groups import ProblemStream, Roller
+from fipo.rollout.prompts import encode
+from fipo.tasks.graders import GRADERS
+from fipo.tasks.problem import Problem
+from fipo.tasks.sources import load_problems, merge_repeats, without
+from fipo.training.config import Recipe
+from fipo.training.step import Trainer
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setup:
+    trainer: Trainer
+    eval_problems: list[Problem]
+
+
+def set_up(recipe: Recipe, say: Say) -> Setup:
+    """Load the model and the problems. Raises UserError if the recipe asks for what cannot be."""
+    device = _device(recipe.run.device)
+    torch.manual_seed(recipe.run.seed)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    model, tokenizer = load(recipe.model.path, device)
+    _check_context(recipe, getattr(model.config, "max_position_embeddings", None))
+    algorithm = recipe.objective.algorithm()
+    for note in algorithm.config.notes():
+        say(f"note: {note}")
+    train, held_out = _problems(recipe, tokenizer, say)
+    trainer = Trainer(
+        recipe=recipe,
+        algorithm=algorithm,
+        model=model,
+        optimizer=torch.optim.AdamW(
+            model.parameters(), lr=recipe.update.learning_rate, weight_decay=recipe.update.weight_decay
+        ),
+        roller=Roller(
+            sampler=DecodeLoop(
+                model, stop_tokens=stop_tokens(model, tokenizer), batch_size=recipe.rollout.decode_batch
+            ),
+            tokenizer=tokenizer,
+            prompt_format=recipe.data.prompt_format,
+            grader=GRADERS[recipe.data.grader],
+        ),
+        stream=ProblemStream(train, recipe.run.seed),
+    )
+    return Setup(trainer=trainer, eval_problems=held_out)
+
+
+def _device(name: str) -> torch.device:
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UserError('run.device: "cuda" needs a CUDA device that torch sees, found none')
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+def _check_context(recipe: Recipe, context: int | None) -> None:
+    needed = recipe.rollout.max_prompt_tokens + recipe.rollout.max_response_tokens
+    if context is not None and needed > context:
+        raise UserError(
+            f"rollout: max_prompt_tokens + max_response_tokens must be <= {context}, the positions that "
+            f"{recipe.model.path} has, got {needed}"
+        )
+
+
+def _problems(recipe: Recipe, tokenizer: PreTrainedTokenizerBase, say: Say) -> tuple[list[Problem], list[Problem]]:
+    """(training, held-out) problems: each question once, none in both, none too long. What goes is counted."""
+    seed = recipe.run.seed
+    held_out = _usable(load_problems(recipe.data.eval, "eval", seed), "data.eval", recipe, tokenizer, say)
+    train = _usable(load_problems(recipe.data.train, "train", seed), "data.train", recipe, tokenizer, say)
+    disjoint = without(train, held_out)
+    if len(disjoint) < len(train):
+        say(f"data.train: {len(train) - len(disjoint)} problems are also in data.eval; left out of training")
+    if not disjoint:
+        raise UserError("data.train: at least one problem must remain, got none")
+    return disjoint, held_out
+
+
+def _usable(
+    loaded: list[Problem], where: str, recipe: Recipe, tokenizer: PreTrainedTokenizerBase, say: Say
+) -> list[Problem]:
+    unique = merge_repeats(loaded)
+    if len(unique) < len(loaded):
+        say(f"{where}: {len(loaded) - len(unique)} exact repeats merged")
+    limit = recipe.rollout.max_prompt_tokens
+    short = [p for p in unique if len(encode(p, tokenizer, recipe.data.prompt_format)) <= limit]
+    if len(short) < len(unique):
+        say(f"{where}: {len(unique) - len(short)} prompts are longer than {limit} tokens; left out")
+    if not short:
+        raise UserError(f"{where}: at least one problem must remain, got none of {len(loaded)}")
+    return short

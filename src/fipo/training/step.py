@@ -1,0 +1,104 @@
+"""One training step, top to bottom."""
+
+from dataclasses import dataclass
+
+import torch
+from transformers import PreTrainedModel
+
+from fipo.errors import RunStopped
+from fipo.objective import Algorithm, group_advantages
+from fipo.rollout.groups import ProblemStream, Roller, collect_groups
+from fipo.rollout.sampler import SamplingParams
+from fipo.seeding import derive_seed
+from fipo.telemetry.clock import Clock
+from fipo.training.config import Recipe
+from fipo.training.logprobs import score
+from fipo.training.packing import pack
+from fipo.training.record import StepRecord
+from fipo.training.reward import group_rewards
+from fipo.training.update import update
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trainer:
+    """What a training step works with."""
+
+    recipe: Recipe
+    algorithm: Algorithm
+    model: PreTrainedModel
+    optimizer: torch.optim.Optimizer
+    roller: Roller
+    stream: ProblemStream
+
+
+def train_step(trainer: Trainer, step: int, clock: Clock) -> StepRecord:
+    """Step number `step`, from 1: the policy, the optimizer and the problem stream move on in place.
+
+    Raises RunStopped if the batch is short and the recipe says to stop then.
+    """
+    recipe, algorithm, model = trainer.recipe, trainer.algorithm, trainer.model
+    rollout = recipe.rollout
+
+    # Sample G responses to each problem, grade them, keep groups in which success varies, refill.
+    batch = collect_groups(
+        trainer.stream,
+        trainer.roller,
+        wanted=rollout.groups,
+        problems_per_batch=rollout.generation_batch,
+        group_size=rollout.group_size,
+        max_batches=rollout.max_generation_batches,
+        params=SamplingParams(
+            temperature=rollout.temperature, top_p=rollout.top_p, max_tokens=rollout.max_response_tokens
+        ),
+        seed=derive_seed(recipe.run.seed, "rollout", step),
+        clock=clock,
+    )
+    if len(batch.kept) < rollout.groups and rollout.on_short_batch == "stop":
+        raise RunStopped(
+            f"step {step}: rollout.groups must fill within {rollout.max_generation_batches} generation batches, "
+            f'got {len(batch.kept)} of {rollout.groups} (rollout.on_short_batch = "stop")'
+        )
+
+    rewards = group_rewards(batch.kept, rollout, recipe.reward)
+    advantages = group_advantages(rewards, scale_by_std=algorithm.scale_by_std)
+
+    # Packed once: the old log-probs and every update see the same tensors, so the first ratio is exactly 1.
+    mini_batches = pack(
+        batch.kept,
+        advantages,
+        mini_batches=recipe.update.mini_batches,
+        tokens_per_micro_batch=recipe.update.tokens_per_micro_batch,
+        mask_truncated=recipe.reward.mask_truncated,
+        device=model.device,
+    )
+    with clock.phase("old_logprobs"):
+        scored = [[score(model, p, rollout.temperature) for p in packs] for packs in mini_batches]
+
+    learning_rate = recipe.update.learning_rate * min(1.0, step / max(1, recipe.update.warmup_steps))
+    for parameters in trainer.optimizer.param_groups:
+        parameters["lr"] = learning_rate
+    with clock.phase("update"):
+        outcomes = [
+            update(
+                model,
+                trainer.optimizer,
+                packs,
+                algorithm,
+                temperature=rollout.temperature,
+                token_divisor=rollout.max_response_tokens
+                if algorithm.aggregation == "seq-mean-token-sum-norm"
+                else None,
+                max_grad_norm=recipe.update.max_grad_norm,
+            )
+            for packs in scored
+        ]
+
+    return StepRecord(
+        step=step,
+        batch=batch,
+        rewards=rewards,
+        advantages=advantages,
+        mini_batches=scored,
+        outcomes=outcomes,
+        learning_rate=learning_rate,
+    )
