@@ -1,8 +1,8 @@
 """The base of every table of a recipe: unknown keys and wrong types are refused, in one line each."""
 
 import difflib
-from collections.abc import Iterable
-from typing import Any, TypeVar
+from collections.abc import Iterable, Sequence
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
@@ -27,38 +27,65 @@ def validate(model: type[TableType], values: dict[str, Any], where: str) -> Tabl
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        mistake = error.errors()[0]
-        raise UserError(f"{where}: {describe(mistake, model)}") from None
+        raise UserError(f"{where}: {_describe(error.errors()[0], model, values)}") from None
 
 
-def describe(mistake: ErrorDetails, model: type[Table]) -> str:
-    """`rollout.group_size: Input should be greater than 0, got -1`."""
-    path = [str(part) for part in mistake["loc"]]
+def _describe(mistake: ErrorDetails, model: type[Table], values: dict[str, Any]) -> str:
+    """`rollout.group_size: must be greater than 0, got -1`."""
+    path = _written_path(mistake["loc"], values)
     key = ".".join(path)
     match mistake["type"]:
         case "extra_forbidden":
-            return f"unknown key {key}{_did_you_mean(path[-1], _known_keys(model, path[:-1]))}"
+            return f"unknown key {key}{_did_you_mean(path[-1], _known_keys(model, mistake['loc'][:-1]))}"
         case "missing":
             return f"{key} is missing"
         case "value_error":
             rule = str(mistake["ctx"]["error"])
             return f"{key}: {rule}" if key else rule
+        case "union_tag_not_found":
+            return f"{key}.{mistake['ctx']['discriminator'].strip(chr(39))} is missing"
+        case "union_tag_invalid":
+            choice = mistake["ctx"]
+            name = choice["discriminator"].strip("'")
+            return f"{key}.{name} must be one of {choice['expected_tags']}, got {choice['tag']!r}"
+        case "model_attributes_type" | "model_type" | "dict_type":
+            return f"{key} must be a table, got {mistake['input']!r}"
         case _:
             rule = mistake["msg"].replace("Input should be", "must be")
             return f"{key}: {rule}, got {mistake['input']!r}"
 
 
+def _written_path(location: Sequence[str | int], values: dict[str, Any]) -> list[str]:
+    """The key as the user wrote it: pydantic puts the chosen kind of a table into the path as well."""
+    path: list[str] = []
+    table: Any = values
+    for part in location[:-1]:
+        if isinstance(table, dict) and part not in table:
+            continue
+        path.append(str(part))
+        table = table[part]
+    return [*path, *map(str, location[-1:])]
+
+
 def _did_you_mean(key: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(key, list(known), n=1)
+    close = difflib.get_close_matches(key, [name for name in known if name != key], n=1)
     return f" (did you mean {close[0]}?)" if close else ""
 
 
-def _known_keys(model: type[Table], path: list[str]) -> list[str]:
-    """The field names of the table at `path`, or none where the path passes through a choice of tables."""
-    current: Any = model
-    for part in path:
-        field = current.model_fields.get(part)
-        if field is None or not (isinstance(field.annotation, type) and issubclass(field.annotation, Table)):
-            return []
-        current = field.annotation
-    return list(current.model_fields)
+def _known_keys(model: type[Table], location: Sequence[str | int]) -> list[str]:
+    """The field names of the table at `location`, through choices of tables too."""
+    tables: list[Any] = [model]
+    for part in location:
+        tables = [
+            choice
+            for table in tables
+            if part in table.model_fields
+            for choice in _tables_in(table.model_fields[str(part)].annotation)
+        ] or tables
+    return sorted({name for table in tables for name in table.model_fields})
+
+
+def _tables_in(annotation: Any) -> list[type[Table]]:
+    """`Reward` gives [Reward]; `SignedSums | File` gives both."""
+    choices = get_args(annotation) or (annotation,)
+    return [choice for choice in choices if isinstance(choice, type) and issubclass(choice, Table)]

@@ -86,6 +86,20 @@ def test_the_policy_metrics_of_a_hand_worked_batch():
     assert (got["fipo/influence_weight/min"], got["fipo/influence_weight/max"]) == (0.8, 1.2)
 
 
+def test_a_token_without_an_advantage_is_never_clipped():
+    got = measured([[2.0, 0.5, 20.0]], [0.0], FIPOConfig())
+    assert got["policy/clip_fraction"] == got["policy/dual_clip_fraction"] == 0
+    assert got["policy/ratio_pos/max"] == got["policy/ratio_neg/max"] == 0
+
+
+def test_a_weight_that_the_safety_floor_decided_is_not_counted_as_clipped_low():
+    cfg = FIPOConfig(half_life=1, influence_clip=(0.5, 1.2), safety_threshold=3)
+    got = measured([[4.0, 1e-3]], [-1.0], cfg)  # raw weights 0.13, raised to the floor 0.8, and 0.001
+    assert got["fipo/safety_capped"] == 0.5
+    assert got["fipo/influence_weight/clipped_low"] == 0.5
+    assert (got["fipo/influence_weight/min"], got["fipo/influence_weight/max"]) == (0.5, 0.8)
+
+
 def test_the_loss_metric_is_the_loss(make_inputs):
     out = policy_loss(make_inputs(1), FIPOConfig.release_7b(), aggregation="seq-mean-token-mean")
     assert metric_values(out.metrics())["policy/loss"] == pytest.approx(out.loss.item(), rel=1e-12)

@@ -62,6 +62,14 @@ def test_one_half_life_halves_also_for_bf16_input():
     assert result[0, -1 - 96].item() == pytest.approx(0.125, rel=1e-6)
 
 
+@pytest.mark.parametrize(("dtype", "half_lives"), [(torch.float32, 40), (torch.float64, 90)])
+def test_a_token_counts_to_far_below_the_rounding_of_the_dtype(dtype, half_lives):
+    impulse = torch.zeros(1, 1024, dtype=dtype)
+    impulse[0, -1] = -20.0
+    got = future_kl(impulse, 8.0)[0, -1 - 8 * half_lives].item()
+    assert got == pytest.approx(-20.0 * 2.0**-half_lives, rel=1e-5)
+
+
 def test_independent_noise_is_amplified_by_four_point_86_at_a_half_life_of_32():
     noise = torch.randn(64, 4096, generator=torch.Generator().manual_seed(4))
     inner = future_kl(noise, 32.0)[:, :3072]

@@ -387,6 +387,14 @@ def test_the_filter_drops_a_response_with_two_dual_clipped_tokens(tokens, advant
     assert policy_loss(with_spikes(tokens, advantage), FIPOConfig.paper_7b()).kept.all()
 
 
+def test_a_ratio_exactly_at_the_dual_clip_is_not_dual_clipped():
+    inputs = with_spikes(0)
+    at_two = dataclasses.replace(inputs, logprobs=torch.full_like(inputs.logprobs, math.log(2.0)))
+    cfg = dataclasses.replace(CFG, dual_clip=2.0)
+    assert (policy_loss(at_two, cfg).ratio == 2.0).all()
+    assert not policy_loss(at_two, cfg).dual_clipped.any()
+
+
 def test_dropped_tokens_leave_the_denominator_of_the_token_mean():
     both = joined(with_spikes(0), with_spikes(2))
     out = policy_loss(both, CFG)

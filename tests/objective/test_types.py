@@ -1,4 +1,5 @@
 import dataclasses
+import math
 
 import pytest
 import torch
@@ -63,10 +64,12 @@ def test_only_the_loss_carries_a_graph(make_inputs):
 
 def test_the_output_says_per_token_what_the_loss_saw(make_inputs):
     inputs = make_inputs(1)
-    out = policy_loss(inputs, FIPOConfig.release_7b())
     mask = inputs.loss_mask
+    tokenwise = torch.where(mask, inputs.advantages[:, None], math.nan)
+    out = policy_loss(dataclasses.replace(inputs, advantages=tokenwise), FIPOConfig.release_7b())
     difference = (inputs.logprobs - inputs.old_logprobs).detach()
     assert torch.equal(out.log_ratio, torch.where(mask, difference, 0.0))
     assert torch.equal(out.ratio, out.log_ratio.exp())
     assert torch.equal(out.advantages, torch.where(mask, inputs.advantages[:, None], 0.0))
     assert out.future_kl.shape == out.influence_weights.shape == out.kept.shape == (6, 40)
+    assert not out.dual_clipped[~mask].any()

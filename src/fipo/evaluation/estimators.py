@@ -70,8 +70,8 @@ def interval(by_problem: Sequence[float]) -> tuple[float, float]:
     if not by_problem:
         raise ValueError("an interval needs at least one problem, got none")
     n, p = len(by_problem), fmean(by_problem)
-    variance_of_mean = pvariance(by_problem, p) / n
-    trials = p * (1 - p) / variance_of_mean if variance_of_mean > 0 else n
+    varied = min(by_problem) < max(by_problem)  # rounding gives equal values a tiny variance
+    trials = p * (1 - p) * n / pvariance(by_problem, p) if varied else n
     scale = 1 + Z95**2 / trials
     centre = (p + Z95**2 / (2 * trials)) / scale
     half = Z95 / scale * math.sqrt(p * (1 - p) / trials + Z95**2 / (4 * trials**2))

@@ -1,5 +1,7 @@
 """Any causal language model that transformers loads, by folder or hub name, and the embedded one."""
 
+import logging
+import re
 from pathlib import Path
 
 import torch
@@ -10,6 +12,7 @@ from fipo.errors import UserError
 
 EMBEDDED = "embedded"
 EMBEDDED_FOLDER = Path(__file__).parent / "tiny"
+HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 
 
 def load(path: str, device: torch.device | str = "cpu") -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -19,9 +22,12 @@ def load(path: str, device: torch.device | str = "cpu") -> tuple[PreTrainedModel
     is such a name. Raises UserError if it cannot be loaded.
     """
     name = str(EMBEDDED_FOLDER) if path == EMBEDDED else path
-    if path.startswith((".", "/", "~")) and not Path(path).expanduser().is_dir():
-        raise UserError(f"model.path: no such folder: {path}")
+    if not Path(name).is_dir() and not HUB_NAME.fullmatch(path):
+        raise UserError(f'model.path must be "embedded", an existing folder, or a hub name OWNER/MODEL, got {path!r}')
+    if Path(name).is_dir() and not (Path(name) / "config.json").is_file():
+        raise UserError(f"model.path: {path} holds no config.json: not a model in transformers' format")
     disable_progress_bar()
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     try:
         tokenizer = AutoTokenizer.from_pretrained(name)
         model = AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32)

@@ -72,7 +72,7 @@ def policy_loss(
     cap = torch.where(weighted < 0, -weighted * cfg.dual_clip, math.inf)
     token_loss = torch.minimum(clipped, cap)
 
-    dual_clipped = loss_mask & (advantages < 0) & (clipped > cap)
+    dual_clipped = clipped > cap  # never off the mask, where the advantage is 0 and so the cap inf
     kept = _keep(loss_mask, dual_clipped, cfg.max_dual_clipped_tokens)
     total, weight = _aggregate(token_loss, kept, loss_mask, aggregation, token_divisor)
     return LossOutput(

@@ -8,6 +8,7 @@ from pathlib import Path
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
+from fipo.errors import UserError
 from fipo.telemetry.run_directory import RunDirectory
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart.
@@ -74,8 +75,11 @@ FIGURES = (
 
 
 def write_report(runs: Sequence[RunDirectory], out: Path) -> None:
-    """One self-contained HTML file with every figure, the runs overlaid."""
-    metrics = {run.path.name: run.read_metrics() for run in runs}
+    """One self-contained HTML file with every figure, the runs overlaid.
+
+    Raises UserError if the file cannot be written.
+    """
+    metrics = dict(zip(_labels(runs), (run.read_metrics() for run in runs), strict=True))
     names = ", ".join(metrics)
     sections = "".join(_section(figure, metrics) for figure in FIGURES)
     page = (
@@ -83,7 +87,10 @@ def write_report(runs: Sequence[RunDirectory], out: Path) -> None:
         f"<title>fipo: {html.escape(names)}</title><style>{STYLE}</style><script>{get_plotlyjs()}</script>"
         f"<h1>{html.escape(names)}</h1><main>{sections}</main></html>"
     )
-    out.write_text(page, encoding="utf-8")
+    try:
+        out.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{out}: cannot write the report: {error.strerror}") from None
 
 
 STYLE = """
@@ -92,6 +99,12 @@ h1 { font-size: 1.3rem } h2 { font-size: 1rem; margin: 0 } p { margin: .2rem 0; 
 main { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 480px), 1fr)); gap: 1.5rem }
 section { min-width: 0 }
 """
+
+
+def _labels(runs: Sequence[RunDirectory]) -> list[str]:
+    """The runs' names, or their paths where two runs have one name."""
+    names = [run.path.resolve().name for run in runs]
+    return names if len(set(names)) == len(names) else [str(run.path) for run in runs]
 
 
 def _section(figure: Figure, metrics: dict[str, list[dict[str, float]]]) -> str:

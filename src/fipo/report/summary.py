@@ -1,5 +1,6 @@
 """The before/after table of a run, from its metrics."""
 
+from rich.markup import escape
 from rich.table import Table
 
 from fipo.errors import UserError
@@ -21,7 +22,7 @@ def summary_table(run: RunDirectory) -> Table:
         f"avg@{settings['samples']}": "avg_at_k",
         f"pass@{settings['samples']}": "pass_at_k",
     }
-    table = Table(title=f"{run.path}: held-out accuracy, % [95% interval]", title_justify="left")
+    table = Table(title=escape(f"{run.path}: held-out accuracy, % [95% interval]"), title_justify="left")
     table.add_column("")
     for column in ("before", f"after step {after['step']:.0f}", "change"):
         table.add_column(column, justify="right")

@@ -19,7 +19,7 @@ class DecodeLoop:
 
     def __init__(self, model: PreTrainedModel, *, stop_tokens: Sequence[int], batch_size: int) -> None:
         self.model = model
-        self.stop_tokens = torch.tensor(sorted(stop_tokens), device=model.device)
+        self.stop_tokens = torch.tensor(sorted(stop_tokens), dtype=torch.long, device=model.device)
         self.batch_size = batch_size  # sequences decoded together
 
     @torch.no_grad()

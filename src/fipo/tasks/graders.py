@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import Context, Decimal
 from typing import Literal
 
 from fipo.tasks.dapo_answer import last_answer, normalise
@@ -11,8 +11,13 @@ from fipo.tasks.problem import Problem
 
 Outcome = Literal["correct", "wrong", "no_answer"]
 
-# Bounded on purpose: a million digits are no number of ours, and cost no time.
-NUMBER = re.compile(r"(?<![0-9.,])(?:(?<![\w)\]])-)?[0-9]{1,40}(?:,[0-9]{3}){0,12}(?:\.[0-9]{1,40})?(?![0-9])")
+# Bounded on purpose: a million digits are no number of ours, and cost no time. A comma belongs to a number
+# only before exactly three digits, so that `1,000` is one number and `1,2` are two.
+NUMBER = re.compile(
+    r"(?<![0-9.])(?:(?<![\w)\]])-)?"
+    r"(?:[0-9]{1,3}(?:,[0-9]{3}){1,12}(?![0-9])|[0-9]{1,40})(?:\.[0-9]{1,40})?(?![0-9])"
+)
+EXACT = Context(prec=100)  # more digits than NUMBER reads, so that nothing is rounded
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,8 +56,9 @@ GraderName = Literal["number", "exact", "dapo"]
 
 
 def _last_number(text: str) -> str | None:
+    """`-1,000.50` as `-1000.5`, and `-0` as `0`; None without a number."""
     found = NUMBER.findall(text)
-    return f"{Decimal(found[-1].replace(',', '')).normalize():f}" if found else None
+    return f"{EXACT.plus(Decimal(found[-1].replace(',', ''))).normalize(EXACT):f}" if found else None
 
 
 def _compare(found: str | None, expected: str | None) -> Grade:

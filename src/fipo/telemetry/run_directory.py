@@ -55,7 +55,7 @@ class RunDirectory:
         """One dict per step, in order; [] for a run without metrics yet."""
         if not self.metrics.is_file():
             return []
-        return [json.loads(line) for line in self.metrics.read_text(encoding="utf-8").splitlines()]
+        return _read_lines(self.metrics)
 
     def all_checkpoints(self) -> list[Path]:
         """The whole checkpoints, oldest first."""
@@ -67,8 +67,7 @@ class RunDirectory:
         self._rollouts_of(step).write_text("".join(lines), encoding="utf-8")
 
     def read_rollouts(self, step: int) -> list[dict[str, Any]]:
-        path = self._rollouts_of(step)
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        return _read_lines(self._rollouts_of(step))
 
     def rewind(self, step: int) -> None:
         """Forget what was written after `step`, so that a resumed run writes it again, once."""
@@ -82,3 +81,8 @@ class RunDirectory:
 
     def _rollouts_of(self, step: int) -> Path:
         return self.rollouts / f"step_{step:06d}.jsonl"
+
+
+def _read_lines(path: Path) -> list[dict[str, Any]]:
+    """The lines that were written whole: a killed process can leave half of one at the end."""
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n")[:-1]]

@@ -36,7 +36,8 @@ def _distributions(model: PreTrainedModel, pack: Pack, temperature: float) -> Te
     """[B, K, V] log-probs over the vocabulary at each scored token."""
     scored = pack.loss_mask.shape[1]
     logits = model(input_ids=pack.input_ids, use_cache=False, logits_to_keep=scored + 1).logits[:, :-1]
-    return torch.log_softmax(logits.float() / temperature, dim=-1)
+    wide = torch.promote_types(logits.dtype, torch.float32)
+    return torch.log_softmax(logits.to(wide) / temperature, dim=-1)
 
 
 def _of_tokens(distributions: Tensor, pack: Pack) -> Tensor:

@@ -1,0 +1,42 @@
+# make train   set everything up in .venv and run the embedded default
+# make test    set everything up in .venv and run the tests
+# make slow    the tests that take longer
+# make lint    every linter
+# make bench   the benchmarks
+
+PYTHON ?= python3
+EXTRAS ?= dev
+BIN := .venv/bin
+export OMP_WAIT_POLICY = PASSIVE
+
+.PHONY: train test slow lint bench
+
+train: .venv/.train
+	$(BIN)/fipo train recipe/quickstart.toml --resume
+
+test: .venv/.dev
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m "not slow" -n 2
+
+slow: .venv/.dev
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m slow -n 2
+
+lint: .venv/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/mypy --strict src/fipo/objective
+	$(BIN)/lint-imports
+	$(BIN)/vulture
+
+bench: .venv/.dev
+	$(BIN)/python bench/future_kl.py
+
+.venv/.train: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; v = sys.version.split()[0]; sys.version_info >= (3, 11) or sys.exit("fipo needs Python >= 3.11, got " + v + "; choose one with make PYTHON=python3.12")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable .
+	touch $@
+
+.venv/.dev: .venv/.train
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[$(EXTRAS)]"
+	touch $@

@@ -1,0 +1,53 @@
+"""What several tests need: small random models, and a run that is over in seconds."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedModel, Qwen2Config, Qwen3Config
+
+torch.set_num_threads(1)
+
+SHAPE = {
+    "vocab_size": 48,
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 256,
+    "pad_token_id": 0,
+    "bos_token_id": None,
+    "eos_token_id": 1,
+}
+ARCHITECTURES = {
+    "qwen2": Qwen2Config(**SHAPE),
+    "qwen3": Qwen3Config(**SHAPE, head_dim=8),
+    "llama": LlamaConfig(**SHAPE),
+}
+
+
+def random_model(architecture: str = "qwen2", seed: int = 0, scale: float = 8.0) -> PreTrainedModel:
+    """A tiny random model whose distributions are far from uniform: its weights are scaled up."""
+    torch.manual_seed(seed)
+    model = AutoModelForCausalLM.from_config(ARCHITECTURES[architecture]).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() > 1:
+                parameter.mul_(scale)
+    return model
+
+
+@pytest.fixture(params=list(ARCHITECTURES))
+def any_model(request: pytest.FixtureRequest) -> PreTrainedModel:
+    return random_model(request.param)
+
+
+@pytest.fixture
+def model() -> PreTrainedModel:
+    return random_model()
+
+
+@pytest.fixture
+def repository() -> Path:
+    return Path(__file__).parent.parent

@@ -1,0 +1,97 @@
+from collections.abc import Sequence
+
+import pytest
+
+from fipo.models.tokenizer import make_tokenizer
+from fipo.rollout.groups import ProblemStream, Roller, collect_groups
+from fipo.rollout.sampler import Response, SamplingParams
+from fipo.tasks.graders import grade_number
+from fipo.tasks.problem import Problem
+from fipo.telemetry.clock import Clock
+
+TOKENIZER = make_tokenizer()
+PARAMS = SamplingParams(temperature=1.0, max_tokens=4)
+
+
+class Scripted:
+    """A sampler whose answers are known: `9` for problems that are always solved, `0` for those that never are.
+
+    The prompt's first digit says how many of the four responses are right.
+    """
+
+    def sample(self, prompts: Sequence[list[int]], params: SamplingParams, seed: int) -> list[Response]:
+        texts = []
+        for i, prompt in enumerate(prompts):
+            right = int(TOKENIZER.decode(prompt)[0])
+            texts.append("9" if i % 4 < right else "0")
+        return [
+            Response(tokens=[*TOKENIZER.encode(text), TOKENIZER.eos_token_id], logprobs=[0.0, 0.0], truncated=False)
+            for text in texts
+        ]
+
+
+def problem(right: int, number: int) -> Problem:
+    return Problem(id=f"{right}/{number}", prompt=f"{right}+{number}=", answer="9", source="test")
+
+
+def collect(problems: list[Problem], *, wanted: int, per_batch: int, max_batches: int = 10):
+    roller = Roller(sampler=Scripted(), tokenizer=TOKENIZER, prompt_format="raw", grader=grade_number)
+    stream = ProblemStream(problems, seed=0)
+    batch = collect_groups(
+        stream,
+        roller,
+        wanted=wanted,
+        problems_per_batch=per_batch,
+        group_size=4,
+        max_batches=max_batches,
+        params=PARAMS,
+        seed=0,
+        clock=Clock(),
+    )
+    return batch, stream
+
+
+def test_groups_in_which_success_does_not_vary_are_dropped() -> None:
+    batch, _ = collect([problem(right, i) for i, right in enumerate([0, 1, 2, 3, 4])], wanted=3, per_batch=5)
+    assert sorted(group.problem.id[0] for group in batch.kept) == ["1", "2", "3"]
+    assert len(batch.generated) == 5
+
+
+def test_generation_goes_on_until_the_batch_is_full_and_the_surplus_is_discarded() -> None:
+    problems = [problem(right, i) for i, right in enumerate([0, 2] * 8)]
+    batch, stream = collect(problems, wanted=3, per_batch=4)
+    assert len(batch.kept) == 3
+    assert batch.generation_batches >= 2
+    assert stream.taken == 4 * batch.generation_batches == len(batch.generated)
+
+
+def test_generation_stops_at_its_cap_and_returns_a_short_batch() -> None:
+    batch, stream = collect([problem(0, i) for i in range(8)], wanted=2, per_batch=4, max_batches=3)
+    assert batch.kept == []
+    assert batch.generation_batches == 3
+    assert stream.taken == 12
+
+
+def test_each_response_is_graded_against_its_own_problem() -> None:
+    batch, _ = collect([problem(1, 0)], wanted=1, per_batch=1)
+    group = batch.kept[0]
+    assert [grade.outcome for grade in group.grades] == ["correct", "wrong", "wrong", "wrong"]
+    assert group.texts == ["9", "0", "0", "0"]
+
+
+@pytest.mark.parametrize("cut", [1, 5, 7, 13])
+def test_the_order_of_problems_is_a_function_of_seed_and_position(cut: int) -> None:
+    problems = [problem(1, i) for i in range(6)]
+    whole = ProblemStream(problems, seed=3).take(20)
+    first = ProblemStream(problems, seed=3)
+    first.take(cut)
+    assert ProblemStream(problems, seed=3, taken=cut).take(20 - cut) == whole[cut:]
+    assert first.take(20 - cut) == whole[cut:]
+
+
+def test_every_epoch_holds_every_problem_once_in_another_order() -> None:
+    problems = [problem(1, i) for i in range(30)]
+    stream = ProblemStream(problems, seed=0)
+    first, second = stream.take(30), stream.take(30)
+    assert sorted(p.id for p in first) == sorted(p.id for p in second) == sorted(p.id for p in problems)
+    assert first != second

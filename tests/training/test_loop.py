@@ -1,0 +1,182 @@
+"""Whole runs on a random model that is asked for single digits, so that chance gives mixed groups."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+from tests.conftest import random_model
+from transformers import AutoModelForCausalLM
+
+from fipo.errors import RunStopped, UserError
+from fipo.models.tokenizer import make_tokenizer
+from fipo.telemetry.run_directory import RunDirectory
+from fipo.training import load_recipe, train
+
+RECIPE = """
+[run]
+name = "test"
+folder = "{folder}/runs"
+steps = 4
+[model]
+path = "{folder}/model"
+[data]
+grader = "number"
+train = {{ source = "file", path = "{folder}/train.jsonl" }}
+eval = {{ source = "file", path = "{folder}/eval.jsonl" }}
+[rollout]
+groups = 4
+group_size = 4
+generation_batch = 6
+max_generation_batches = 20
+max_prompt_tokens = 8
+max_response_tokens = 12
+[objective]
+preset = "release_7b"
+[update]
+mini_batches = 2
+learning_rate = 1e-3
+[eval]
+every = 2
+samples = 2
+[checkpoint]
+every = 2
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with a model, data and a recipe."""
+    tokenizer = make_tokenizer()
+    random_model(scale=1.0).save_pretrained(tmp_path / "model")
+    tokenizer.save_pretrained(tmp_path / "model")
+    for name, numbers in (("train", range(40)), ("eval", range(40, 48))):
+        rows = [
+            {"prompt": f"{i}=", "reward_model": {"ground_truth": str(i % 3)}, "data_source": "digits"} for i in numbers
+        ]
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "recipe.toml").write_text(RECIPE.format(folder=tmp_path))
+    return tmp_path
+
+
+def run_recipe(folder: Path, name: str, *, resume: bool = False, **overrides: str) -> RunDirectory:
+    settings = {key.replace("__", "."): value for key, value in overrides.items()}
+    return train(load_recipe(folder / "recipe.toml", {"run.name": name, **settings}), resume=resume)
+
+
+def metrics_without_times(run: RunDirectory) -> list[dict[str, float]]:
+    return [{k: v for k, v in line.items() if not k.startswith("time/")} for line in run.read_metrics()]
+
+
+def weights_hash(run: RunDirectory) -> str:
+    return hashlib.sha256((run.all_checkpoints()[-1] / "model.safetensors").read_bytes()).hexdigest()
+
+
+def test_two_runs_with_one_seed_write_the_same_metrics_rollouts_and_weights(folder: Path) -> None:
+    first, second = run_recipe(folder, "first"), run_recipe(folder, "second")
+    assert metrics_without_times(first) == metrics_without_times(second)
+    assert weights_hash(first) == weights_hash(second)
+    assert [first.read_rollouts(step) for step in range(1, 5)] == [second.read_rollouts(step) for step in range(1, 5)]
+
+
+def test_another_seed_gives_another_run(folder: Path) -> None:
+    assert weights_hash(run_recipe(folder, "first")) != weights_hash(run_recipe(folder, "other", run__seed="1"))
+
+
+def test_a_run_leaves_metrics_of_every_step_with_the_evaluations_that_were_due(folder: Path) -> None:
+    metrics = run_recipe(folder, "run", run__steps="3").read_metrics()
+    assert [line["step"] for line in metrics] == [0, 1, 2, 3]
+    assert [("eval/avg_at_k" in line) for line in metrics] == [True, False, True, True]
+    assert {"eval/greedy", "eval/pass_at_k", "eval/ci/avg_at_k/low", "eval/ci/avg_at_k/high"} <= metrics[0].keys()
+    assert {
+        "reward/mean",
+        "response_length/p75",
+        "policy/entropy",
+        "policy/kl",
+        "policy/grad_norm",
+        "fipo/influence_weight/mean",
+        "time/step",
+    } <= metrics[1].keys()
+
+
+def test_the_first_mini_batch_of_every_step_has_weights_of_exactly_one_and_the_second_has_not(folder: Path) -> None:
+    for line in run_recipe(folder, "run").read_metrics()[1:]:
+        assert line["fipo/mini_batch_0/influence_weight/mean"] == 1
+        assert line["fipo/mini_batch_0/influence_weight/std"] == 0
+        assert line["fipo/mini_batch_1/influence_weight/std"] > 0
+
+
+def test_rollouts_carry_the_credit_of_every_token(folder: Path) -> None:
+    records = run_recipe(folder, "run").read_rollouts(3)
+    assert len(records) == 16
+    for record in records:
+        lengths = {len(record[key]) for key in ("tokens", "log_ratio", "future_kl", "influence_weight")}
+        assert len(lengths) == 1
+        assert record["mini_batch"] in (0, 1)
+        assert record["reward"] == (1.0 if record["outcome"] == "correct" else -1.0)
+    moved = [record for record in records if record["mini_batch"] == 1]
+    assert any(ratio != 0 for record in moved for ratio in record["log_ratio"])
+
+
+def test_a_checkpoint_of_a_run_is_a_model_that_transformers_loads(folder: Path) -> None:
+    run = run_recipe(folder, "run")
+    assert [path.name for path in run.all_checkpoints()] == ["step_000002", "step_000004"]
+    AutoModelForCausalLM.from_pretrained(run.all_checkpoints()[-1])
+
+
+def test_a_resumed_run_equals_the_uninterrupted_one_bit_for_bit(folder: Path) -> None:
+    whole = run_recipe(folder, "whole")
+    run_recipe(folder, "parts", run__steps="2")
+    parts = RunDirectory(folder / "runs" / "parts")
+    parts.append_metrics({"step": 3, "reward/mean": 9.0})  # written after the checkpoint, then killed
+    resumed = run_recipe(folder, "parts", resume=True)
+    assert metrics_without_times(resumed) == metrics_without_times(whole)
+    assert weights_hash(resumed) == weights_hash(whole)
+
+
+def test_resuming_a_finished_run_changes_nothing(folder: Path) -> None:
+    run = run_recipe(folder, "run")
+    before = run.read_metrics()
+    assert run_recipe(folder, "run", resume=True).read_metrics() == before
+
+
+def test_a_run_directory_in_use_is_not_overwritten(folder: Path) -> None:
+    run_recipe(folder, "run", run__steps="1")
+    with pytest.raises(UserError, match="a run is already there; add --resume"):
+        run_recipe(folder, "run")
+
+
+def test_resuming_with_another_recipe_is_refused_with_the_key_and_both_values(folder: Path) -> None:
+    run_recipe(folder, "run", run__steps="1")
+    with pytest.raises(UserError, match=r"update\.learning_rate was 0\.001, got 0\.5"):
+        run_recipe(folder, "run", resume=True, update__learning_rate="0.5")
+
+
+def test_a_short_batch_trains_or_stops_as_the_recipe_says(folder: Path) -> None:
+    short = {"rollout__max_generation_batches": "1", "rollout__generation_batch": "4", "run__steps": "1"}
+    line = run_recipe(folder, "train", **short).read_metrics()[1]
+    assert line["groups/kept"] < 4
+    with pytest.raises(RunStopped, match="must fill within 1 generation batches"):
+        run_recipe(folder, "stop", rollout__on_short_batch='"stop"', **short)
+
+
+def test_problems_that_are_evaluated_are_left_out_of_training_and_counted(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = (folder / "eval.jsonl").read_text()
+    with (folder / "train.jsonl").open("a") as file:
+        file.write(data)
+    run_recipe(folder, "run", run__steps="1")
+    assert "8 problems are also in data.eval; left out of training" in capsys.readouterr().out
+
+
+def test_a_context_that_is_too_short_is_refused_before_any_work(folder: Path) -> None:
+    with pytest.raises(UserError, match=r"must be <= 256, the positions that .*model has, got 308"):
+        run_recipe(folder, "run", rollout__max_response_tokens="300")
+    assert not (folder / "runs" / "run" / "config.toml").exists()
+
+
+@pytest.mark.parametrize("preset", ["dapo", "grpo", "dr_grpo", "paper_32b"])
+def test_every_baseline_is_one_word(folder: Path, preset: str) -> None:
+    line = run_recipe(folder, preset, run__steps="1", objective__preset=preset).read_metrics()[1]
+    assert line["policy/grad_norm"] > 0

@@ -1,0 +1,38 @@
+import pytest
+import torch
+from tests.training.helpers import random_groups
+
+from fipo.training.config import Reward, Rollout
+from fipo.training.reward import group_rewards, overlong_penalty
+
+ROLLOUT = Rollout(groups=2, group_size=4, generation_batch=2, max_prompt_tokens=8, max_response_tokens=12)
+
+
+def test_a_correct_answer_earns_one_and_any_other_minus_one() -> None:
+    groups = random_groups(3, 4)
+    expected = [[1.0 if grade.correct else -1.0 for grade in group.grades] for group in groups]
+    assert group_rewards(groups, ROLLOUT, Reward()).tolist() == expected
+
+
+def test_no_groups_give_an_empty_table_of_rewards() -> None:
+    assert group_rewards([], ROLLOUT, Reward()).shape == (0, 4)
+
+
+@pytest.mark.parametrize(
+    ("length", "penalty"), [(0, 0.0), (80, 0.0), (81, -0.05), (90, -0.5), (99, -0.95), (100, -1.0)]
+)
+def test_the_overlong_penalty_is_linear_over_the_buffer(length: int, penalty: float) -> None:
+    assert overlong_penalty(length, max_tokens=100, buffer=20) == pytest.approx(penalty)
+
+
+def test_without_a_buffer_the_longest_response_is_not_punished() -> None:
+    assert overlong_penalty(100, max_tokens=100, buffer=0) == 0
+
+
+def test_the_penalty_is_added_to_the_reward() -> None:
+    groups = random_groups(3, 4)
+    plain = group_rewards(groups, ROLLOUT, Reward())
+    penalised = group_rewards(groups, ROLLOUT, Reward(overlong_buffer=6))
+    lengths = torch.tensor([[len(response.tokens) for response in group.responses] for group in groups])
+    torch.testing.assert_close(penalised - plain, -((lengths - 6).clamp(min=0) / 6))
+    assert bool((penalised < plain).any())
