@@ -112,3 +112,7 @@ def _sample(options: argparse.Namespace) -> None:
         print(prompt)
         for text in texts:
             print(f"    {text}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

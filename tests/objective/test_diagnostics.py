@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from fipo.objective import FIPOConfig, LossInputs, metric_values, policy_loss
+from fipo.objective import FIPOConfig, LossInputs, merge_metrics, metric_values, policy_loss
 
 KEYS = {
     "policy/loss",
@@ -98,6 +98,33 @@ def test_a_weight_that_the_safety_floor_decided_is_not_counted_as_clipped_low():
     assert got["fipo/safety_capped"] == 0.5
     assert got["fipo/influence_weight/clipped_low"] == 0.5
     assert (got["fipo/influence_weight/min"], got["fipo/influence_weight/max"]) == (0.5, 0.8)
+
+
+def test_a_weight_that_the_upper_bound_decided_is_not_counted_as_safety_capped():
+    got = measured([[4.0]], [-1.0], FIPOConfig(influence_clip=(0.5, 1.0), safety_threshold=3))
+    assert got["fipo/safety_capped"] == 0
+    assert got["fipo/influence_weight/clipped_high"] == 1
+
+
+def test_the_bands_of_the_ratio_are_open_below():
+    got = measured([[2.0]], [-1.0], FIPOConfig())
+    assert got["policy/ratio_neg/share_2_3"] == 0
+
+
+def test_means_are_summed_in_float64():
+    x = torch.full((1, 1000), 0.1)
+    inputs = LossInputs(
+        logprobs=x, old_logprobs=0 * x, advantages=torch.ones(1), loss_mask=torch.ones(1, 1000, dtype=torch.bool)
+    )
+    got = metric_values(policy_loss(inputs, FIPOConfig()).metrics())
+    assert got["policy/kl"] == pytest.approx(-x[0, 0].item(), rel=1e-13)
+
+
+def test_an_empty_micro_batch_changes_no_metric(make_inputs):
+    full = policy_loss(make_inputs(5), FIPOConfig()).metrics()
+    nothing = dataclasses.replace(make_inputs(5), loss_mask=torch.zeros(6, 40, dtype=torch.bool))
+    empty = policy_loss(nothing, FIPOConfig()).metrics()
+    assert merge_metrics([full, empty]) == merge_metrics([empty, full]) == full
 
 
 def test_the_loss_metric_is_the_loss(make_inputs):

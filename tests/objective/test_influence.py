@@ -163,12 +163,13 @@ def test_an_influence_may_leave_nan_off_the_mask(make_inputs, run):
     assert out.metrics() == plain.metrics()
 
 
-def test_the_weights_of_an_influence_become_constants_of_the_loss_s_dtype():
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_weights_of_an_influence_become_constants_of_the_loss_s_dtype(dtype):
     x = torch.zeros(1, 3)
     inputs = LossInputs(
         logprobs=x, old_logprobs=x, advantages=torch.ones(1), loss_mask=torch.ones(1, 3, dtype=torch.bool)
     )
-    learned = torch.ones(1, 3, dtype=torch.float64, requires_grad=True)
+    learned = torch.ones(1, 3, dtype=dtype, requires_grad=True)
     out = policy_loss(inputs, CFG, influence=lambda *_: learned)
     assert out.loss.dtype == torch.float32
     assert not out.loss.requires_grad

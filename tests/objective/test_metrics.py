@@ -93,6 +93,14 @@ def test_quantiles_near_one_are_fine_and_those_far_out_are_not_worse_than_two_pe
     assert far["r/median"] == pytest.approx(math.e, rel=0.017)
 
 
+def test_a_value_alone_in_its_bin_is_read_at_the_middle_of_the_bin():
+    middle = 0.01 * math.sinh(200.5 * math.asinh(20 / 0.01) / 512)
+    off = [x - middle for x in (0.995 * middle, middle, 1.005 * middle)]  # all in one bin, 1.6% wide
+    for shift in off:
+        got = histogram_of([-9.0, middle + shift, 9.0]).values("r")
+        assert math.log(got["r/median"]) == pytest.approx(middle, rel=1e-9)
+
+
 def test_a_histogram_of_equal_values_gives_that_value_exactly():
     assert set(histogram_of([0.0] * 9).values("r").values()) == {1.0}
 

@@ -8,7 +8,9 @@ from fipo.tasks.graders import Grade
 from fipo.tasks.problem import Problem
 
 
-def random_groups(count: int, group_size: int, *, seed: int = 0, longest: int = 12, vocabulary: int = 48) -> list[Group]:
+def random_groups(
+    count: int, group_size: int, *, seed: int = 0, longest: int = 12, vocabulary: int = 48
+) -> list[Group]:
     """Mixed groups: the first response is correct, the last one wrong, those between by chance."""
     rng = random.Random(seed)
     groups = []

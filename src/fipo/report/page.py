@@ -96,7 +96,7 @@ def write_report(runs: Sequence[RunDirectory], out: Path) -> None:
 STYLE = """
 body { font: 15px/1.4 system-ui, sans-serif; margin: 1rem auto; max-width: 1200px; padding: 0 1rem; color: #222 }
 h1 { font-size: 1.3rem } h2 { font-size: 1rem; margin: 0 } p { margin: .2rem 0; color: #555 }
-main { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 480px), 1fr)); gap: 1.5rem }
+main { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 480px), 1fr)); gap: 1.5rem }
 section { min-width: 0 }
 """
 
@@ -108,7 +108,9 @@ def _labels(runs: Sequence[RunDirectory]) -> list[str]:
 
 
 def _section(figure: Figure, metrics: dict[str, list[dict[str, float]]]) -> str:
-    plot = draw(figure, metrics).to_html(full_html=False, include_plotlyjs=False, config={"displaylogo": False})
+    plot = draw(figure, metrics).to_html(
+        full_html=False, include_plotlyjs=False, config={"displaylogo": False, "responsive": True}
+    )
     return f"<section><h2>{html.escape(figure.title)}</h2><p>{html.escape(figure.look_for)}</p>{plot}</section>"
 
 
@@ -118,7 +120,7 @@ def draw(figure: Figure, metrics: dict[str, list[dict[str, float]]]) -> go.Figur
         layout=go.Layout(
             height=HEIGHT,
             margin={"l": 50, "r": 10, "t": 10, "b": 40},
-            xaxis={"title": "step"},
+            xaxis={"title": "step", "tickformat": "d"},
             legend={"orientation": "h", "y": -0.25},
             template="plotly_white",
         )
@@ -146,6 +148,7 @@ def _band(key: str, lines: list[dict[str, float]], colour: str) -> go.Scatter:
     return go.Scatter(
         x=steps + steps[::-1],
         y=[line[high] for line in points] + [line[low] for line in points][::-1],
+        mode="lines",
         fill="toself",
         fillcolor=f"rgba({','.join(str(int(colour[i : i + 2], 16)) for i in (1, 3, 5))},0.15)",
         line={"width": 0},

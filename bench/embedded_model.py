@@ -1,0 +1,60 @@
+"""What the embedded model can do, by its way of solving: the figures of its model card.
+
+python bench/embedded_model.py [MODEL_OR_RUN] [--problems 512]
+"""
+
+import argparse
+from collections import Counter
+from pathlib import Path
+
+from fipo.evaluation import avg_at_k, interval, pass_at_k
+from fipo.models.corpus import WAYS, way_of
+from fipo.models.loading import load, stop_tokens
+from fipo.rollout.decode import DecodeLoop
+from fipo.rollout.groups import Roller
+from fipo.rollout.sampler import SamplingParams
+from fipo.tasks.graders import grade_number
+from fipo.tasks.signed_sums import signed_sums
+from fipo.telemetry.clock import Clock
+from fipo.telemetry.run_directory import RunDirectory
+
+SAMPLES = 8
+MAX_TOKENS = 192
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("model", nargs="?", default="embedded", help="as in `fipo sample`")
+    parser.add_argument("--problems", type=int, default=512)
+    arguments = parser.parse_args()
+    checkpoints = RunDirectory(Path(arguments.model)).all_checkpoints()
+    model, tokenizer = load(str(checkpoints[-1]) if checkpoints else arguments.model)
+    sampler = DecodeLoop(model, stop_tokens=stop_tokens(model, tokenizer), batch_size=256)
+    roller = Roller(sampler=sampler, tokenizer=tokenizer, prompt_format="raw", grader=grade_number)
+    problems = signed_sums("eval", arguments.problems)
+    sampled = SamplingParams(temperature=1.0, max_tokens=MAX_TOKENS)
+    groups = roller.groups(problems, SAMPLES, sampled, seed=0, clock=Clock())
+
+    count: Counter[str] = Counter()
+    right: Counter[str] = Counter()
+    tokens: Counter[str] = Counter()
+    for group in groups:
+        for response, text, grade in zip(group.responses, group.texts, group.grades, strict=True):
+            way = way_of(text)
+            count[way] += 1
+            right[way] += grade.correct
+            tokens[way] += len(response.tokens)
+    print(f"{arguments.model}: {len(problems)} held-out problems, {SAMPLES} samples each, T = 1\n")
+    print(f"| {'way':8} | share | correct | mean tokens |\n|---|---|---|---|")
+    for way in WAYS:
+        if count[way]:
+            share = count[way] / count.total()
+            print(f"| {way:8} | {share:.2f} | {right[way] / count[way]:.2f} | {tokens[way] / count[way]:.0f} |")
+    correct = [[grade.correct for grade in group.grades] for group in groups]
+    low, high = interval([sum(row) / len(row) for row in correct])
+    print(f"\navg@{SAMPLES} {avg_at_k(correct):.3f} [{low:.3f}, {high:.3f}]   pass@{SAMPLES} ", end="")
+    print(f"{pass_at_k(correct, SAMPLES):.3f}")
+
+
+if __name__ == "__main__":
+    main()

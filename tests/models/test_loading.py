@@ -1,0 +1,72 @@
+import pytest
+import torch
+from transformers import GenerationConfig
+
+from fipo.errors import UserError
+from fipo.models.corpus import ALPHABET
+from fipo.models.loading import EMBEDDED_FOLDER, load, stop_tokens
+from fipo.models.make_tiny import make_model
+from fipo.models.tokenizer import make_tokenizer
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A small model saved in bfloat16 and training mode."""
+    tokenizer = make_tokenizer()
+    torch.manual_seed(0)
+    make_model(tokenizer).to(torch.bfloat16).train().save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    return tmp_path
+
+
+def test_a_model_is_loaded_from_its_folder_in_float32_without_dropout(folder):
+    model, tokenizer = load(str(folder))
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+    assert not any(module.training for module in model.modules())
+    assert tokenizer.decode(tokenizer.encode(ALPHABET)) == ALPHABET
+
+
+@pytest.mark.parametrize("path", ["embeded", "no such folder", "/no/such/folder", "./no/folder", "~/no/such"])
+def test_what_is_neither_a_folder_nor_a_hub_name_is_refused_without_asking_the_hub(path):
+    with pytest.raises(UserError) as error:
+        load(path)
+    rule = 'model.path must be "embedded", an existing folder, or a hub name OWNER/MODEL'
+    assert str(error.value) == f"{rule}, got {path!r}"
+
+
+def test_a_folder_without_a_model_is_refused_in_one_line(tmp_path):
+    with pytest.raises(UserError) as error:
+        load(str(tmp_path))
+    assert str(error.value) == f"model.path: {tmp_path} holds no config.json: not a model in transformers' format"
+
+
+def test_a_folder_whose_model_is_broken_is_refused_in_one_line(folder):
+    (folder / "config.json").write_text('{"model_type": "no such type"}')
+    with pytest.raises(UserError) as error:
+        load(str(folder))
+    assert str(error.value).startswith(f"model.path: cannot load {str(folder)!r}: ")
+    assert "\n" not in str(error.value)
+
+
+def test_a_response_ends_at_the_stop_tokens_of_the_model_and_of_the_tokenizer():
+    tokenizer = make_tokenizer()
+    model = make_model(tokenizer)
+    end, other = tokenizer.eos_token_id, tokenizer.encode("#")[0]
+    for configured, expected in (
+        (None, [end]),
+        (end, [end]),
+        (other, sorted([end, other])),
+        ([other, end], sorted([end, other])),
+    ):
+        model.generation_config = GenerationConfig(eos_token_id=configured)
+        assert stop_tokens(model, tokenizer) == expected
+    model.generation_config = None
+    assert stop_tokens(model, tokenizer) == [end]
+
+
+def test_the_embedded_model_is_in_the_package_and_speaks_the_corpus():
+    model, tokenizer = load("embedded")
+    assert EMBEDDED_FOLDER.is_dir()
+    assert tokenizer.get_vocab() == make_tokenizer().get_vocab()
+    assert model.get_input_embeddings().weight.shape[0] == len(tokenizer)
+    assert stop_tokens(model, tokenizer) == [tokenizer.eos_token_id]

@@ -1,0 +1,96 @@
+import random
+import re
+from pathlib import Path
+
+import pytest
+
+from fipo.models.corpus import draw_example
+from fipo.seeding import derive_seed
+from fipo.tasks.signed_sums import question, signed_sums, split_of
+from fipo.tasks.sources import load_problems
+from fipo.training.config import load_recipe
+
+FORM = re.compile(r"[1-9]\d?([+-][1-9]\d?){3,5}=")  # 4 to 6 terms of 1 to 99, the first one positive
+
+
+@pytest.fixture(scope="module")
+def quickstart():
+    """(training, held-out) problems, as many as the quickstart recipe asks for."""
+    recipe = load_recipe(Path(__file__).parents[2] / "recipe" / "quickstart.toml", {})
+    return tuple(load_problems(getattr(recipe.data, role), role, recipe.run.seed) for role in ("train", "eval"))
+
+
+@pytest.fixture(scope="module")
+def corpus():
+    """Questions of the embedded model's pretraining, from the seed that made it."""
+    rng = random.Random(derive_seed(0, "corpus"))
+    return {draw_example(rng).prompt for _ in range(20_000)}
+
+
+def texts(problems):
+    return {problem.text for problem in problems}
+
+
+def test_the_quickstart_trains_on_no_question_that_it_evaluates(quickstart):
+    train, held_out = quickstart
+    assert len(train) > 10_000 and len(held_out) > 100
+    assert not texts(train) & texts(held_out)
+
+
+def test_pretraining_saw_no_question_of_training_or_evaluation(corpus, quickstart):
+    assert len(corpus) > 19_000
+    for problems in quickstart:
+        assert not corpus & texts(problems)
+
+
+def test_every_question_belongs_to_the_split_that_drew_it(corpus, quickstart):
+    for split, questions in zip(("pretrain", "train", "eval"), (corpus, *map(texts, quickstart)), strict=True):
+        assert {split_of(text) for text in questions} == {split}
+
+
+def test_splits_stay_disjoint_between_seeds():
+    train = set().union(*(texts(signed_sums("train", 500, seed)) for seed in range(4)))
+    held_out = set().union(*(texts(signed_sums("eval", 500, seed)) for seed in range(4)))
+    assert len(train) > 1900 and len(held_out) > 1900
+    assert not train & held_out
+
+
+def test_the_split_of_a_question_is_fixed_for_ever():
+    """The embedded model was pretrained on one of them: another hash would leak it into evaluation."""
+    questions = ("12-7+30-45=", "50-2+3-4=", "1+1+1+1=", "99-98-97-96=", "1+2+3+4=")
+    assert [split_of(text) for text in questions] == ["train", "train", "pretrain", "pretrain", "eval"]
+
+
+def test_about_seven_two_and_one_in_ten_questions_are_pretraining_training_and_evaluation():
+    rng = random.Random(0)
+    splits = [split_of(question([rng.randint(1, 99) for _ in range(5)])) for _ in range(10_000)]
+    for split, share in (("pretrain", 0.7), ("train", 0.2), ("eval", 0.1)):
+        assert abs(splits.count(split) / len(splits) - share) < 0.02
+
+
+@pytest.mark.parametrize("split", ["pretrain", "train", "eval"])
+def test_a_problem_is_a_signed_sum_and_its_answer_is_what_python_says(split):
+    for problem in signed_sums(split, 300, seed=3):
+        assert FORM.fullmatch(problem.text)
+        assert problem.answer == str(eval(problem.text[:-1]))
+        assert problem.id == f"signed_sums/{problem.text[:-1]}"
+        assert problem.source == "signed_sums"
+
+
+def test_problems_are_distinct_and_as_many_as_asked(quickstart):
+    for problems in (*quickstart, signed_sums("eval", 7, seed=1)):
+        assert len(texts(problems)) == len({problem.id for problem in problems}) == len(problems)
+    assert len(signed_sums("eval", 7, seed=1)) == 7
+
+
+def test_a_seed_always_gives_the_same_problems_and_another_seed_others():
+    assert signed_sums("train", 50, seed=5) == signed_sums("train", 50, seed=5)
+    assert not texts(signed_sums("train", 50, seed=5)) & texts(signed_sums("train", 50, seed=6))
+
+
+def test_a_smaller_count_is_the_beginning_of_a_larger_one():
+    assert signed_sums("eval", 20) == signed_sums("eval", 40)[:20]
+
+
+def test_terms_are_written_with_their_signs():
+    assert question([12, -7, 30]) == "12-7+30="
