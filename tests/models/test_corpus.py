@@ -2,13 +2,14 @@ import random
 import re
 from collections import Counter
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
 
 import pytest
 
 from fipo.models.corpus import ALPHABET, LARGEST_MISTAKE, MISTAKE_RATE, WAYS, Example, draw_example, way_of
 
-COUNT = 16_000
+COUNT = 12_000
 STEP = re.compile(r"(-?\d+)((?:[+-]\d+)+)=(-?\d+)")
 
 
@@ -41,6 +42,7 @@ def check_chain(steps, terms):
     assert all(one.after == next_.before for one, next_ in pairwise(steps))
 
 
+@cache
 def chains_of(example):
     """Every chain of steps in an example with the terms that it adds, and the answer."""
     terms = numbers(example.prompt[:-1])

@@ -70,3 +70,10 @@ def test_the_embedded_model_is_in_the_package_and_speaks_the_corpus():
     assert tokenizer.get_vocab() == make_tokenizer().get_vocab()
     assert model.get_input_embeddings().weight.shape[0] == len(tokenizer)
     assert stop_tokens(model, tokenizer) == [tokenizer.eos_token_id]
+
+
+@pytest.mark.xfail(strict=True, reason="transformers gives any qwen2 folder its own tokenizer, which drops the unknown")
+def test_a_loaded_tokenizer_reads_every_text_as_the_one_that_was_saved(folder):
+    _, tokenizer = load(str(folder))
+    for text in (ALPHABET, "a+b", "1 2", "1\n2", "abc"):
+        assert tokenizer.encode(text) == make_tokenizer().encode(text)

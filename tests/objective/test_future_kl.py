@@ -126,7 +126,7 @@ def test_the_passes_grow_with_the_logarithm_of_the_length():
 
     assert passes(1024, 4096.0) == 10
     assert passes(2**20, 1e9) == 20
-    assert passes(2**20, 32.0) <= 12  # enough once gamma^s has vanished
+    assert passes(2**20, 32.0) == 11  # enough once gamma^s has vanished
 
 
 def test_the_shape_and_the_half_life_are_checked():

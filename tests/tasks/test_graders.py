@@ -139,19 +139,19 @@ def test_the_dapo_grader_looks_at_the_final_300_characters_alone():
 
 
 HOSTILE = {
-    "a huge number": "1" * 200_000,
-    "a huge number with separators": ",111" * 50_000,
+    "a huge number": "1" * 100_000,
+    "a huge number with separators": ",111" * 25_000,
     "many numbers": "1 " * 100_000,
     "many commas": "1," * 100_000,
-    "dots and digits": "1.1" * 60_000,
-    "signs": "-" * 200_000,
-    "brackets": "(" * 200_000,
-    "spaces after the word": "answer" + " " * 200_000,
+    "dots and digits": "1.1" * 30_000,
+    "signs": "-" * 100_000,
+    "brackets": "(" * 100_000,
+    "spaces after the word": "answer" + " " * 100_000,
     "many answers": "Answer:" * 30_000,
-    "dollars": "Answer: " + "$" * 200_000,
-    "open braces": "Answer: " + "\\text{" * 40_000,
+    "dollars": "Answer: " + "$" * 100_000,
+    "open braces": "Answer: " + "\\text{" * 20_000,
     "nested boxes": "Answer: " + "\\boxed{" * 40 + "}",
-    "control characters": "\x00\x1b\r" * 60_000,
+    "control characters": "\x00\x1b\r" * 30_000,
     "lone surrogates": "\ud800" * 100_000,
 }
 

@@ -12,9 +12,7 @@ from fipo.tasks.signed_sums import draw_terms, question
 
 STEP, CHECK, MISMATCH, ANSWER = ";", "?", "x", "#"
 ALPHABET = "0123456789+-=" + STEP + CHECK + MISMATCH + ANSWER
-WAYS = {"direct": 0.50, "coarse": 0.25, "fine": 0.15, "checked": 0.10}
-MISTAKE_RATE = {1: 0.04, 2: 0.12, 3: 0.25}  # by the number of terms added in one step
-LARGEST_MISTAKE = 10
+LARGEST_MISTAKE = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,12 +22,54 @@ class Example:
     way: str
 
 
-def draw_example(rng: random.Random) -> Example:
-    """One question of the pretraining split with a solution in a randomly chosen way."""
-    terms = draw_terms(rng, "pretrain")
-    way = rng.choices(list(WAYS), weights=list(WAYS.values()))[0]
-    response = {"direct": _direct, "coarse": _coarse, "fine": _fine, "checked": _checked}[way](terms, rng)
-    return Example(prompt=question(terms), response=response, way=way)
+@dataclass(frozen=True, kw_only=True)
+class Corpus:
+    ways: dict[str, float]  # how often each way of solving is chosen
+    mistake_rates: dict[int, float]  # by the number of terms added in one step
+
+    def draw(self, rng: random.Random) -> Example:
+        """One question of the pretraining split with a solution in a randomly chosen way."""
+        terms = draw_terms(rng, "pretrain")
+        way = rng.choices(list(self.ways), weights=list(self.ways.values()))[0]
+        return Example(prompt=question(terms), response=self._solve(terms, way, rng), way=way)
+
+    def _solve(self, terms: list[int], way: str, rng: random.Random) -> str:
+        one_by_one = [1] * (len(terms) - 1)
+        match way:
+            case "direct":
+                return f"{ANSWER}{sum(terms)}"
+            case "coarse":
+                text, total = self._steps(terms, _coarse_sizes(len(terms) - 1, rng), rng)
+            case "fine":
+                text, total = self._steps(terms, one_by_one, rng)
+            case _:  # checked: the same sum in reverse order, and once more from the start if the two disagree
+                text, total = self._steps(terms, one_by_one, rng)
+                check, check_total = self._steps(terms[::-1], one_by_one, rng)
+                text += CHECK + check
+                if check_total != total:
+                    redo, total = self._steps(terms, one_by_one, rng)
+                    text += MISMATCH + redo
+        return f"{text}{ANSWER}{total}"
+
+    def _steps(self, terms: list[int], sizes: list[int], rng: random.Random) -> tuple[str, int]:
+        """Running totals such as `7-3=4;4+9=13`, `sizes[i]` terms at a time, and the last total."""
+        total, position, steps = terms[0], 1, []
+        for size in sizes:
+            added = terms[position : position + size]
+            result = total + sum(added)
+            if rng.random() < self.mistake_rates[size]:
+                result += rng.choice((1, -1)) * rng.randint(1, LARGEST_MISTAKE)
+            steps.append(f"{total}{''.join(f'{term:+d}' for term in added)}={result}")
+            total, position = result, position + size
+        return STEP.join(steps), total
+
+
+LESSONS = Corpus(  # first: the arithmetic, without a mistake
+    ways={"coarse": 0.30, "fine": 0.50, "checked": 0.20}, mistake_rates={1: 0.0, 2: 0.0, 3: 0.0}
+)
+HABITS = Corpus(  # then: the mixture of ways that the base model is to have
+    ways={"direct": 0.50, "coarse": 0.25, "fine": 0.15, "checked": 0.10}, mistake_rates={1: 0.06, 2: 0.15, 3: 0.30}
+)
 
 
 def way_of(response: str) -> str:
@@ -39,48 +79,14 @@ def way_of(response: str) -> str:
     if "=" not in response:
         return "direct"
     steps = response.split(ANSWER)[0].split(STEP)
-    signs = [sum(sign in "+-" for sign in step.split("=")[0][1:]) for step in steps]
-    return "coarse" if max(signs) > 1 else "fine"
+    added = [sum(sign in "+-" for sign in step.split("=")[0][1:]) for step in steps]
+    return "coarse" if max(added) > 1 else "fine"
 
 
-def _direct(terms: list[int], rng: random.Random) -> str:
-    return f"{ANSWER}{sum(terms)}"
-
-
-def _coarse(terms: list[int], rng: random.Random) -> str:
-    sizes, left = [], len(terms) - 1
-    while left:
-        sizes.append(min(left, rng.choice((2, 3))))
-        left -= sizes[-1]
-    steps, total = _steps(terms, sizes, rng)
-    return f"{steps}{ANSWER}{total}"
-
-
-def _fine(terms: list[int], rng: random.Random) -> str:
-    steps, total = _steps(terms, [1] * (len(terms) - 1), rng)
-    return f"{steps}{ANSWER}{total}"
-
-
-def _checked(terms: list[int], rng: random.Random) -> str:
-    """Fine steps, the same sum in reverse order, and once more from the start if the two disagree."""
-    single = [1] * (len(terms) - 1)
-    steps, total = _steps(terms, single, rng)
-    check, check_total = _steps(terms[::-1], single, rng)
-    text = f"{steps}{CHECK}{check}"
-    if check_total != total:
-        redo, total = _steps(terms, single, rng)
-        text += f"{MISMATCH}{redo}"
-    return f"{text}{ANSWER}{total}"
-
-
-def _steps(terms: list[int], sizes: list[int], rng: random.Random) -> tuple[str, int]:
-    """Running totals such as `12-7=5;5+30=35`, `sizes[i]` terms at a time, and the last total."""
-    total, position, steps = terms[0], 1, []
-    for size in sizes:
-        added = terms[position : position + size]
-        result = total + sum(added)
-        if rng.random() < MISTAKE_RATE[size]:
-            result += rng.choice((1, -1)) * rng.randint(1, LARGEST_MISTAKE)
-        steps.append(f"{total}{''.join(f'{term:+d}' for term in added)}={result}")
-        total, position = result, position + size
-    return STEP.join(steps), total
+def _coarse_sizes(count: int, rng: random.Random) -> list[int]:
+    """`count` terms in portions of two or three, the last one being what is left."""
+    sizes = []
+    while count:
+        sizes.append(min(count, rng.choice((2, 3))))
+        count -= sizes[-1]
+    return sizes

@@ -1,11 +1,11 @@
 """Make the embedded base model: `python -m fipo.models.make_tiny [--out FOLDER]`.
 
-A Qwen2 of about one million parameters, trained from scratch on `fipo.models.corpus` with AdamW, linear
-warm-up and a cosine decay to zero, on response tokens only. Nothing here looks at a reward.
+A Qwen2 of 0.8 million parameters, trained from scratch on `fipo.models.corpus`: first on lessons without
+mistakes, then on the habits that the base model is to have. AdamW, linear warm-up, cosine decay to zero, on
+response tokens only. Nothing here looks at a reward.
 """
 
 import argparse
-import itertools
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,15 +16,16 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM, get_cosine_schedule_with_warmup
 
-from fipo.models.corpus import draw_example
+from fipo.models.corpus import HABITS, LESSONS, Corpus
 from fipo.models.tokenizer import make_tokenizer
 from fipo.seeding import derive_seed
 
-STEPS = 4500
+LESSON_STEPS = 900
+HABIT_STEPS = 1100
 TOKENS_PER_BATCH = 4096
 POOL = 4096  # examples sorted by length together, so that a batch holds little padding
-PEAK_LEARNING_RATE = 2e-3
-WARMUP_STEPS = 200
+PEAK_LEARNING_RATE = 4e-3
+WARMUP_STEPS = 100
 WEIGHT_DECAY = 0.05
 SEED = 0
 IGNORED = -100
@@ -47,24 +48,30 @@ def make_model(tokenizer: PreTrainedTokenizerFast) -> Qwen2ForCausalLM:
     return Qwen2ForCausalLM(config)
 
 
-def batches(tokenizer: PreTrainedTokenizerFast) -> Iterator[tuple[Tensor, Tensor]]:
-    """Endless (input_ids, labels) [B, T]: of similar lengths, padded on the right, in random order."""
-    rng = random.Random(derive_seed(SEED, "corpus"))
-    while True:
-        encoded = []
-        for _ in range(POOL):
-            example = draw_example(rng)
-            prompt = tokenizer.encode(example.prompt)
-            encoded.append((prompt, [*tokenizer.encode(example.response), tokenizer.eos_token_id]))
-        encoded.sort(key=lambda pair: len(pair[0]) + len(pair[1]))
-        cuts, longest_first = [], encoded[::-1]
-        while longest_first:
-            rows = max(1, TOKENS_PER_BATCH // (len(longest_first[0][0]) + len(longest_first[0][1])))
-            cuts.append(longest_first[:rows])
-            longest_first = longest_first[rows:]
-        rng.shuffle(cuts)
-        for rows_ in cuts:
-            yield _collate(rows_, tokenizer.pad_token_id)
+def batches(corpus: Corpus, count: int, tokenizer: PreTrainedTokenizerFast) -> Iterator[tuple[Tensor, Tensor]]:
+    """`count` pairs (input_ids, labels) [B, T]: of similar lengths, padded on the right, in random order."""
+    rng = random.Random(derive_seed(SEED, "corpus", repr(corpus)))
+    waiting: list[tuple[Tensor, Tensor]] = []
+    for _ in range(count):
+        if not waiting:
+            waiting = _pool(corpus, rng, tokenizer)
+        yield waiting.pop()
+
+
+def _pool(corpus: Corpus, rng: random.Random, tokenizer: PreTrainedTokenizerFast) -> list[tuple[Tensor, Tensor]]:
+    rows = []
+    for _ in range(POOL):
+        example = corpus.draw(rng)
+        response = [*tokenizer.encode(example.response), tokenizer.eos_token_id]
+        rows.append((tokenizer.encode(example.prompt), response))
+    rows.sort(key=lambda row: len(row[0]) + len(row[1]))
+    result = []
+    while rows:
+        height = max(1, TOKENS_PER_BATCH // (len(rows[-1][0]) + len(rows[-1][1])))
+        result.append(_collate(rows[-height:], tokenizer.pad_token_id))
+        rows = rows[:-height]
+    rng.shuffle(result)
+    return result
 
 
 def _collate(rows: list[tuple[list[int], list[int]]], pad_id: int) -> tuple[Tensor, Tensor]:
@@ -78,37 +85,39 @@ def _collate(rows: list[tuple[list[int], list[int]]], pad_id: int) -> tuple[Tens
     return input_ids, labels
 
 
-def pretrain(steps: int = STEPS) -> tuple[Qwen2ForCausalLM, PreTrainedTokenizerFast]:
-    torch.manual_seed(SEED)
-    tokenizer = make_tokenizer()
-    model = make_model(tokenizer)
+def pretrain(
+    model: Qwen2ForCausalLM, tokenizer: PreTrainedTokenizerFast, corpus: Corpus, steps: int, name: str
+) -> None:
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=PEAK_LEARNING_RATE, weight_decay=WEIGHT_DECAY, betas=(0.9, 0.98)
     )
     schedule = get_cosine_schedule_with_warmup(optimizer, WARMUP_STEPS, steps)
-    stream = itertools.islice(batches(tokenizer), steps)
-    for step, (input_ids, labels) in enumerate(track(stream, total=steps, description="pretraining")):
+    stream = track(batches(corpus, steps, tokenizer), total=steps, description=name)
+    for step, (input_ids, labels) in enumerate(stream, start=1):
         logits = model(input_ids=input_ids, use_cache=False).logits
         loss = cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten(), ignore_index=IGNORED)
         optimizer.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()
         if step % 100 == 0:
-            print(f"step {step}  loss {loss.item():.4f}", flush=True)
-    return model, tokenizer
+            print(f"{name} {step}/{steps}  loss {loss.item():.4f}", flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "tiny")
-    parser.add_argument("--steps", type=int, default=STEPS)
-    arguments = parser.parse_args()
-    model, tokenizer = pretrain(arguments.steps)
-    model.save_pretrained(arguments.out)
-    tokenizer.save_pretrained(arguments.out)
-    print(f"saved {sum(p.numel() for p in model.parameters()):,} parameters to {arguments.out}")
+    folder = parser.parse_args().out
+    torch.manual_seed(SEED)
+    tokenizer = make_tokenizer()
+    model = make_model(tokenizer)
+    pretrain(model, tokenizer, LESSONS, LESSON_STEPS, "lessons")
+    model.save_pretrained(folder / "lessons")
+    pretrain(model, tokenizer, HABITS, HABIT_STEPS, "habits")
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    print(f"saved {model.num_parameters():,} parameters to {folder}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Sums of signed terms such as `12-7+30=`: the problems of the embedded default.
+"""Sums of signed terms such as `7-3+9-8+2=`: the problems of the embedded default.
 
 Whether a question belongs to pretraining, training or evaluation is decided by a hash of its text alone,
 so the three can never share a question, whatever the seeds and counts.
@@ -12,8 +12,8 @@ from fipo.seeding import derive_seed
 from fipo.tasks.problem import Problem
 
 Split = Literal["pretrain", "train", "eval"]
-MIN_TERMS, MAX_TERMS = 4, 6
-LARGEST_TERM = 99
+MIN_TERMS, MAX_TERMS = 5, 8
+LARGEST_TERM = 9
 
 
 def split_of(question: str) -> Split:
@@ -33,7 +33,7 @@ def draw_terms(rng: random.Random, split: Split) -> list[int]:
 
 
 def question(terms: list[int]) -> str:
-    """`[12, -7, 30]` as `12-7+30=`."""
+    """`[7, -3, 9]` as `7-3+9=`."""
     return str(terms[0]) + "".join(f"{term:+d}" for term in terms[1:]) + "="
 
 

@@ -1,0 +1,113 @@
+from statistics import fmean
+
+import pytest
+import torch
+
+from fipo.evaluation import Evaluation, evaluate, interval
+from fipo.models.loading import stop_tokens
+from fipo.models.make_tiny import make_model
+from fipo.models.tokenizer import make_tokenizer
+from fipo.rollout.decode import DecodeLoop
+from fipo.rollout.groups import Group, Roller
+from fipo.rollout.sampler import Response
+from fipo.tasks.graders import GRADERS, grade_number
+from fipo.tasks.problem import Problem
+from fipo.tasks.signed_sums import signed_sums
+from fipo.telemetry.clock import Clock
+
+
+def group(answer, responses):
+    """A problem with the given answer, and responses as (text, tokens, truncated)."""
+    problem = Problem(id=f"test/{answer}", prompt="?", answer=answer, source="test")
+    return Group(
+        problem=problem,
+        prompt_tokens=[3],
+        responses=[
+            Response(tokens=[5] * length, logprobs=[-1.0] * length, truncated=cut) for _, length, cut in responses
+        ],
+        texts=[text for text, _, _ in responses],
+        grades=[grade_number(text, problem) for text, _, _ in responses],
+    )
+
+
+EVALUATION = Evaluation(
+    sampled=[
+        group("4", [("#4", 3, False), ("#4", 5, False), ("#5", 4, False), ("", 8, True)]),
+        group("7", [("#1", 3, False), ("#1", 3, False), ("#7", 3, False), ("#2", 3, False)]),
+        group("9", [("", 8, True), ("", 8, True), ("", 8, True), ("", 8, True)]),
+        group("2", [("#2", 3, False)] * 4),
+    ],
+    greedy=[group("4", [("#4", 3, False)]), group("7", [("#1", 3, False)]), group("9", [("", 8, True)])],
+)
+
+
+def test_the_figures_of_an_evaluation_are_those_of_a_hand_count():
+    metrics = EVALUATION.metrics()
+    expected = {
+        "eval/greedy": 1 / 3,
+        "eval/avg_at_k": (2 / 4 + 1 / 4 + 0 + 1) / 4,
+        "eval/pass_at_k": 3 / 4,
+        "eval/cons_at_k": (1 + 0 + 0 + 1) / 4,
+        "eval/response_length/mean": (20 + 12 + 32 + 12) / 16,
+        "eval/truncated": 5 / 16,
+        "eval/no_answer": 5 / 16,
+    }
+    assert {key: metrics[key] for key in expected} == pytest.approx(expected)
+    assert set(metrics) == set(expected) | {
+        f"eval/ci/{name}/{end}" for name in ("greedy", "avg_at_k", "pass_at_k") for end in ("low", "high")
+    }
+
+
+def test_the_intervals_of_an_evaluation_count_problems():
+    metrics = EVALUATION.metrics()
+    for name, by_problem in (
+        ("greedy", [1.0, 0.0, 0.0]),
+        ("avg_at_k", [0.5, 0.25, 0.0, 1.0]),
+        ("pass_at_k", [1.0, 1.0, 0.0, 1.0]),
+    ):
+        assert (metrics[f"eval/ci/{name}/low"], metrics[f"eval/ci/{name}/high"]) == interval(by_problem)
+
+
+@pytest.fixture(scope="module")
+def roller():
+    """A real sampler over an untrained model."""
+    torch.manual_seed(0)
+    tokenizer = make_tokenizer()
+    model = make_model(tokenizer).eval()
+    return Roller(
+        sampler=DecodeLoop(model, stop_tokens=stop_tokens(model, tokenizer), batch_size=8),
+        tokenizer=tokenizer,
+        prompt_format="raw",
+        grader=GRADERS["number"],
+    )
+
+
+def run(roller, seed=0):
+    settings = {"samples": 3, "temperature": 1.0, "top_p": 1.0, "max_tokens": 6}
+    return evaluate(roller, signed_sums("eval", 5), **settings, seed=seed, clock=Clock())
+
+
+def test_every_problem_gets_its_samples_and_one_greedy_response(roller):
+    evaluation = run(roller)
+    problems = signed_sums("eval", 5)
+    assert [group.problem for group in evaluation.sampled] == problems
+    assert [group.problem for group in evaluation.greedy] == problems
+    assert {len(group.responses) for group in evaluation.sampled} == {3}
+    assert {len(group.responses) for group in evaluation.greedy} == {1}
+    lengths = [len(response.tokens) for group in evaluation.sampled for response in group.responses]
+    assert max(lengths) <= 6
+    assert evaluation.metrics()["eval/response_length/mean"] == pytest.approx(fmean(lengths))
+
+
+def texts(groups):
+    return [group.texts for group in groups]
+
+
+def test_two_evaluations_with_one_seed_share_their_random_numbers(roller):
+    assert run(roller, seed=1) == run(roller, seed=1)
+
+
+def test_another_seed_changes_the_samples_and_not_the_greedy_responses(roller):
+    one, other = run(roller, seed=1), run(roller, seed=2)
+    assert texts(one.sampled) != texts(other.sampled)
+    assert texts(one.greedy) == texts(other.greedy)

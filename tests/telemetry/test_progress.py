@@ -1,0 +1,95 @@
+import pytest
+
+from fipo.telemetry.progress import TrainingProgress
+
+METRICS = {
+    "reward/mean": -0.123,
+    "accuracy/mean": 0.4385,
+    "response_length/mean": 17.6,
+    "fipo/influence_weight/mean": 1.0432,
+    "time/tokens_per_second": 12345.6,
+}
+
+
+@pytest.fixture(autouse=True)
+def no_terminal(monkeypatch):
+    """Not even one that the environment claims."""
+    for name in ("FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def run_steps(steps, metrics=METRICS, first=0):
+    with TrainingProgress(steps=steps) as progress:
+        progress.phase("loading")
+        progress.start(first)
+        for step in range(first + 1, steps + 1):
+            progress.phase(f"step {step}")
+            progress.step(step, metrics)
+
+
+def test_without_a_terminal_a_step_is_one_plain_line(capsys):
+    run_steps(1)
+    assert capsys.readouterr().out == (
+        "step 1/1  reward -0.12  accuracy 0.44  length 18  mean f 1.043  12,346 tokens/s  0:00:00 left\n"
+    )
+
+
+def test_without_a_terminal_the_first_and_the_last_step_are_shown_and_no_flood_between(capsys):
+    run_steps(50)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split("  ")[0] for line in lines] == ["step 1/50", "step 50/50"]
+
+
+def test_without_a_terminal_there_are_no_control_characters(capsys):
+    run_steps(3)
+    assert capsys.readouterr().out.replace("\n", "").isprintable()
+
+
+def test_a_long_line_is_not_broken(capsys):
+    with TrainingProgress(steps=1) as progress:
+        progress.say("x" * 500)
+    assert capsys.readouterr().out == "x" * 500 + "\n"
+
+
+def test_brackets_in_a_message_are_shown_and_not_taken_for_markup(capsys):
+    with TrainingProgress(steps=1) as progress:
+        progress.say("clip [red](1.0, 1.2)[/red] [/]")
+    assert capsys.readouterr().out == "clip [red](1.0, 1.2)[/red] [/]\n"
+
+
+def test_an_algorithm_without_influence_weights_has_f_1(capsys):
+    run_steps(1, {key: value for key, value in METRICS.items() if not key.startswith("fipo/")})
+    assert "mean f 1.000" in capsys.readouterr().out
+
+
+def test_a_resumed_run_judges_the_time_left_by_its_own_steps(monkeypatch, capsys):
+    now = [0.0]
+    monkeypatch.setattr("fipo.telemetry.progress.time.monotonic", lambda: now[0])
+    with TrainingProgress(steps=100) as progress:
+        now[0] = 500.0  # loading took long
+        progress.start(90)
+        now[0] = 520.0  # and then two steps took ten seconds each
+        progress.step(92, METRICS)
+    assert "0:01:20 left" in capsys.readouterr().out
+
+
+def test_lines_come_at_most_every_ten_seconds(monkeypatch, capsys):
+    now = [0.0]
+    monkeypatch.setattr("fipo.telemetry.progress.time.monotonic", lambda: now[0])
+    with TrainingProgress(steps=100) as progress:
+        progress.start(0)
+        for step in range(1, 31):
+            now[0] = step * 4.0
+            progress.step(step, METRICS)
+    shown = [int(line.split()[1].split("/")[0]) for line in capsys.readouterr().out.splitlines()]
+    assert shown == list(range(1, 31, 3))
+
+
+def test_in_a_terminal_a_live_bar_shows_the_step_and_its_figures(monkeypatch, capsys):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "200")
+    run_steps(4)
+    screen = capsys.readouterr().out
+    assert "\x1b[" in screen
+    assert "4/4" in screen and "accuracy 0.44" in screen
+    assert "step 4/4" not in screen  # no plain lines besides

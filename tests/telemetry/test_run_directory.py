@@ -1,0 +1,150 @@
+import json
+import tomllib
+
+import pytest
+
+from fipo.errors import UserError
+from fipo.telemetry.run_directory import RunDirectory
+
+
+@pytest.fixture
+def run(tmp_path):
+    run = RunDirectory(tmp_path / "runs" / "first")
+    run.create()
+    run.write_config({"run": {"name": "first", "seed": 0}})
+    return run
+
+
+def test_metrics_come_back_in_order_with_every_bit(run):
+    lines = [{"step": step, "reward/mean": 0.1 * step, "policy/kl": 1e-17 / 3} for step in range(5)]
+    for line in lines:
+        run.append_metrics(line)
+    assert run.read_metrics() == lines
+
+
+def test_each_step_is_one_json_object_on_a_line(run):
+    run.append_metrics({"step": 1, "reward/mean": -0.5})
+    run.append_metrics({"step": 2, "reward/mean": 0.5})
+    lines = run.metrics.read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [1, 2]
+
+
+def test_a_run_without_metrics_yet_has_none(run):
+    assert run.read_metrics() == []
+
+
+def test_a_line_that_a_killed_process_left_unfinished_is_not_read(run):
+    run.append_metrics({"step": 1, "reward/mean": 0.5})
+    with run.metrics.open("a") as file:
+        file.write('{"step": 2, "reward/me')
+    assert run.read_metrics() == [{"step": 1, "reward/mean": 0.5}]
+
+
+def test_a_resumed_run_writes_on_after_an_unfinished_line(run):
+    run.append_metrics({"step": 1})
+    with run.metrics.open("a") as file:
+        file.write('{"step": 2, "reward/me')
+    run.rewind(1)
+    run.append_metrics({"step": 2})
+    assert run.read_metrics() == [{"step": 1}, {"step": 2}]
+
+
+def test_the_configuration_comes_back_from_readable_toml(run):
+    values = {"run": {"name": "ä", "seed": 3}, "update": {"learning_rate": 5e-05}, "clip": {"bounds": [1.0, 1.2]}}
+    run.write_config(values)
+    assert run.read_config() == values
+    assert tomllib.loads(run.config.read_text(encoding="utf-8")) == values
+
+
+def test_a_run_is_not_overwritten_and_the_message_says_what_to_do(run):
+    with pytest.raises(UserError) as error:
+        RunDirectory(run.path).create()
+    assert str(error.value) == (
+        f"{run.path}: a run is already there; add --resume to continue it, or choose another --run.name"
+    )
+
+
+def test_a_run_that_failed_before_it_began_leaves_its_name_free(tmp_path):
+    run = RunDirectory(tmp_path / "first")
+    run.create()
+    run.create()
+    assert run.rollouts.is_dir() and run.checkpoints.is_dir()
+
+
+def test_a_folder_that_is_no_run_is_named(tmp_path, run):
+    assert RunDirectory.existing(run.path).read_config()["run"]["name"] == "first"
+    for path in (tmp_path, tmp_path / "nothing"):
+        with pytest.raises(UserError) as error:
+            RunDirectory.existing(path)
+        assert str(error.value) == f"{path}: not a run directory (it has no config.toml)"
+
+
+RECORDS = [
+    {"step": 3, "response": "12-7=5#5", "log_ratio": [0.0, 1e-6, -0.25], "outcome": "correct"},
+    {"step": 3, "response": "line\nbreaks\r\u2028\u2029\x85\x0b\x0c\x1c and \x00 ∑ 😀", "log_ratio": []},
+]
+
+
+def test_rollouts_come_back_as_they_were_written_whatever_their_text(run):
+    run.write_rollouts(3, RECORDS)
+    assert run.read_rollouts(3) == RECORDS
+    assert (run.rollouts / "step_000003.jsonl").is_file()
+
+
+def test_rollouts_of_a_step_may_be_none(run):
+    run.write_rollouts(3, [])
+    assert run.read_rollouts(3) == []
+
+
+def test_writing_rollouts_again_replaces_them(run):
+    run.write_rollouts(3, RECORDS)
+    run.write_rollouts(3, RECORDS[:1])
+    assert run.read_rollouts(3) == RECORDS[:1]
+
+
+def written(run, steps):
+    for step in steps:
+        run.append_metrics({"step": step, "reward/mean": step / 3})
+        run.write_rollouts(step, RECORDS)
+
+
+@pytest.mark.parametrize("step", [-1, 0, 2, 4, 9])
+def test_rewinding_forgets_exactly_what_came_after_a_step(run, step):
+    written(run, range(5))
+    before = run.read_metrics()
+    run.rewind(step)
+    kept = [number for number in range(5) if number <= step]
+    assert run.read_metrics() == [before[number] for number in kept]
+    assert sorted(path.name for path in run.rollouts.iterdir()) == [f"step_{number:06d}.jsonl" for number in kept]
+
+
+def test_rewinding_and_writing_again_gives_the_same_bytes(run):
+    written(run, range(5))
+    whole = run.metrics.read_bytes()
+    run.rewind(2)
+    written(run, (3, 4))
+    assert run.metrics.read_bytes() == whole
+
+
+def test_rewinding_leaves_no_other_file_and_no_checkpoint_behind(run):
+    (run.checkpoints / "step_000009").mkdir()
+    written(run, range(3))
+    run.rewind(1)
+    assert sorted(path.name for path in run.path.iterdir()) == [
+        "checkpoints",
+        "config.toml",
+        "metrics.jsonl",
+        "rollouts",
+    ]
+    assert run.all_checkpoints() == [run.checkpoints / "step_000009"]
+
+
+def test_a_run_without_metrics_can_be_rewound(run):
+    run.rewind(-1)
+    assert run.read_metrics() == []
+
+
+def test_checkpoints_are_listed_oldest_first_without_unfinished_ones(run):
+    for name in ("step_000100", "step_000020", ".step_000120.tmp", "step_000003"):
+        (run.checkpoints / name).mkdir()
+    assert [path.name for path in run.all_checkpoints()] == ["step_000003", "step_000020", "step_000100"]
