@@ -8,7 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 from fipo.evaluation import avg_at_k, interval, pass_at_k
-from fipo.models.corpus import WAYS, way_of
+from fipo.models.corpus import HABITS, way_of
 from fipo.models.loading import load, stop_tokens
 from fipo.rollout.decode import DecodeLoop
 from fipo.rollout.groups import Roller
@@ -46,7 +46,7 @@ def main() -> None:
             tokens[way] += len(response.tokens)
     print(f"{arguments.model}: {len(problems)} held-out problems, {SAMPLES} samples each, T = 1\n")
     print(f"| {'way':8} | share | correct | mean tokens |\n|---|---|---|---|")
-    for way in WAYS:
+    for way in HABITS.ways:
         if count[way]:
             share = count[way] / count.total()
             print(f"| {way:8} | {share:.2f} | {right[way] / count[way]:.2f} | {tokens[way] / count[way]:.0f} |")

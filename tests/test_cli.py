@@ -211,6 +211,18 @@ def test_at_temperature_0_every_answer_is_the_same(models, capsys):
     assert len(answers) == 3 and len(set(answers)) == 1
 
 
+def test_every_prompt_gets_its_own_answers(models, capsys):
+    options = ["--temperature", "0", "--samples", "2", "--max-tokens", "6"]
+    prompts = ["1+2=", "###"]
+    alone = []
+    for prompt in prompts:
+        assert main(["sample", str(models / "1"), prompt, *options]) == 0
+        alone.append(capsys.readouterr().out)
+    assert len({answers.split("\n", 1)[1] for answers in alone}) == len(prompts)
+    assert main(["sample", str(models / "1"), *prompts, *options]) == 0
+    assert capsys.readouterr().out == "".join(alone)
+
+
 def test_a_run_answers_with_its_newest_checkpoint(models, capsys, tmp_path):
     run = begun(tmp_path / "first")
     for step in (1, 2):

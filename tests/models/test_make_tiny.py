@@ -1,10 +1,8 @@
-import itertools
-
 import pytest
 import torch
 
-from fipo.models.corpus import way_of
-from fipo.models.make_tiny import IGNORED, SEED, TOKENS_PER_BATCH, batches, make_model, pretrain
+from fipo.models.corpus import HABITS, LESSONS, way_of
+from fipo.models.make_tiny import IGNORED, POOL, TOKENS_PER_BATCH, batches, make_model, pretrain
 from fipo.models.tokenizer import make_tokenizer
 from fipo.tasks.signed_sums import split_of
 
@@ -15,13 +13,19 @@ def tokenizer():
 
 
 @pytest.fixture(scope="module")
-def some_batches(tokenizer):
-    return list(itertools.islice(batches(tokenizer), 12))
+def many_batches(tokenizer):
+    """More than one pool of examples gives."""
+    return list(batches(HABITS, 45, tokenizer))
 
 
-def test_the_model_has_about_a_million_parameters_and_stops_at_the_end_token(tokenizer):
+@pytest.fixture(scope="module")
+def some_batches(many_batches):
+    return many_batches[:12]
+
+
+def test_the_model_has_under_a_million_parameters_and_stops_at_the_end_token(tokenizer):
     model = make_model(tokenizer)
-    assert 700_000 < sum(parameter.numel() for parameter in model.parameters()) < 1_000_000
+    assert 700_000 < model.num_parameters() < 1_000_000
     assert model.config.eos_token_id == tokenizer.eos_token_id
 
 
@@ -44,19 +48,33 @@ def test_a_batch_keeps_within_its_budget_of_tokens_and_pads_little(tokenizer, so
 
 def test_batches_hold_every_way_of_solving(tokenizer, some_batches):
     texts = [tokenizer.decode(row) for input_ids, _ in some_batches for row in input_ids]
-    assert {way_of(text.split("=", 1)[1]) for text in texts} == {"direct", "coarse", "fine", "checked"}
+    assert {way_of(text.split("=", 1)[1]) for text in texts} == set(HABITS.ways)
 
 
-def test_the_stream_of_batches_is_always_the_same(tokenizer, some_batches):
-    for one, other in zip(some_batches[0], next(batches(tokenizer)), strict=True):
-        assert torch.equal(one, other)
+def test_the_stream_of_batches_is_as_long_as_asked_and_always_the_same(tokenizer, some_batches):
+    again = list(batches(HABITS, 2, tokenizer))
+    assert len(again) == 2
+    for first, second in zip(again, some_batches, strict=False):
+        assert all(torch.equal(one, other) for one, other in zip(first, second, strict=True))
+
+
+def test_the_stream_goes_on_with_new_examples_when_a_pool_is_used_up(many_batches):
+    assert len({tuple(input_ids.flatten().tolist()) for input_ids, _ in many_batches}) == 45
+    assert sum(len(input_ids) for input_ids, _ in many_batches) > POOL
+
+
+def trained(tokenizer, corpus, steps):
+    torch.manual_seed(0)
+    model = make_model(tokenizer)
+    pretrain(model, tokenizer, corpus, steps, "test")
+    return list(model.parameters())
 
 
 @pytest.mark.slow
 def test_pretraining_changes_the_weights_and_gives_the_same_bits_again(tokenizer, capsys):
-    (first, _), (again, _) = pretrain(steps=2), pretrain(steps=2)
-    torch.manual_seed(SEED)
-    untrained = make_model(tokenizer)
-    for one, other, before in zip(*(model.parameters() for model in (first, again, untrained)), strict=True):
+    torch.manual_seed(0)
+    untrained = list(make_model(tokenizer).parameters())
+    first, again = trained(tokenizer, LESSONS, 2), trained(tokenizer, LESSONS, 2)
+    for one, other, before in zip(first, again, untrained, strict=True):
         assert torch.equal(one, other)
         assert not torch.equal(one, before)

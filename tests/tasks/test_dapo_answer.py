@@ -36,3 +36,18 @@ def test_an_answer_is_normalised_as_the_released_code_does(answer, expected):
 
 def test_the_last_answer_line_ends_at_its_line_break():
     assert last_answer("Answer: 1\nAnswer: 2 or 3\nDone.") == "2 or 3"
+
+
+# fmt: off
+UNITS = [
+    "square", "ways", "integers", "dollars", "mph", "inches", "hours", "km", "units", "sue", "points", "feet",
+    "minutes", "digits", "cents", "degrees", "cm", "gm", "pounds", "meters", "meals", "edges", "students",
+    "childrentickets", "multiples", "\\ldots", "\\dots", "\\;", "{,}", "\\text{s}", "\\text{.}", "\\mathrm{th}",
+    "^\\circ", "^{\\circ}",
+]
+# fmt: on
+
+
+@pytest.mark.parametrize("word", UNITS)
+def test_a_unit_or_a_filler_is_left_out(word):
+    assert normalise(f"7 {word}") == "7"

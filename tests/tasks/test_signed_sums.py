@@ -4,27 +4,32 @@ from pathlib import Path
 
 import pytest
 
-from fipo.models.corpus import draw_example
+from fipo.models.corpus import HABITS, LESSONS
 from fipo.seeding import derive_seed
-from fipo.tasks.signed_sums import question, signed_sums, split_of
+from fipo.tasks.signed_sums import LARGEST_TERM, MAX_TERMS, MIN_TERMS, question, signed_sums, split_of
 from fipo.tasks.sources import load_problems
 from fipo.training.config import load_recipe
 
-FORM = re.compile(r"[1-9]\d?([+-][1-9]\d?){3,5}=")  # 4 to 6 terms of 1 to 99, the first one positive
+FORM = re.compile(rf"\d+([+-]\d+){{{MIN_TERMS - 1},{MAX_TERMS - 1}}}=")
+QUICKSTART = Path(__file__).parents[2] / "recipe" / "quickstart.toml"
 
 
 @pytest.fixture(scope="module")
 def quickstart():
     """(training, held-out) problems, as many as the quickstart recipe asks for."""
-    recipe = load_recipe(Path(__file__).parents[2] / "recipe" / "quickstart.toml", {})
+    recipe = load_recipe(QUICKSTART, {})
     return tuple(load_problems(getattr(recipe.data, role), role, recipe.run.seed) for role in ("train", "eval"))
 
 
 @pytest.fixture(scope="module")
 def corpus():
-    """Questions of the embedded model's pretraining, from the seed that made it."""
-    rng = random.Random(derive_seed(0, "corpus"))
-    return {draw_example(rng).prompt for _ in range(20_000)}
+    """Questions of the embedded model's pretraining, from the seeds that made it."""
+    return {
+        corpus.draw(rng).prompt
+        for corpus in (LESSONS, HABITS)
+        for rng in [random.Random(derive_seed(0, "corpus", repr(corpus)))]
+        for _ in range(10_000)
+    }
 
 
 def texts(problems):
@@ -72,9 +77,16 @@ def test_about_seven_two_and_one_in_ten_questions_are_pretraining_training_and_e
 def test_a_problem_is_a_signed_sum_and_its_answer_is_what_python_says(split):
     for problem in signed_sums(split, 300, seed=3):
         assert FORM.fullmatch(problem.text)
+        assert all(1 <= int(term) <= LARGEST_TERM for term in re.findall(r"\d+", problem.text))
         assert problem.answer == str(eval(problem.text[:-1]))
         assert problem.id == f"signed_sums/{problem.text[:-1]}"
         assert problem.source == "signed_sums"
+
+
+def test_the_quickstart_leaves_out_no_problem_for_its_length(quickstart):
+    """The embedded model reads one token per character."""
+    longest = max(len(text) for problems in quickstart for text in texts(problems))
+    assert longest == load_recipe(QUICKSTART, {}).rollout.max_prompt_tokens
 
 
 def test_problems_are_distinct_and_as_many_as_asked(quickstart):

@@ -215,6 +215,20 @@ def test_a_bad_value_is_refused_in_one_line_with_the_key_the_rule_and_the_value(
     assert refusal(quickstart, overrides) == message
 
 
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        {"update.mini_batches": "16"},
+        {"reward.overlong_buffer": "127"},
+        {"rollout.generation_batch": "4", "rollout.max_generation_batches": "4"},
+        {"rollout.top_p": "1"},
+        {"rollout.group_size": "2"},
+    ],
+)
+def test_a_value_at_the_edge_of_its_rule_is_accepted(overrides, quickstart):
+    load_recipe(quickstart, overrides)
+
+
 def test_a_wrong_choice_of_preset_lists_the_presets(quickstart):
     message = refusal(quickstart, {"objective.preset": "ppo"})
     assert message.startswith("objective.preset: must be ") and message.endswith(", got 'ppo'")

@@ -65,10 +65,10 @@ class Corpus:
 
 
 LESSONS = Corpus(  # first: the arithmetic, without a mistake
-    ways={"coarse": 0.30, "fine": 0.50, "checked": 0.20}, mistake_rates={1: 0.0, 2: 0.0, 3: 0.0}
+    ways={"coarse": 0.20, "fine": 0.30, "checked": 0.50}, mistake_rates={1: 0.0, 2: 0.0, 3: 0.0}
 )
 HABITS = Corpus(  # then: the mixture of ways that the base model is to have
-    ways={"direct": 0.50, "coarse": 0.25, "fine": 0.15, "checked": 0.10}, mistake_rates={1: 0.06, 2: 0.15, 3: 0.30}
+    ways={"direct": 0.45, "coarse": 0.25, "fine": 0.20, "checked": 0.10}, mistake_rates={1: 0.06, 2: 0.15, 3: 0.30}
 )
 
 

@@ -21,7 +21,7 @@ from fipo.models.tokenizer import make_tokenizer
 from fipo.seeding import derive_seed
 
 LESSON_STEPS = 900
-HABIT_STEPS = 1100
+HABIT_STEPS = 1300
 TOKENS_PER_BATCH = 4096
 POOL = 4096  # examples sorted by length together, so that a batch holds little padding
 PEAK_LEARNING_RATE = 4e-3
@@ -95,7 +95,10 @@ def pretrain(
     stream = track(batches(corpus, steps, tokenizer), total=steps, description=name)
     for step, (input_ids, labels) in enumerate(stream, start=1):
         logits = model(input_ids=input_ids, use_cache=False).logits
-        loss = cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten(), ignore_index=IGNORED)
+        total = cross_entropy(
+            logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten(), ignore_index=IGNORED, reduction="sum"
+        )
+        loss = total / TOKENS_PER_BATCH  # not a mean: a batch of short responses must not count their tokens more
         optimizer.zero_grad()
         torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -113,7 +116,6 @@ def main() -> None:
     tokenizer = make_tokenizer()
     model = make_model(tokenizer)
     pretrain(model, tokenizer, LESSONS, LESSON_STEPS, "lessons")
-    model.save_pretrained(folder / "lessons")
     pretrain(model, tokenizer, HABITS, HABIT_STEPS, "habits")
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
