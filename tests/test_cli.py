@@ -120,11 +120,12 @@ def test_resuming_with_another_recipe_names_the_difference(refusal, quickstart, 
 
 
 @pytest.mark.parametrize("arguments", [[], ["trian", "x.toml"], ["train"], ["report"], ["sample", "embedded"]])
-def test_what_is_no_command_shows_the_usage_and_returns_2(arguments, capsys):
-    with pytest.raises(SystemExit) as stopped:
-        main(arguments)
-    assert stopped.value.code == 2
-    assert "usage: fipo" in capsys.readouterr().err
+def test_what_is_no_command_is_refused_in_one_line_that_names_the_help(arguments, capsys):
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert error.startswith("fipo: ")
+    assert error.endswith(" --help)\n")
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["report", "-h"], ["sample", "-h"]])

@@ -4,6 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from rich.console import Console
 
@@ -11,9 +12,8 @@ from fipo.errors import RunStopped, UserError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = _parser()
-    options, rest = parser.parse_known_args(arguments)
     try:
+        options, rest = _parser().parse_known_args(arguments)
         if options.command == "train":
             _train(options.recipe, _overrides(rest), resume=options.resume)
         elif rest:
@@ -28,8 +28,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message} (see {self.prog} --help)")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="fipo", description="Reinforcement learning with dense, critic-free credit.")
+    parser = _Parser(prog="fipo", description="Reinforcement learning with dense, critic-free credit.")
     commands = parser.add_subparsers(dest="command", required=True)
 
     train = commands.add_parser(
@@ -48,7 +53,7 @@ def _parser() -> argparse.ArgumentParser:
 
     sample = commands.add_parser("sample", help="let a model answer prompts")
     sample.add_argument("model", help='a run directory, a model folder, a hub name, or "embedded"')
-    sample.add_argument("prompts", nargs="+", metavar="PROMPT")
+    sample.add_argument("prompts", nargs="+", metavar="PROMPT", help="put -- before one that begins with -")
     sample.add_argument("--samples", type=int, default=4, help="responses per prompt (default 4)")
     sample.add_argument("--temperature", type=float, default=1.0, help="0 = greedy (default 1)")
     sample.add_argument("--max-tokens", type=int, default=256, help="longest response (default 256)")
@@ -98,7 +103,7 @@ def _sample(options: argparse.Namespace) -> None:
     from fipo.rollout.sample import sample_texts
 
     for name, least in (("samples", 1), ("max_tokens", 1), ("temperature", 0)):
-        if getattr(options, name) < least:
+        if not getattr(options, name) >= least:
             raise UserError(f"--{name.replace('_', '-')} must be >= {least}, got {getattr(options, name)}")
     sampled = sample_texts(
         options.model,

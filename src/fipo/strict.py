@@ -1,6 +1,7 @@
 """The base of every table of a recipe: unknown keys and wrong types are refused, in one line each."""
 
 import difflib
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar, get_args
 
@@ -13,7 +14,9 @@ from fipo.errors import UserError
 class Table(BaseModel):
     """One `[table]` of a TOML recipe. A docstring under a field is its documentation."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        extra="forbid", strict=True, frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
 
 TableType = TypeVar("TableType", bound=Table)
@@ -51,7 +54,7 @@ def _describe(mistake: ErrorDetails, model: type[Table], values: dict[str, Any])
         case "model_attributes_type" | "model_type" | "dict_type":
             return f"{key} must be a table, got {mistake['input']!r}"
         case _:
-            rule = mistake["msg"].replace("Input should be", "must be")
+            rule = re.sub(r"^\w+ should ", "must ", mistake["msg"])
             return f"{key}: {rule}, got {mistake['input']!r}"
 
 
@@ -64,7 +67,8 @@ def _written_path(location: Sequence[str | int], values: dict[str, Any]) -> list
             continue
         path.append(str(part))
         table = table[part]
-    return [*path, *map(str, location[-1:])]
+    inside = isinstance(table, dict | list) or not path
+    return [*path, str(location[-1])] if location and inside else path
 
 
 def _did_you_mean(key: str, known: Iterable[str]) -> str:

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import GenerationConfig
 
 from fipo.errors import UserError
@@ -72,8 +73,24 @@ def test_the_embedded_model_is_in_the_package_and_speaks_the_corpus():
     assert stop_tokens(model, tokenizer) == [tokenizer.eos_token_id]
 
 
-@pytest.mark.xfail(strict=True, reason="transformers gives any qwen2 folder its own tokenizer, which drops the unknown")
 def test_a_loaded_tokenizer_reads_every_text_as_the_one_that_was_saved(folder):
     _, tokenizer = load(str(folder))
     for text in (ALPHABET, "a+b", "1 2", "1\n2", "abc"):
         assert tokenizer.encode(text) == make_tokenizer().encode(text)
+
+
+def test_a_folder_whose_weights_do_not_fill_the_model_is_refused(folder):
+    weights = load_file(folder / "model.safetensors")
+    del weights["model.norm.weight"]
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(UserError, match=r"lacks 1 of its model's weights, such as model\.norm\.weight"):
+        load(str(folder))
+
+
+def test_truncated_weights_are_refused_in_one_line(folder):
+    content = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(content[: len(content) // 2])
+    with pytest.raises(UserError) as error:
+        load(str(folder))
+    assert str(error.value).startswith(f"model.path: cannot load {str(folder)!r}: ")
+    assert "\n" not in str(error.value)

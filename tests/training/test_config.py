@@ -98,16 +98,11 @@ def test_an_override_builds_on_the_one_before_it(quickstart):
     assert (data.train, data.prompt_format) == (SignedSums(source="signed_sums", count=6), "chat")
 
 
-OTHER_SOURCE = pytest.mark.xfail(strict=True, reason="the keys of the source below stay: unknown key data.train.count")
-
-
-@OTHER_SOURCE
 def test_an_override_can_choose_another_source(quickstart):
     overrides = {"data.train.source": "file", "data.train.path": "mine.jsonl"}
     assert load_recipe(quickstart, overrides).data.train == File(source="file", path="mine.jsonl")
 
 
-@OTHER_SOURCE
 def test_a_recipe_can_extend_one_that_has_another_source(quickstart, tmp_path):
     path = tmp_path / "mine.toml"
     path.write_text(f'extends = "{quickstart}"\n[data.train]\nsource = "file"\npath = "mine.jsonl"\n')
@@ -177,7 +172,7 @@ REFUSED = [
     ({"rollout.group_size": "1"}, "rollout.group_size: must be greater than or equal to 2, got 1"),
     ({"rollout.top_p": "1.5"}, "rollout.top_p: must be less than or equal to 1, got 1.5"),
     ({"rollout.temperature": "0"}, "rollout.temperature: must be greater than 0, got 0"),
-    ({"update.learning_rate": "nan"}, "update.learning_rate: must be greater than 0, got nan"),
+    ({"update.learning_rate": "nan"}, "update.learning_rate: must be a finite number, got nan"),
     ({"eval.every": "0"}, "eval.every: must be greater than 0, got 0"),
     ({"checkpoint.keep": "0"}, "checkpoint.keep: must be greater than 0, got 0"),
     ({"data.train.count": "0"}, "data.train.count: must be greater than 0, got 0"),
@@ -241,10 +236,7 @@ def test_a_name_that_is_no_plain_folder_name_is_refused(name, quickstart):
     assert message.startswith("run.name: ") and message.endswith(f", got {name!r}")
 
 
-WRONG_KEY = pytest.mark.xfail(strict=True, reason="the key is told as objective.max_dual_clipped_tokens.int")
-
-
-@pytest.mark.parametrize("value", [pytest.param("1.5", marks=WRONG_KEY), pytest.param("foo", marks=WRONG_KEY), "-1"])
+@pytest.mark.parametrize("value", ["1.5", "foo", "-1"])
 def test_a_bad_number_of_dual_clipped_tokens_is_named_by_its_key(value, quickstart):
     message = refusal(quickstart, {"objective.max_dual_clipped_tokens": value})
     assert message.startswith(("objective.max_dual_clipped_tokens: ", "objective: max_dual_clipped_tokens must be "))

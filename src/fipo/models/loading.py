@@ -3,9 +3,18 @@
 import logging
 import re
 from pathlib import Path
+from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from safetensors import SafetensorError
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
+)
+from transformers.models.auto.tokenization_auto import get_tokenizer_config
 from transformers.utils.logging import disable_progress_bar
 
 from fipo.errors import UserError
@@ -29,11 +38,25 @@ def load(path: str, device: torch.device | str = "cpu") -> tuple[PreTrainedModel
     disable_progress_bar()
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(name)
-        model = AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32)
-    except (OSError, ValueError) as error:
-        raise UserError(f"model.path: cannot load {path!r}: {str(error).splitlines()[0]}") from None
+        tokenizer = _tokenizer_class(name).from_pretrained(name)
+        loaded: Any = AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32, output_loading_info=True)
+    except (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f"model.path: cannot load {path!r}: {reason}") from None
+    model, report = loaded
+    if report["missing_keys"]:
+        absent = sorted(report["missing_keys"])
+        raise UserError(f"model.path: {path} lacks {len(absent)} of its model's weights, such as {absent[0]}")
     return model.eval().to(torch.device(device)), tokenizer
+
+
+def _tokenizer_class(name: str) -> Any:
+    """What reads the tokenizer: the class it was saved with if that is the general one.
+
+    AutoTokenizer would take the one that goes with the model's architecture, whatever stands in the folder.
+    """
+    saved = get_tokenizer_config(name).get("tokenizer_class")
+    return PreTrainedTokenizerFast if saved in ("TokenizersBackend", "PreTrainedTokenizerFast") else AutoTokenizer
 
 
 def stop_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:

@@ -4,14 +4,26 @@ from typing import Literal, cast
 
 from transformers import PreTrainedTokenizerBase
 
+from fipo.errors import UserError
 from fipo.tasks.problem import Problem
 
 PromptFormat = Literal["raw", "chat"]
 
 
 def encode(problem: Problem, tokenizer: PreTrainedTokenizerBase, prompt_format: PromptFormat) -> list[int]:
-    """The prompt's tokens: the bare text, or the tokenizer's chat template with the assistant's turn opened."""
+    """The prompt's tokens: the bare text, or the tokenizer's chat template with the assistant's turn opened.
+
+    Raises UserError for a prompt without tokens, and for "chat" with a tokenizer that has no template.
+    """
     if prompt_format == "raw":
-        return list(tokenizer.encode(problem.text))
-    messages = problem.prompt if isinstance(problem.prompt, list) else [{"role": "user", "content": problem.prompt}]
-    return cast(list[int], tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False))
+        tokens = list(tokenizer.encode(problem.text))
+    elif tokenizer.chat_template is None:
+        raise UserError('data.prompt_format: "chat" needs a tokenizer with a chat template, this one has none')
+    else:
+        prompt = problem.prompt
+        messages = prompt if isinstance(prompt, list) else [{"role": "user", "content": prompt}]
+        encoded = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
+        tokens = cast(list[int], encoded)
+    if not tokens:
+        raise UserError(f"a prompt must have at least one token, got none for {problem.text!r}")
+    return tokens

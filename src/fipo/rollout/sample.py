@@ -29,6 +29,10 @@ def sample_texts(
     sampler = DecodeLoop(model, stop_tokens=stop_tokens(model, tokenizer), batch_size=64)
     problems = [Problem(id=prompt, prompt=prompt, answer="", source="command line") for prompt in prompts]
     encoded = [encode(problem, tokenizer, prompt_format) for problem in problems for _ in range(samples)]
+    context = getattr(model.config, "max_position_embeddings", None)
+    needed = max(map(len, encoded)) + max_tokens
+    if context is not None and needed > context:
+        raise UserError(f"prompt and --max-tokens must fit the model's {context} positions, got {needed}")
     responses = sampler.sample(encoded, SamplingParams(temperature=temperature, top_p=1.0, max_tokens=max_tokens), seed)
     texts = tokenizer.batch_decode([response.tokens for response in responses], skip_special_tokens=True)
     return [texts[i * samples : (i + 1) * samples] for i in range(len(prompts))]

@@ -138,30 +138,37 @@ def load_recipe(path: Path, overrides: dict[str, str]) -> Recipe:
     Raises UserError with one line that names the file, the key, the rule and the value.
     """
     values = _read(path)
-    if "extends" in values:
-        base = path.parent / str(values.pop("extends"))
-        values = _merged(_read(base), values)
+    above: dict[str, Any] = {}
     for key, text in overrides.items():
         override: Any = _toml_value(text)
         for part in reversed(key.split(".")):
             override = {part: override}
-        values = _merged(values, override)
-    return validate(Recipe, values, str(path))
+        above = _merged(above, override)
+    return validate(Recipe, _merged(values, above), str(path))
 
 
 def _read(path: Path) -> dict[str, Any]:
+    """The values of a recipe on top of those of the one it extends."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"no such recipe: {path}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot read the recipe: {error}") from None
     except tomllib.TOMLDecodeError as error:
         raise UserError(f"{path}: not TOML: {error}") from None
+    if "extends" not in values:
+        return values
+    base = path.parent / str(values.pop("extends"))
+    if base.resolve() == path.resolve():
+        raise UserError(f"{path}: extends must name another recipe, got itself")
+    return _merged(_read(base), values)
 
 
 def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
-    """`below` with the values of `above` in place, table by table."""
+    """`below` with the values of `above` in place, table by table; another `source` replaces the whole table."""
+    if {"source"} <= above.keys() & below.keys() and above["source"] != below["source"]:
+        return above
     merged = dict(below)
     for key, value in above.items():
         both_tables = isinstance(value, dict) and isinstance(below.get(key), dict)

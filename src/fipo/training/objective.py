@@ -3,13 +3,15 @@
 import dataclasses
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from fipo.objective import ALGORITHMS, Algorithm
 from fipo.strict import Table
 
 
 class ObjectiveTable(Table):
+    model_config = ConfigDict(allow_inf_nan=True)  # an infinite threshold switches its rule off
+
     preset: Literal["release_32b", "release_7b", "paper_32b", "paper_7b", "dapo", "grpo", "dr_grpo"]
     half_life: float | None = None
     influence_clip: Annotated[tuple[float, float], Field(strict=False)] | None = None

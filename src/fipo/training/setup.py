@@ -11,7 +11,7 @@ from fipo.models.loading import load, stop_tokens
 from fipo.rollout.decode import DecodeLoop
 from fipo.rollout.groups import ProblemStream, Roller
 from fipo.rollout.prompts import encode
-from fipo.tasks.graders import GRADERS
+from fipo.tasks.graders import GRADERS, grade_number
 from fipo.tasks.problem import Problem
 from fipo.tasks.sources import load_problems, merge_repeats, without
 from fipo.training.config import Recipe
@@ -97,6 +97,12 @@ def _usable(
     short = [p for p in unique if len(encode(p, tokenizer, recipe.data.prompt_format)) <= limit]
     if len(short) < len(unique):
         say(f"{where}: {len(unique) - len(short)} prompts are longer than {limit} tokens; left out")
+    if recipe.data.grader == "number":
+        for problem in short:
+            if grade_number(problem.answer, problem).outcome == "no_answer":
+                raise UserError(
+                    f'{where}: grader "number" needs numeric answers, got {problem.answer!r} ({problem.id})'
+                )
     if not short:
         raise UserError(f"{where}: at least one problem must remain, got none of {len(loaded)}")
     return short
