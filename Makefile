@@ -32,7 +32,7 @@ bench: .venv/.dev
 	$(BIN)/python bench/future_kl.py
 
 .venv/.train: pyproject.toml constraints.txt
-	$(PYTHON) -c 'import sys; v = sys.version.split()[0]; sys.version_info >= (3, 11) or sys.exit("fipo needs Python >= 3.11, got " + v + "; choose one with make PYTHON=python3.12")'
+	$(PYTHON) -c 'import sys; v = sys.version.split()[0]; (3, 11) <= sys.version_info < (3, 14) or sys.exit("fipo needs Python 3.11 to 3.13, got " + v + "; choose one with make PYTHON=python3.12")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable .
 	touch $@

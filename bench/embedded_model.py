@@ -19,7 +19,7 @@ from fipo.telemetry.clock import Clock
 from fipo.telemetry.run_directory import RunDirectory
 
 SAMPLES = 8
-MAX_TOKENS = 192
+MAX_TOKENS = 160  # as in recipe/quickstart.toml
 
 
 def main() -> None:
@@ -27,8 +27,7 @@ def main() -> None:
     parser.add_argument("model", nargs="?", default="embedded", help="as in `fipo sample`")
     parser.add_argument("--problems", type=int, default=512)
     arguments = parser.parse_args()
-    checkpoints = RunDirectory(Path(arguments.model)).all_checkpoints()
-    model, tokenizer = load(str(checkpoints[-1]) if checkpoints else arguments.model)
+    model, tokenizer = load(str(RunDirectory(Path(arguments.model)).newest_checkpoint() or arguments.model))
     sampler = DecodeLoop(model, stop_tokens=stop_tokens(model, tokenizer), batch_size=256)
     roller = Roller(sampler=sampler, tokenizer=tokenizer, prompt_format="raw", grader=grade_number)
     problems = signed_sums("eval", arguments.problems)

@@ -101,8 +101,7 @@ def test_a_recipe_that_is_not_toml_is_named_with_the_line(refusal, tmp_path):
 
 def test_a_run_that_is_already_there_is_not_touched(refusal, quickstart, tmp_path):
     run = RunDirectory(tmp_path / "quickstart")
-    run.create()
-    run.write_config({"run": {"name": "quickstart"}})
+    run.create({"run": {"name": "quickstart"}})
     before = run.config.read_bytes()
     assert refusal("train", quickstart, "--run.folder", tmp_path) == (
         f"{run.path}: a run is already there; add --resume to continue it, or choose another --run.name"
@@ -112,11 +111,13 @@ def test_a_run_that_is_already_there_is_not_touched(refusal, quickstart, tmp_pat
 
 def test_resuming_with_another_recipe_names_the_difference(refusal, quickstart, tmp_path):
     run = RunDirectory(tmp_path / "quickstart")
-    run.create()
     recipe = load_recipe(Path(quickstart), {"run.folder": str(tmp_path)})
-    run.write_config(recipe.model_dump(exclude_none=True))
+    run.create(recipe.model_dump(exclude_none=True))
     answer = refusal("train", quickstart, "--run.folder", tmp_path, "--resume", "--rollout.groups", "15")
-    assert answer == (f"{run.path}: --resume needs the recipe that the run began with; rollout.groups was 16, got 15")
+    assert answer == (
+        f"{run.path}: --resume needs the recipe that the run began with; rollout.groups was 16, got 15 "
+        "(or choose another --run.name)"
+    )
 
 
 @pytest.mark.parametrize("arguments", [[], ["trian", "x.toml"], ["train"], ["report"], ["sample", "embedded"]])
@@ -151,8 +152,7 @@ def test_the_command_ends_its_process_with_its_code(tmp_path):
 
 def begun(path):
     run = RunDirectory(path)
-    run.create()
-    run.write_config({"eval": {"samples": 2}, "data": {"prompt_format": "raw"}})
+    run.create({"eval": {"samples": 2}, "data": {"prompt_format": "raw"}})
     run.append_metrics({"step": 1, "reward/mean": 0.5})
     return run
 

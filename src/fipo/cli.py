@@ -13,11 +13,15 @@ from fipo.errors import RunStopped, UserError
 
 def main(arguments: Sequence[str] | None = None) -> int:
     try:
-        options, rest = _parser().parse_known_args(arguments)
+        plain, overrides = _split(sys.argv[1:] if arguments is None else arguments)
+        options, rest = _parser().parse_known_args(plain)
+        if options.command == "train" and rest:
+            raise UserError(f"an override must look like --section.key value, got {rest[0]}")
+        unknown = rest or [f"--{key}" for key in overrides]
+        if options.command != "train" and unknown:
+            raise UserError(f"unknown argument {unknown[0]} (see fipo {options.command} --help)")
         if options.command == "train":
-            _train(options.recipe, _overrides(rest), resume=options.resume)
-        elif rest:
-            raise UserError(f"unknown argument {rest[0]} (see fipo {options.command} --help)")
+            _train(options.recipe, overrides, resume=options.resume)
         elif options.command == "report":
             _report(options.runs, options.out)
         else:
@@ -61,20 +65,20 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _overrides(rest: Sequence[str]) -> dict[str, str]:
-    """`["--run.steps", "20", "--run.seed=1"]` as `{"run.steps": "20", "run.seed": "1"}`."""
+def _split(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+    """`["train", "--run.steps", "20", "x.toml"]` as `["train", "x.toml"]` and `{"run.steps": "20"}`."""
+    plain: list[str] = []
     overrides = {}
-    words = iter(rest)
+    words = iter(arguments)
     for word in words:
-        if not word.startswith("--") or "." not in word:
-            raise UserError(f"an override must look like --section.key value, got {word}")
         key, equals, value = word.removeprefix("--").partition("=")
-        if not equals:
-            value = next(words, "")
-            if not value:
-                raise UserError(f"--{key} must be followed by a value, got nothing")
-        overrides[key] = value
-    return overrides
+        if not word.startswith("--") or "." not in key:
+            plain.append(word)
+            continue
+        overrides[key] = value if equals else next(words, "")
+        if not equals and not overrides[key]:
+            raise UserError(f"--{key} must be followed by a value, got nothing")
+    return plain, overrides
 
 
 def _train(recipe_path: Path, overrides: dict[str, str], *, resume: bool) -> None:

@@ -15,7 +15,7 @@ def tokenizer():
 @pytest.fixture(scope="module")
 def many_batches(tokenizer):
     """More than one pool of examples gives."""
-    return list(batches(HABITS, 45, tokenizer))
+    return list(batches(HABITS, 45, tokenizer, 0))
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def test_batches_hold_every_way_of_solving(tokenizer, some_batches):
 
 
 def test_the_stream_of_batches_is_as_long_as_asked_and_always_the_same(tokenizer, some_batches):
-    again = list(batches(HABITS, 2, tokenizer))
+    again = list(batches(HABITS, 2, tokenizer, 0))
     assert len(again) == 2
     for first, second in zip(again, some_batches, strict=False):
         assert all(torch.equal(one, other) for one, other in zip(first, second, strict=True))
@@ -66,7 +66,7 @@ def test_the_stream_goes_on_with_new_examples_when_a_pool_is_used_up(many_batche
 def trained(tokenizer, corpus, steps):
     torch.manual_seed(0)
     model = make_model(tokenizer)
-    pretrain(model, tokenizer, corpus, steps, "test")
+    pretrain(model, tokenizer, corpus, steps, 0)
     return list(model.parameters())
 
 

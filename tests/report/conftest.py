@@ -41,8 +41,7 @@ def finished_run() -> Callable[..., RunDirectory]:
 
     def write(path: Path, samples: int = 8, steps: int = 4) -> RunDirectory:
         run = RunDirectory(path)
-        run.create()
-        run.write_config({"run": {"name": path.name}, "eval": {"samples": samples, "every": 2}})
+        run.create({"run": {"name": path.name}, "eval": {"samples": samples, "every": 2}})
         run.append_metrics({"step": 0, **evaluation(0.25, 0.125, 0.5, 24.25)})
         for step in range(1, steps + 1):
             line = {"step": step, **training(step)}

@@ -138,7 +138,7 @@ def test_more_runs_than_colours_are_still_drawn(make_run):
 
 def test_a_run_that_has_only_begun_gets_a_page_too(tmp_path):
     run = RunDirectory(tmp_path / "new")
-    run.create()
+    run.create({})
     write_report([run], run.report)
     assert "<h1>new</h1>" in run.report.read_text(encoding="utf-8")
 

@@ -59,8 +59,7 @@ def test_a_path_with_brackets_is_shown_whole(make_run):
 
 def test_a_run_without_an_evaluation_is_refused_in_one_line(tmp_path):
     run = RunDirectory(tmp_path / "new")
-    run.create()
-    run.write_config({"eval": {"samples": 8}})
+    run.create({"eval": {"samples": 8}})
     run.append_metrics({"step": 1, "reward/mean": 0.5})
     with pytest.raises(UserError) as error:
         summary_table(run)

@@ -10,8 +10,7 @@ from fipo.telemetry.run_directory import RunDirectory
 @pytest.fixture
 def run(tmp_path):
     run = RunDirectory(tmp_path / "runs" / "first")
-    run.create()
-    run.write_config({"run": {"name": "first", "seed": 0}})
+    run.create({"run": {"name": "first", "seed": 0}})
     return run
 
 
@@ -49,16 +48,17 @@ def test_a_resumed_run_writes_on_after_an_unfinished_line(run):
     assert run.read_metrics() == [{"step": 1}, {"step": 2}]
 
 
-def test_the_configuration_comes_back_from_readable_toml(run):
+def test_the_configuration_comes_back_from_readable_toml(tmp_path):
+    run = RunDirectory(tmp_path / "second")
     values = {"run": {"name": "ä", "seed": 3}, "update": {"learning_rate": 5e-05}, "clip": {"bounds": [1.0, 1.2]}}
-    run.write_config(values)
+    run.create(values)
     assert run.read_config() == values
     assert tomllib.loads(run.config.read_text(encoding="utf-8")) == values
 
 
 def test_a_run_is_not_overwritten_and_the_message_says_what_to_do(run):
     with pytest.raises(UserError) as error:
-        RunDirectory(run.path).create()
+        RunDirectory(run.path).create({})
     assert str(error.value) == (
         f"{run.path}: a run is already there; add --resume to continue it, or choose another --run.name"
     )
@@ -66,8 +66,8 @@ def test_a_run_is_not_overwritten_and_the_message_says_what_to_do(run):
 
 def test_a_run_that_failed_before_it_began_leaves_its_name_free(tmp_path):
     run = RunDirectory(tmp_path / "first")
-    run.create()
-    run.create()
+    run.rollouts.mkdir(parents=True)
+    run.create({})
     assert run.rollouts.is_dir() and run.checkpoints.is_dir()
 
 

@@ -28,7 +28,7 @@ def trained(seed: int = 0) -> tuple[PreTrainedModel, torch.optim.AdamW]:
 @pytest.fixture
 def run(tmp_path: Path) -> RunDirectory:
     run = RunDirectory(tmp_path / "run")
-    run.create()
+    run.create({})
     return run
 
 

@@ -192,8 +192,8 @@ REFUSED = [
     ),
     ({"update.mini_batches": "17"}, "update.mini_batches must be <= rollout.groups = 16, got 17"),
     (
-        {"reward.overlong_buffer": "128"},
-        "reward.overlong_buffer must be < rollout.max_response_tokens = 128, got 128",
+        {"reward.overlong_buffer": "160"},
+        "reward.overlong_buffer must be < rollout.max_response_tokens = 160, got 160",
     ),
     # what the objective itself refuses
     ({"objective.half_life": "-3"}, "objective: half_life must be > 0 tokens, got -3.0"),

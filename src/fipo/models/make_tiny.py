@@ -1,8 +1,8 @@
 """Make the embedded base model: `python -m fipo.models.make_tiny [--out FOLDER]`.
 
-A Qwen2 of 0.8 million parameters, trained from scratch on `fipo.models.corpus`: first on lessons without
-mistakes, then on the habits that the base model is to have. AdamW, linear warm-up, cosine decay to zero, on
-response tokens only. Nothing here looks at a reward.
+A Qwen2 of 0.8 million parameters, trained from scratch on `fipo.models.corpus`: lessons without mistakes, then
+the habits that the base model is to have, and both once more. Each round has an AdamW of its own with linear
+warm-up and cosine decay to zero; the loss is on response tokens only. Nothing here looks at a reward.
 """
 
 import argparse
@@ -20,8 +20,7 @@ from fipo.models.corpus import HABITS, LESSONS, Corpus
 from fipo.models.tokenizer import make_tokenizer
 from fipo.seeding import derive_seed
 
-LESSON_STEPS = 900
-HABIT_STEPS = 1300
+ROUNDS = ((LESSONS, 900), (HABITS, 1300), (LESSONS, 500), (HABITS, 400))  # corpus, steps
 TOKENS_PER_BATCH = 4096
 POOL = 4096  # examples sorted by length together, so that a batch holds little padding
 PEAK_LEARNING_RATE = 4e-3
@@ -48,9 +47,11 @@ def make_model(tokenizer: PreTrainedTokenizerFast) -> Qwen2ForCausalLM:
     return Qwen2ForCausalLM(config)
 
 
-def batches(corpus: Corpus, count: int, tokenizer: PreTrainedTokenizerFast) -> Iterator[tuple[Tensor, Tensor]]:
+def batches(
+    corpus: Corpus, count: int, tokenizer: PreTrainedTokenizerFast, seed: int
+) -> Iterator[tuple[Tensor, Tensor]]:
     """`count` pairs (input_ids, labels) [B, T]: of similar lengths, padded on the right, in random order."""
-    rng = random.Random(derive_seed(SEED, "corpus", repr(corpus)))
+    rng = random.Random(derive_seed(seed, "corpus", repr(corpus)))
     waiting: list[tuple[Tensor, Tensor]] = []
     for _ in range(count):
         if not waiting:
@@ -86,13 +87,14 @@ def _collate(rows: list[tuple[list[int], list[int]]], pad_id: int) -> tuple[Tens
 
 
 def pretrain(
-    model: Qwen2ForCausalLM, tokenizer: PreTrainedTokenizerFast, corpus: Corpus, steps: int, name: str
+    model: Qwen2ForCausalLM, tokenizer: PreTrainedTokenizerFast, corpus: Corpus, steps: int, seed: int
 ) -> None:
+    """One round: `steps` optimizer steps on one corpus."""
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=PEAK_LEARNING_RATE, weight_decay=WEIGHT_DECAY, betas=(0.9, 0.98)
     )
     schedule = get_cosine_schedule_with_warmup(optimizer, WARMUP_STEPS, steps)
-    stream = track(batches(corpus, steps, tokenizer), total=steps, description=name)
+    stream = track(batches(corpus, steps, tokenizer, seed), total=steps, description="pretraining")
     for step, (input_ids, labels) in enumerate(stream, start=1):
         logits = model(input_ids=input_ids, use_cache=False).logits
         total = cross_entropy(
@@ -105,7 +107,7 @@ def pretrain(
         optimizer.step()
         schedule.step()
         if step % 100 == 0:
-            print(f"{name} {step}/{steps}  loss {loss.item():.4f}", flush=True)
+            print(f"step {step}/{steps}  loss {loss.item():.4f}", flush=True)
 
 
 def main() -> None:
@@ -115,8 +117,8 @@ def main() -> None:
     torch.manual_seed(SEED)
     tokenizer = make_tokenizer()
     model = make_model(tokenizer)
-    pretrain(model, tokenizer, LESSONS, LESSON_STEPS, "lessons")
-    pretrain(model, tokenizer, HABITS, HABIT_STEPS, "habits")
+    for i, (corpus, steps) in enumerate(ROUNDS):
+        pretrain(model, tokenizer, corpus, steps, SEED + i // 2)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     print(f"saved {model.num_parameters():,} parameters to {folder}")

@@ -28,7 +28,9 @@ class DecodeLoop:
         for start in range(0, len(prompts), self.batch_size):
             batch = prompts[start : start + self.batch_size]
             noise = torch.Generator().manual_seed(derive_seed(seed, "noise", start))
-            uniforms = torch.rand(len(batch), params.max_tokens, generator=noise).to(self.model.device)
+            uniforms = torch.rand(len(batch), params.max_tokens, generator=noise, dtype=torch.float64).to(
+                self.model.device
+            )
             responses += self._decode(batch, params, uniforms)
         return responses
 
@@ -87,7 +89,7 @@ def choose(logits: Tensor, params: SamplingParams, uniforms: Tensor) -> tuple[Te
         if params.top_p < 1:
             probs = nucleus(probs, params.top_p)
         cdf = probs.cumsum(-1)
-        chosen = torch.searchsorted(cdf, uniforms[:, None].double() * cdf[:, -1:], right=True)[:, 0]
+        chosen = torch.searchsorted(cdf, uniforms[:, None] * cdf[:, -1:], right=True)[:, 0]
     return chosen, logprobs.gather(-1, chosen[:, None])[:, 0]
 
 

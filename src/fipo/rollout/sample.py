@@ -20,10 +20,10 @@ def sample_texts(
     prompt_format: PromptFormat = "raw"
     run = RunDirectory(Path(model_path))
     if run.config.is_file():
-        checkpoints = run.all_checkpoints()
-        if not checkpoints:
+        checkpoint = run.newest_checkpoint()
+        if checkpoint is None:
             raise UserError(f"{model_path}: no checkpoint has been written yet")
-        model_path = str(checkpoints[-1])
+        model_path = str(checkpoint)
         prompt_format = cast(PromptFormat, run.read_config()["data"]["prompt_format"])
     model, tokenizer = load(model_path)
     sampler = DecodeLoop(model, stop_tokens=stop_tokens(model, tokenizer), batch_size=64)

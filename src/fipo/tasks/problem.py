@@ -1,7 +1,6 @@
 """What every task gives: a problem with a prompt and the answer that a grader compares with."""
 
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -10,7 +9,6 @@ class Problem:
     prompt: str | list[dict[str, str]]  # raw text, or chat messages with role and content
     answer: str
     source: str  # the dataset or task it came from
-    extra: dict[str, Any] = field(default_factory=dict)  # what a grader needs besides the answer
 
     @property
     def text(self) -> str:

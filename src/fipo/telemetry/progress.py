@@ -21,12 +21,13 @@ class TrainingProgress:
         self.bar = Progress(
             SpinnerColumn(),
             MofNCompleteColumn(),
-            BarColumn(bar_width=20),
+            BarColumn(bar_width=10),
+            TextColumn("{task.fields[left]}"),
             TextColumn("{task.description}"),
             console=self.console,
             disable=not self.console.is_terminal,
         )
-        self.task = self.bar.add_task("starting", total=steps)
+        self.task = self.bar.add_task("starting", total=steps, left="")
         self.summary = ""
 
     def __enter__(self) -> "TrainingProgress":
@@ -48,7 +49,7 @@ class TrainingProgress:
 
     def phase(self, name: str) -> None:
         """What is being done now."""
-        self.bar.update(self.task, description=f"{name}  {self.summary}" if self.summary else name)
+        self.bar.update(self.task, description=f"{self.summary}  {name}" if self.summary else name)
 
     def step(self, step: int, metrics: dict[str, float]) -> None:
         """The figures of a finished step."""
@@ -58,10 +59,11 @@ class TrainingProgress:
             f"reward {metrics['reward/mean']:+.2f}  accuracy {metrics['accuracy/mean']:.2f}  "
             f"length {metrics['response_length/mean']:.0f}  "
             f"mean f {metrics.get('fipo/influence_weight/mean', 1.0):.3f}  "
-            f"{metrics['time/tokens_per_second']:,.0f} tokens/s  {timedelta(seconds=round(left))} left"
+            f"{metrics['time/tokens_per_second']:,.0f} tokens/s"
         )
-        self.bar.update(self.task, completed=step, description=self.summary)
+        time_left = f"{timedelta(seconds=round(left))} left"
+        self.bar.update(self.task, completed=step, description=self.summary, left=time_left)
         due = time.monotonic() - self.last_line >= SECONDS_BETWEEN_LINES or step == self.steps
         if not self.console.is_terminal and due:
             self.last_line = time.monotonic()
-            self.say(f"step {step}/{self.steps}  {self.summary}")
+            self.say(f"step {step}/{self.steps}  {self.summary}  {time_left}")

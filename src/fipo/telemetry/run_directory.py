@@ -1,6 +1,7 @@
 """`runs/NAME/`: the single source of truth of a run, which every report reads."""
 
 import json
+import math
 import os
 import tomllib
 from collections.abc import Iterable
@@ -29,17 +30,24 @@ class RunDirectory:
             raise UserError(f"{path}: not a run directory (it has no config.toml)")
         return run
 
-    def create(self) -> None:
-        """Make the folders. Raises UserError if a run is already there."""
+    def refuse_if_begun(self) -> None:
+        """Raise UserError if a run is already there."""
         if self.config.exists():
             raise UserError(
                 f"{self.path}: a run is already there; add --resume to continue it, or choose another --run.name"
             )
-        self.rollouts.mkdir(parents=True, exist_ok=True)
-        self.checkpoints.mkdir(exist_ok=True)
 
-    def write_config(self, values: dict[str, Any]) -> None:
-        self.config.write_text(tomli_w.dumps(values), encoding="utf-8")
+    def create(self, config: dict[str, Any]) -> None:
+        """Make the folders and config.toml. Raises UserError if they cannot be made or a run is already there."""
+        self.refuse_if_begun()
+        try:
+            self.rollouts.mkdir(parents=True, exist_ok=True)
+            self.checkpoints.mkdir(exist_ok=True)
+        except OSError as error:
+            raise UserError(f"{self.path}: cannot make the run directory: {error.strerror}") from None
+        replacement = self.config.with_suffix(".new")
+        replacement.write_text(tomli_w.dumps(config), encoding="utf-8")
+        replacement.replace(self.config)
 
     def read_config(self) -> dict[str, Any]:
         return tomllib.loads(self.config.read_text(encoding="utf-8"))
@@ -47,7 +55,7 @@ class RunDirectory:
     def append_metrics(self, values: dict[str, float | int]) -> None:
         """One line of JSON, on disk when this returns."""
         with self.metrics.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(values) + "\n")
+            file.write(json.dumps(_finite(values), allow_nan=False) + "\n")
             file.flush()
             os.fsync(file.fileno())
 
@@ -56,6 +64,9 @@ class RunDirectory:
         if not self.metrics.is_file():
             return []
         return _read_lines(self.metrics)
+
+    def newest_checkpoint(self) -> Path | None:
+        return max(self.all_checkpoints(), default=None)
 
     def all_checkpoints(self) -> list[Path]:
         """The whole checkpoints, oldest first."""
@@ -81,6 +92,11 @@ class RunDirectory:
 
     def _rollouts_of(self, step: int) -> Path:
         return self.rollouts / f"step_{step:06d}.jsonl"
+
+
+def _finite(values: dict[str, Any]) -> dict[str, Any]:
+    """The values without those that are not finite, which JSON cannot hold."""
+    return {key: value for key, value in values.items() if not isinstance(value, float) or math.isfinite(value)}
 
 
 def _read_lines(path: Path) -> list[dict[str, Any]]:

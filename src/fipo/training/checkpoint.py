@@ -41,22 +41,24 @@ def save(
     keep: int,
 ) -> Path:
     """Write `checkpoints/step_NNNNNN` and remove all but the newest `keep` checkpoints."""
+    run.checkpoints.mkdir(exist_ok=True)
     final = run.checkpoints / f"step_{position.step:06d}"
     temporary = run.checkpoints / f".{final.name}.tmp"
     shutil.rmtree(temporary, ignore_errors=True)
-    model.save_pretrained(temporary)
+    model.save_pretrained(temporary, max_shard_size="1000GB")
     tokenizer.save_pretrained(temporary)
     save_file(_optimizer_tensors(model, optimizer), temporary / "optimizer.safetensors")
     (temporary / "state.json").write_text(json.dumps(asdict(position)))
-    hashes = {path.name: _sha256(path) for path in sorted(temporary.iterdir())}
+    files = sorted(path for path in temporary.rglob("*") if path.is_file())
+    hashes = {str(path.relative_to(temporary)): _sha256(path) for path in files}
     (temporary / MANIFEST).write_text(json.dumps(hashes, indent=1))
-    for path in [*temporary.iterdir(), temporary]:
+    for path in [*temporary.rglob("*"), temporary]:
         _fsync(path)
-    shutil.rmtree(final, ignore_errors=True)
+    _remove(final)
     temporary.rename(final)
     _fsync(run.checkpoints)
     for old in run.all_checkpoints()[:-keep]:
-        shutil.rmtree(old)
+        _remove(old)
     return final
 
 
@@ -65,7 +67,11 @@ def restore(path: Path, model: PreTrainedModel, optimizer: torch.optim.Optimizer
 
     Raises UserError if a file is missing or its hash is not the manifest's.
     """
-    for name, expected in json.loads((path / MANIFEST).read_text()).items():
+    try:
+        manifest = json.loads((path / MANIFEST).read_text())
+    except (OSError, ValueError):
+        raise UserError(f"{path}: {MANIFEST} is damaged or missing") from None
+    for name, expected in manifest.items():
         if not (path / name).is_file() or _sha256(path / name) != expected:
             raise UserError(f"{path}: {name} is damaged or missing (its SHA-256 is not the manifest's)")
     weights = load_file(path / "model.safetensors")
@@ -75,6 +81,15 @@ def restore(path: Path, model: PreTrainedModel, optimizer: torch.optim.Optimizer
         raise UserError(f"{path}: the weights do not fit the model: {sorted({*unexpected, *missing} - tied)[:3]}")
     _load_optimizer(load_file(path / "optimizer.safetensors"), model, optimizer)
     return Position(**json.loads((path / "state.json").read_text()))
+
+
+def _remove(checkpoint: Path) -> None:
+    """Out of sight by one rename first, so that no half-deleted folder is ever called `step_NNNNNN`."""
+    doomed = checkpoint.with_name(f".{checkpoint.name}.old")
+    shutil.rmtree(doomed, ignore_errors=True)
+    if checkpoint.exists():
+        checkpoint.rename(doomed)
+        shutil.rmtree(doomed)
 
 
 def _optimizer_tensors(model: PreTrainedModel, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -23,7 +23,7 @@ def score(model: PreTrainedModel, pack: Pack, temperature: float) -> ScoredPack:
     return ScoredPack(
         pack=pack,
         old_logprobs=_of_tokens(distributions, pack),
-        entropy=-(distributions.exp() * distributions).sum(-1),
+        entropy=torch.special.entr(distributions.exp()).sum(-1),
     )
 
 

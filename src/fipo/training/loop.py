@@ -19,8 +19,10 @@ from fipo.telemetry.progress import TrainingProgress
 from fipo.telemetry.run_directory import RunDirectory
 from fipo.training.checkpoint import Position, restore, save
 from fipo.training.config import Recipe
-from fipo.training.setup import Setup, set_up
-from fipo.training.step import train_step
+from fipo.training.setup import Say, Setup, set_up
+from fipo.training.step import ShortBatch, train_step
+
+FREE_TO_CHANGE = {"run.steps", "run.folder", "run.name", "checkpoint.every", "checkpoint.keep"}  # on --resume
 
 
 def train(recipe: Recipe, *, resume: bool = False) -> RunDirectory:
@@ -33,15 +35,16 @@ def train(recipe: Recipe, *, resume: bool = False) -> RunDirectory:
     if continued:
         _check_same_recipe(recipe, run)
     else:
-        run.create()
+        run.refuse_if_begun()
     with TrainingProgress(steps=recipe.run.steps) as progress:
         progress.phase("loading")
         setup = set_up(recipe, progress.say)
-        position = _continue(run, setup) if continued else Position(step=0, problems_taken=0, skipped_updates=0)
-        run.write_config(_resolved(recipe))
-        progress.start(position.step)
+        position = Position(step=0, problems_taken=0, skipped_updates=0)
         if continued:
+            position = _continue(run, setup)
             progress.say(f"{run.path}: continuing after step {position.step}")
+        else:
+            run.create(_resolved(recipe))
         _Loop(recipe, run, setup, progress).run_from(position)
     return run
 
@@ -55,12 +58,13 @@ class _Loop:
         self.progress = progress
 
     def run_from(self, position: Position) -> None:
-        with _stop_requests() as stop_requests:
+        with _stop_requests(self.progress.say) as stop_requests:
             if position.step == 0:
                 self.run.append_metrics({"step": 0, **self.evaluate(0, Clock())})
+            self.progress.start(position.step)
             while position.step < self.recipe.run.steps:
                 position = self.step(position)
-                if stop_requests:
+                if stop_requests and position.step < self.recipe.run.steps:
                     self.checkpoint(position)
                     raise RunStopped(
                         f"interrupted after step {position.step}; add --resume to continue",
@@ -71,8 +75,12 @@ class _Loop:
         """One training step, with the evaluation and the checkpoint that are due after it."""
         recipe, step, clock = self.recipe, position.step + 1, Clock()
         last = step == recipe.run.steps
-        self.progress.phase(f"step {step}")
-        record = train_step(self.trainer, step, clock)
+        self.progress.phase("training")
+        try:
+            record = train_step(self.trainer, step, clock)
+        except ShortBatch as error:
+            self.checkpoint(position)
+            raise RunStopped(f"{error}; the state after step {position.step} is saved") from None
         metrics = record.metrics(recipe, clock)
         position = Position(
             step=step,
@@ -87,7 +95,7 @@ class _Loop:
         if position.skipped_updates > recipe.update.max_skipped:
             raise RunStopped(
                 f"step {step}: {position.skipped_updates} updates had a loss or gradient that was not finite, more "
-                f"than update.max_skipped = {recipe.update.max_skipped}; the last good checkpoint is untouched"
+                f"than update.max_skipped = {recipe.update.max_skipped}; the last checkpoint is untouched"
             )
         if last or step % recipe.checkpoint.every == 0:
             self.checkpoint(position)
@@ -131,26 +139,26 @@ class _Loop:
 
 def _continue(run: RunDirectory, setup: Setup) -> Position:
     """Put weights, optimizer and problem stream where the last checkpoint left them."""
-    checkpoints = run.all_checkpoints()
-    if not checkpoints:
+    newest = run.newest_checkpoint()
+    if newest is None:
         run.rewind(-1)
         return Position(step=0, problems_taken=0, skipped_updates=0)
-    position = restore(checkpoints[-1], setup.trainer.model, setup.trainer.optimizer)
+    position = restore(newest, setup.trainer.model, setup.trainer.optimizer)
     setup.trainer.stream.taken = position.problems_taken
     run.rewind(position.step)
     return position
 
 
 def _check_same_recipe(recipe: Recipe, run: RunDirectory) -> None:
-    """Raise UserError if the recipe differs from the run's in anything but the number of steps."""
+    """Raise UserError if the recipe differs from the run's in what could change its result."""
     before, now = _flat(run.read_config()), _flat(recipe.model_dump(exclude_none=True))
     recorded = {key for key in before if not key.startswith(("resolved.", "versions."))}
-    differing = sorted(key for key in {*recorded, *now} - {"run.steps"} if before.get(key) != now.get(key))
+    differing = sorted(key for key in {*recorded, *now} - FREE_TO_CHANGE if before.get(key) != now.get(key))
     if differing:
         key = differing[0]
         raise UserError(
             f"{run.path}: --resume needs the recipe that the run began with; "
-            f"{key} was {before.get(key)!r}, got {now.get(key)!r}"
+            f"{key} was {before.get(key)!r}, got {now.get(key)!r} (or choose another --run.name)"
         )
 
 
@@ -168,16 +176,17 @@ def _flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 def _resolved(recipe: Recipe) -> dict[str, Any]:
     """What config.toml holds: the recipe, the objective that its preset stands for, and the versions."""
     algorithm = asdict(recipe.objective.algorithm())
+    objective = {key: value for key, value in algorithm.pop("config").items() if value is not None}
     packages = ("fipo", "torch", "transformers")
     return {
         **recipe.model_dump(exclude_none=True),
-        "resolved": {key: value for key, value in _flat(algorithm).items() if value is not None},
+        "resolved": {**algorithm, "objective": objective},
         "versions": {"python": platform.python_version(), **{package: version(package) for package in packages}},
     }
 
 
 @contextmanager
-def _stop_requests() -> Iterator[list[int]]:
+def _stop_requests(say: Say) -> Iterator[list[int]]:
     """Collects SIGINT and SIGTERM, so that the step in hand can finish; a second one ends the process at once."""
     requests: list[int] = []
 
@@ -186,6 +195,7 @@ def _stop_requests() -> Iterator[list[int]]:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
         requests.append(number)
+        say("finishing this step, then saving; once more to quit at once")
 
     signals = (signal.SIGINT, signal.SIGTERM)
     previous = {number: signal.signal(number, request) for number in signals}

@@ -110,7 +110,8 @@ class StepRecord:
             return {}
         metrics = metric_values(merge_metrics(list(by_mini_batch.values())))
         entropies = [s.entropy[s.pack.loss_mask] for packs in self.mini_batches for s in packs]
-        metrics["policy/entropy"] = float(torch.cat(entropies).mean())
+        tokens = torch.cat(entropies)
+        metrics["policy/entropy"] = float(tokens.sum()) / max(1, len(tokens))
         metrics["policy/grad_norm"] = fmean(self.outcomes[i].grad_norm for i in by_mini_batch)
         for i, merged in by_mini_batch.items():
             for statistic in ("influence_weight/mean", "influence_weight/std"):

@@ -33,6 +33,9 @@ def set_up(recipe: Recipe, say: Say) -> Setup:
     torch.use_deterministic_algorithms(True, warn_only=True)
     model, tokenizer = load(recipe.model.path, device)
     _check_context(recipe, getattr(model.config, "max_position_embeddings", None))
+    stops = stop_tokens(model, tokenizer)
+    if not stops:
+        say(f"note: {recipe.model.path} names no stop token, so every response will be truncated")
     algorithm = recipe.objective.algorithm()
     for note in algorithm.config.notes():
         say(f"note: {note}")
@@ -45,9 +48,7 @@ def set_up(recipe: Recipe, say: Say) -> Setup:
             model.parameters(), lr=recipe.update.learning_rate, weight_decay=recipe.update.weight_decay
         ),
         roller=Roller(
-            sampler=DecodeLoop(
-                model, stop_tokens=stop_tokens(model, tokenizer), batch_size=recipe.rollout.decode_batch
-            ),
+            sampler=DecodeLoop(model, stop_tokens=stops, batch_size=recipe.rollout.decode_batch),
             tokenizer=tokenizer,
             prompt_format=recipe.data.prompt_format,
             grader=GRADERS[recipe.data.grader],

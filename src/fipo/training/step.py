@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import torch
 from transformers import PreTrainedModel
 
-from fipo.errors import RunStopped
 from fipo.objective import Algorithm, group_advantages
 from fipo.rollout.groups import ProblemStream, Roller, collect_groups
 from fipo.rollout.sampler import SamplingParams
@@ -31,10 +30,14 @@ class Trainer:
     stream: ProblemStream
 
 
+class ShortBatch(Exception):
+    """Dynamic sampling reached its cap before the batch was full."""
+
+
 def train_step(trainer: Trainer, step: int, clock: Clock) -> StepRecord:
     """Step number `step`, from 1: the policy, the optimizer and the problem stream move on in place.
 
-    Raises RunStopped if the batch is short and the recipe says to stop then.
+    Raises ShortBatch before any of them has moved but the stream, if the recipe says to stop at one.
     """
     recipe, algorithm, model = trainer.recipe, trainer.algorithm, trainer.model
     rollout = recipe.rollout
@@ -54,7 +57,7 @@ def train_step(trainer: Trainer, step: int, clock: Clock) -> StepRecord:
         clock=clock,
     )
     if len(batch.kept) < rollout.groups and rollout.on_short_batch == "stop":
-        raise RunStopped(
+        raise ShortBatch(
             f"step {step}: rollout.groups must fill within {rollout.max_generation_batches} generation batches, "
             f'got {len(batch.kept)} of {rollout.groups} (rollout.on_short_batch = "stop")'
         )

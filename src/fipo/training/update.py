@@ -30,7 +30,7 @@ def update(
     """Accumulate the un-normalised gradient over the packs, divide it once by the mini-batch's weight, step.
 
     One division for the whole mini-batch makes the result independent of how it is cut, also where the
-    sequence filter takes tokens out of the denominator. Without loss tokens nothing happens.
+    sequence filter takes tokens out of the denominator. Without a token in the loss nothing happens.
     """
     optimizer.zero_grad()
     outputs = []
@@ -52,7 +52,7 @@ def update(
         outputs.append(output)
 
     weight = sum(int(output.weight) for output in outputs)
-    if weight == 0:
+    if not any(bool(output.kept.any()) for output in outputs):
         return UpdateOutcome(outputs=outputs, grad_norm=0.0, skipped=False)
     for parameter in model.parameters():
         if parameter.grad is not None:
