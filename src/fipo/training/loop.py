@@ -42,7 +42,8 @@ def train(recipe: Recipe, *, resume: bool = False) -> RunDirectory:
         position = Position(step=0, problems_taken=0, skipped_updates=0)
         if continued:
             position = _continue(run, setup)
-            progress.say(f"{run.path}: continuing after step {position.step}")
+            finished = position.step >= recipe.run.steps
+            progress.say(f"{run.path}: {'finished' if finished else 'continuing'} after step {position.step}")
         else:
             run.create(_resolved(recipe))
         _Loop(recipe, run, setup, progress).run_from(position)
