@@ -253,3 +253,12 @@ def test_a_sampling_option_out_of_range_is_refused(option, value, rule, refusal)
 def test_a_model_that_is_not_there_is_refused(refusal):
     rule = 'model.path must be "embedded", an existing folder, or a hub name OWNER/MODEL'
     assert refusal("sample", "/no/such/model", "1+2=") == f"{rule}, got '/no/such/model'"
+
+
+def test_ctrl_c_outside_a_training_step_is_one_line_and_130(monkeypatch, capsys):
+    def interrupted(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("fipo.cli._sample", interrupted)
+    assert main(["sample", "embedded", "1+2="]) == 130
+    assert capsys.readouterr().err == "fipo: interrupted\n"

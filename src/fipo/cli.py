@@ -29,6 +29,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (UserError, RunStopped) as error:
         print(f"fipo: {error}", file=sys.stderr)
         return error.exit_code
+    except KeyboardInterrupt:
+        print("fipo: interrupted", file=sys.stderr)
+        return 130
     return 0
 
 
