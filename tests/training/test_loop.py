@@ -132,3 +132,11 @@ def test_a_context_that_is_too_short_is_refused_before_any_work(folder: Path) ->
 def test_every_baseline_is_one_word(folder: Path, preset: str) -> None:
     line = run_recipe(folder, preset, run__steps="1", objective__preset=preset).read_metrics()[1]
     assert line["policy/grad_norm"] > 0
+
+
+def test_a_run_that_stops_in_its_first_step_has_one_evaluation_of_the_base_after_it_is_resumed(folder: Path) -> None:
+    short = {"rollout__max_generation_batches": "1", "rollout__generation_batch": "4", "run__steps": "1"}
+    for resume in (False, True):
+        with pytest.raises(RunStopped, match="the state after step 0 is saved"):
+            run_recipe(folder, "stop", resume=resume, rollout__on_short_batch='"stop"', **short)
+    assert [line["step"] for line in RunDirectory(folder / "runs" / "stop").read_metrics()] == [0]

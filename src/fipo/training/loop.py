@@ -57,10 +57,11 @@ class _Loop:
         self.trainer = setup.trainer
         self.eval_problems = setup.eval_problems
         self.progress = progress
+        self.saved_step: int | None = None  # the last one that this process wrote a checkpoint of
 
     def run_from(self, position: Position) -> None:
         with _stop_requests(self.progress.say) as stop_requests:
-            if position.step == 0:
+            if not self.run.read_metrics():
                 self.run.append_metrics({"step": 0, **self.evaluate(0, Clock())})
             self.progress.start(position.step)
             while position.step < self.recipe.run.steps:
@@ -127,6 +128,9 @@ class _Loop:
         return metrics | {"time/eval": clock.seconds["eval"]}
 
     def checkpoint(self, position: Position) -> None:
+        """Save the state after `position.step`, unless that has just been done."""
+        if position.step == self.saved_step:
+            return
         trainer = self.trainer
         save(
             self.run,
@@ -136,6 +140,7 @@ class _Loop:
             trainer.optimizer,
             keep=self.recipe.checkpoint.keep,
         )
+        self.saved_step = position.step
 
 
 def _continue(run: RunDirectory, setup: Setup) -> Position:

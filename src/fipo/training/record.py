@@ -119,7 +119,7 @@ class StepRecord:
         return metrics
 
     def _length_weighted_advantage(self) -> float:
-        """sum of advantage x length / sum of lengths, over the trained responses (FIPO, footnote 2)."""
+        """sum of advantage x length / sum of lengths, over the responses of kept groups (FIPO, footnote 2)."""
         lengths = torch.tensor(
             [[float(len(response.tokens)) for response in group.responses] for group in self.batch.kept]
         ).reshape(self.advantages.shape)
