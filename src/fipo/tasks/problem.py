@@ -1,6 +1,7 @@
 """What every task gives: a problem with a prompt and the answer that a grader compares with."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -9,6 +10,7 @@ class Problem:
     prompt: str | list[dict[str, str]]  # raw text, or chat messages with role and content
     answer: str
     source: str  # the dataset or task it came from
+    metadata: dict[str, Any] = field(default_factory=dict)  # what else its grader needs; JSON values only
 
     @property
     def text(self) -> str:
