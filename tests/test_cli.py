@@ -44,7 +44,7 @@ BAD_VALUES = [
     (["--run.steps="], "run.steps: must be a valid integer, got ''"),
     (
         ["--data.train.source", "hub"],
-        "data.train.source must be one of 'signed_sums', 'file', 'reasoning_gym', got 'hub'",
+        "data.train.source must be one of 'signed_sums', 'countdown', 'file', 'reasoning_gym', got 'hub'",
     ),
     (["--update.mini_batches", "17"], "update.mini_batches must be <= rollout.groups = 16, got 17"),
     (

@@ -1,17 +1,27 @@
 """The `fipo` command. A mistake of the user is one line and exit code 2."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from rich.console import Console
-
 from fipo.errors import RunStopped, UserError
+from fipo.telemetry.durable import DiskError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code."""
+    code = _run(arguments)
+    try:
+        sys.stdout.flush()
+    except OSError:  # the reader went away or the log's disk is full, which says nothing about the command
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return code
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     try:
         plain, overrides = _split(sys.argv[1:] if arguments is None else arguments)
         options, rest = _parser().parse_known_args(plain)
@@ -29,6 +39,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (UserError, RunStopped) as error:
         print(f"fipo: {error}", file=sys.stderr)
         return error.exit_code
+    except DiskError as error:
+        print(f"fipo: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("fipo: interrupted", file=sys.stderr)
         return 130
@@ -86,11 +99,12 @@ def _split(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]:
 
 def _train(recipe_path: Path, overrides: dict[str, str], *, resume: bool) -> None:
     from fipo.report import summary_table, write_report
+    from fipo.telemetry.progress import PatientConsole
     from fipo.training import load_recipe, train
 
     run = train(load_recipe(recipe_path, overrides), resume=resume)
     write_report([run], run.report)
-    console = Console(highlight=False)
+    console = PatientConsole(highlight=False)
     console.print()
     console.print(summary_table(run))
     console.print(f"report: {run.report}", soft_wrap=True)

@@ -10,7 +10,7 @@ from fipo.models.tokenizer import make_tokenizer
 from fipo.rollout.decode import DecodeLoop
 from fipo.rollout.groups import Group, Roller
 from fipo.rollout.sampler import Response
-from fipo.tasks.graders import GRADERS, grade_number
+from fipo.tasks.graders import grade_number
 from fipo.tasks.problem import Problem
 from fipo.tasks.signed_sums import signed_sums
 from fipo.telemetry.clock import Clock
@@ -51,6 +51,7 @@ def test_the_figures_of_an_evaluation_are_those_of_a_hand_count():
         "eval/response_length/mean": (20 + 12 + 32 + 12) / 16,
         "eval/truncated": 5 / 16,
         "eval/no_answer": 5 / 16,
+        "eval/failed_grades": 0.0,
     }
     assert {key: metrics[key] for key in expected} == pytest.approx(expected)
     assert set(metrics) == set(expected) | {
@@ -78,7 +79,7 @@ def roller():
         sampler=DecodeLoop(model, stop_tokens=stop_tokens(model, tokenizer), batch_size=8),
         tokenizer=tokenizer,
         prompt_format="raw",
-        grader=GRADERS["number"],
+        grade=lambda answers: [grade_number(text, problem) for text, problem in answers],
     )
 
 

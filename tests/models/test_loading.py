@@ -1,3 +1,5 @@
+import json
+
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -46,6 +48,14 @@ def test_a_folder_whose_model_is_broken_is_refused_in_one_line(folder):
     with pytest.raises(UserError) as error:
         load(str(folder))
     assert str(error.value).startswith(f"model.path: cannot load {str(folder)!r}: ")
+    assert "\n" not in str(error.value)
+
+
+def test_a_config_with_a_wrong_type_is_refused_in_one_line_with_the_field(folder):
+    content = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(content | {"num_attention_heads": None}))
+    with pytest.raises(UserError, match=r"cannot load .*'num_attention_heads'.* got NoneType") as error:
+        load(str(folder))
     assert "\n" not in str(error.value)
 
 

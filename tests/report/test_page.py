@@ -147,4 +147,4 @@ def test_a_place_that_cannot_be_written_is_named_in_one_line(make_run, tmp_path)
     out = tmp_path / "no such folder" / "report.html"
     with pytest.raises(UserError) as error:
         write_report([make_run()], out)
-    assert str(error.value) == f"{out}: cannot write the report: No such file or directory"
+    assert str(error.value) == f"{out}: cannot write the report: not a file in an existing folder"

@@ -1,11 +1,11 @@
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 
 from fipo.models.tokenizer import make_tokenizer
 from fipo.rollout.groups import ProblemStream, Roller, collect_groups
 from fipo.rollout.sampler import Response, SamplingParams
-from fipo.tasks.graders import grade_number
+from fipo.tasks.graders import Grade, grade_number
 from fipo.tasks.problem import Problem
 from fipo.telemetry.clock import Clock
 
@@ -34,8 +34,29 @@ def problem(right: int, number: int) -> Problem:
     return Problem(id=f"{right}/{number}", prompt=f"{right}+{number}=", answer="9", source="test")
 
 
-def collect(problems: list[Problem], *, wanted: int, per_batch: int, max_batches: int = 10):
-    roller = Roller(sampler=Scripted(), tokenizer=TOKENIZER, prompt_format="raw", grader=grade_number)
+def grade_numbers(answers: Sequence[tuple[str, Problem]]) -> list[Grade]:
+    return [grade_number(text, problem) for text, problem in answers]
+
+
+def grade_crashing_at_zero_of_four(answers: Sequence[tuple[str, Problem]]) -> list[Grade]:
+    """As grade_numbers, but the grader crashes on the first response to problems in which three are right."""
+    crash = Grade(outcome="crash", answer=None)
+    return [
+        crash if problem.id[0] == "3" and i % 4 == 0 else grade
+        for i, ((_, problem), grade) in enumerate(zip(answers, grade_numbers(answers), strict=True))
+    ]
+
+
+def collect(
+    problems: list[Problem],
+    *,
+    wanted: int,
+    per_batch: int,
+    max_batches: int = 10,
+    grade: Callable[[Sequence[tuple[str, Problem]]], list[Grade]] = grade_numbers,
+    drop_failed: bool = False,
+):
+    roller = Roller(sampler=Scripted(), tokenizer=TOKENIZER, prompt_format="raw", grade=grade)
     stream = ProblemStream(problems, seed=0)
     batch = collect_groups(
         stream,
@@ -44,6 +65,7 @@ def collect(problems: list[Problem], *, wanted: int, per_batch: int, max_batches
         problems_per_batch=per_batch,
         group_size=4,
         max_batches=max_batches,
+        drop_failed=drop_failed,
         params=PARAMS,
         seed=0,
         clock=Clock(),
@@ -77,6 +99,16 @@ def test_each_response_is_graded_against_its_own_problem() -> None:
     group = batch.kept[0]
     assert [grade.outcome for grade in group.grades] == ["correct", "wrong", "wrong", "wrong"]
     assert group.texts == ["9", "0", "0", "0"]
+
+
+@pytest.mark.parametrize(("drop_failed", "kept"), [(False, ["1", "2", "3"]), (True, ["1", "2"])])
+def test_a_group_in_which_the_grader_failed_is_kept_or_dropped(drop_failed: bool, kept: list[str]) -> None:
+    problems = [problem(right, i) for i, right in enumerate([0, 1, 2, 3, 4])]
+    batch, _ = collect(
+        problems, wanted=3, per_batch=5, max_batches=1, grade=grade_crashing_at_zero_of_four, drop_failed=drop_failed
+    )
+    assert sorted(group.problem.id[0] for group in batch.kept) == kept
+    assert sum(group.failed_grades for group in batch.generated) == 1
 
 
 @pytest.mark.parametrize("cut", [1, 5, 7, 13])

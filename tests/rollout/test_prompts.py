@@ -1,7 +1,8 @@
 import pytest
 
+from fipo.errors import UserError
 from fipo.models.tokenizer import make_tokenizer
-from fipo.rollout.prompts import encode
+from fipo.rollout.prompts import BadPrompt, encode
 from fipo.tasks.problem import Problem
 
 # "+" opens the user's turn, "-" the assistant's and "?" any other; "#" ends a turn.
@@ -46,3 +47,23 @@ def test_a_text_in_a_chat_is_what_the_user_says(tokenizer):
     as_text, as_message = problem("2+2="), problem([{"role": "user", "content": "2+2="}])
     assert tokenizer.decode(encode(as_text, tokenizer, "chat")) == "+2+2=#-"
     assert encode(as_text, tokenizer, "chat") == encode(as_message, tokenizer, "chat")
+
+
+def test_a_prompt_without_tokens_is_refused(tokenizer, monkeypatch):
+    monkeypatch.setattr(tokenizer, "chat_template", "{{ '' }}")
+    with pytest.raises(BadPrompt) as error:
+        encode(problem("2+2="), tokenizer, "chat")
+    assert str(error.value) == "a prompt must have at least one token, got none for '2+2='"
+
+
+def test_a_prompt_that_the_template_refuses_is_refused_in_one_line(tokenizer, monkeypatch):
+    monkeypatch.setattr(tokenizer, "chat_template", "{{ raise_exception('Roles must\nalternate') }}")
+    with pytest.raises(BadPrompt) as error:
+        encode(problem(CHAT), tokenizer, "chat")
+    assert str(error.value) == "the chat template refuses the prompt: Roles must alternate"
+
+
+def test_a_chat_without_a_template_is_no_fault_of_the_prompt():
+    with pytest.raises(UserError, match="needs a tokenizer with a chat template") as error:
+        encode(problem("2+2="), make_tokenizer(), "chat")
+    assert not isinstance(error.value, BadPrompt)

@@ -6,6 +6,7 @@ import pytest
 
 from fipo.models.corpus import HABITS, LESSONS
 from fipo.seeding import derive_seed
+from fipo.tasks.bad_rows import BadRows
 from fipo.tasks.signed_sums import LARGEST_TERM, MAX_TERMS, MIN_TERMS, question, signed_sums, split_of
 from fipo.tasks.sources import load_problems
 from fipo.training.config import load_recipe
@@ -18,7 +19,12 @@ QUICKSTART = Path(__file__).parents[2] / "recipe" / "quickstart.toml"
 def quickstart():
     """(training, held-out) problems, as many as the quickstart recipe asks for."""
     recipe = load_recipe(QUICKSTART, {})
-    return tuple(load_problems(getattr(recipe.data, role), role, recipe.run.seed) for role in ("train", "eval"))
+
+    def problems(role):
+        loaded = load_problems(getattr(recipe.data, role), role, recipe.run.seed, BadRows(0, print)).problems
+        return [placed.problem for placed in loaded]
+
+    return problems("train"), problems("eval")
 
 
 @pytest.fixture(scope="module")

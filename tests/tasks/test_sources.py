@@ -1,52 +1,153 @@
+import json
 import sys
 
 import pytest
+from pyarrow import parquet
+from tests.tasks.helpers import WRITERS, dapo_row, write_jsonl
 
 from fipo.errors import UserError
-from fipo.tasks.problem import Problem
+from fipo.strict import Table, validate
+from fipo.tasks.bad_rows import BadRows
+from fipo.tasks.countdown import countdown
 from fipo.tasks.signed_sums import signed_sums
-from fipo.tasks.sources import ReasoningGym, SignedSums, load_problems, merge_repeats, without
+from fipo.tasks.sources import Countdown, File, ReasoningGym, SignedSums, Source, load_problems
 
 
-def problem(text, answer="4", name=None):
-    return Problem(id=name or f"test/{text}", prompt=text, answer=answer, source="test")
+def load(source, role="train", seed=0):
+    return [placed.problem for placed in load_problems(source, role, seed, BadRows(0, print)).problems]
 
 
-def test_repeats_are_merged_at_their_first_place():
-    first, second = problem("2+2="), problem("1+3=")
-    assert merge_repeats([first, second, problem("2+2="), problem("1+3="), first]) == [first, second]
+def load_file(path, budget=0):
+    """(problems by their place, repeats, what was said), the path taken off."""
+    said = []
+    merged = load_problems(File(source="file", path=str(path)), "train", 0, BadRows(budget, said.append))
+    problems = {placed.where.removeprefix(f"{path}, "): placed.problem for placed in merged.problems}
+    return problems, merged.repeats, [line.replace(f"{path}, ", "") for line in said]
 
 
-def test_a_repeat_under_another_name_is_still_a_repeat():
-    assert merge_repeats([problem("2+2=", name="a"), problem("2+2=", name="b")]) == [problem("2+2=", name="a")]
+# Files
 
 
-def test_a_chat_and_a_text_with_the_same_words_are_one_question():
-    chat = Problem(id="chat", prompt=[{"role": "user", "content": "2+2="}], answer="4", source="test")
-    assert merge_repeats([chat, problem("2+2=")]) == [chat]
+@pytest.mark.parametrize("kind", WRITERS)
+def test_a_files_problems_know_their_place_and_repeats_are_counted(kind, tmp_path):
+    path = tmp_path / f"data.{kind}"
+    WRITERS[kind](path, [dapo_row(1), dapo_row(2, "1+3="), dapo_row(1), dapo_row(1), dapo_row(3, "5+5=")])
+    problems, repeats, said = load_file(path)
+    noun = {"jsonl": "line", "parquet": "row"}[kind]
+    assert {where: problem.id for where, problem in problems.items()} == {
+        f"{noun} 1": "math_dapo/id-1",
+        f"{noun} 2": "math_dapo/id-2",
+        f"{noun} 5": "math_dapo/id-3",
+    }
+    assert (repeats, said) == (2, [])
 
 
-def test_a_question_with_two_answers_is_refused():
+@pytest.mark.parametrize("kind", WRITERS)
+def test_every_kind_of_malformed_row_costs_itself_within_one_budget(kind, tmp_path):
+    path = tmp_path / f"data.{kind}"
+    rows = [
+        dapo_row(1),
+        dapo_row(2) | {"prompt": None},
+        dapo_row(3, "1+3=", None),
+        dapo_row(4, "What is 2+2?", "5"),
+        dapo_row(5, "5+5="),
+        dapo_row(5, "6+6="),
+        dapo_row(6, "7+7="),
+    ]
+    WRITERS[kind](path, rows)
+    problems, repeats, said = load_file(path, budget=4)
+    noun = {"jsonl": "line", "parquet": "row"}[kind]
+    assert (list(problems), repeats) == ([f"{noun} 7"], 0)
+    assert said == [
+        f"{noun} 2: prompt must be a text or a list of messages, got None; left out",
+        f"{noun} 3: reward_model.ground_truth must be a text or a number, got None; left out",
+        f"{noun} 4: a question must have one answer, got '5' here and '4' in {noun} 1: neither is used; left out",
+        f"{noun} 6: an id must name one question, got 'math_dapo/id-5' here and in {noun} 5: neither is used; left out",
+    ]
     with pytest.raises(UserError) as error:
-        merge_repeats([problem("2+2=", "4", "a/1"), problem("1+3="), problem("2+2=", "5", "b/2")])
-    assert str(error.value) == "data: a question must have one answer, got '4' (a/1) and '5' (b/2) for '2+2='"
+        load_file(path, budget=3)
+    assert str(error.value).startswith(f"{path}, {noun} 6: an id must name one question")
 
 
-def test_an_id_with_two_questions_is_refused():
+def test_a_row_far_into_a_parquet_file_is_counted_from_its_beginning(tmp_path):
+    path = tmp_path / "data.parquet"
+    WRITERS["parquet"](path, [dapo_row(0) for i in range(3000)] + [dapo_row(0) | {"prompt": None}])
     with pytest.raises(UserError) as error:
-        merge_repeats([problem("2+2=", name="a/1"), problem("1+3=", name="a/1")])
-    assert str(error.value) == "data: an id must name one question, got two for 'a/1'"
+        load_file(path)
+    assert str(error.value).startswith(f"{path}, row 3001: ")
 
 
-def test_held_out_questions_leave_training_whatever_their_id():
-    kept = problem("1+3=")
-    assert without([problem("2+2="), kept, problem("3+1=")], [problem("2+2=", name="other"), problem("3+1=")]) == [kept]
+def test_unreadable_lines_and_malformed_rows_share_one_budget(tmp_path):
+    path = tmp_path / "data.jsonl"
+    path.write_text(f"{json.dumps(dapo_row(1))}\nno json\n[]\n")
+    assert len(load_file(path, budget=2)[2]) == 2
+    with pytest.raises(UserError) as error:
+        load_file(path, budget=1)
+    assert str(error.value).startswith(f"{path}, line 3: a row must be an object, got list (malformed row 2 ")
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_a_file_without_rows_is_refused(kind, tmp_path):
+    path = tmp_path / f"data.{kind}"
+    WRITERS[kind](path, [dapo_row(1)])
+    if kind == "jsonl":
+        path.write_text("\n")
+    else:
+        parquet.write_table(parquet.read_table(path).slice(0, 0), path)
+    with pytest.raises(UserError) as error:
+        load_file(path)
+    assert str(error.value) == f"{path}: holds no rows"
+
+
+def test_a_file_of_malformed_rows_alone_is_not_an_empty_one(tmp_path):
+    path = tmp_path / "data.jsonl"
+    write_jsonl(path, [[], []])
+    assert load_file(path, budget=2)[0] == {}
+
+
+# Generators
 
 
 def test_signed_sums_come_by_role_count_and_seed():
     source = SignedSums(source="signed_sums", count=9)
-    assert load_problems(source, "train", 3) == signed_sums("train", 9, 3)
-    assert load_problems(source, "eval", 3) == signed_sums("eval", 9, 3)
+    assert load(source, "train", 3) == signed_sums("train", 9, 3)
+    assert load(source, "eval", 3) == signed_sums("eval", 9, 3)
+
+
+def test_countdown_comes_by_role_count_and_seed():
+    source = Countdown(source="countdown", count=9)
+    assert load(source, "train", 3) == countdown("train", 9, 3)
+    assert load(source, "eval", 3) == countdown("eval", 9, 3)
+
+
+def test_every_key_of_countdown_reaches_the_generator():
+    keys = {"min_terms": 5, "max_terms": 6, "largest": 12, "operators": ["+", "-"]}
+    found = load(Countdown(source="countdown", count=9, **keys))
+    assert found == countdown("train", 9, 0, terms=(5, 6), largest=12, operators=("+", "-"))
+    for key in keys:
+        rest = {name: value for name, value in keys.items() if name != key}
+        if key == "max_terms":
+            rest["min_terms"] = 4
+        assert load(Countdown(source="countdown", count=9, **rest)) != found
+
+
+class Holder(Table):
+    train: Source
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("max_terms", 2, "train.max_terms: must be >= min_terms = 3, got 2"),
+        ("min_terms", 1, "train.min_terms: must be greater than or equal to 2, got 1"),
+        ("operators", [], "train.operators: must have at least 1 item after validation, not 0, got []"),
+        ("largest", 1, "train.largest: must be greater than or equal to 2, got 1"),
+    ],
+)
+def test_what_countdown_cannot_be_is_refused_with_the_key(key, value, message):
+    with pytest.raises(UserError) as error:
+        validate(Holder, {"train": {"source": "countdown", "count": 5, key: value}}, "recipe")
+    assert str(error.value) == f"recipe: {message}"
 
 
 def chain_sum(count=5, task="chain_sum", **options):
@@ -55,7 +156,7 @@ def chain_sum(count=5, task="chain_sum", **options):
 
 
 def test_a_reasoning_gym_task_is_found_by_its_name():
-    problems = load_problems(chain_sum(), "train", 0)
+    problems = load(chain_sum())
     assert len(problems) == 5
     for each in problems:
         expression = each.prompt.partition(": ")[2].removesuffix(" =")
@@ -65,14 +166,40 @@ def test_a_reasoning_gym_task_is_found_by_its_name():
 
 
 def test_reasoning_gym_problems_are_a_function_of_seed_and_role():
-    assert load_problems(chain_sum(), "train", 0) == load_problems(chain_sum(), "train", 0)
-    assert load_problems(chain_sum(), "train", 0) != load_problems(chain_sum(), "train", 1)
-    assert load_problems(chain_sum(), "train", 0) != load_problems(chain_sum(), "eval", 0)
+    assert load(chain_sum()) == load(chain_sum())
+    assert load(chain_sum()) != load(chain_sum(), seed=1)
+    assert load(chain_sum()) != load(chain_sum(), "eval")
 
 
 def test_options_reach_the_reasoning_gym_task():
-    for each in load_problems(chain_sum(min_terms=7, max_terms=7), "train", 0):
+    for each in load(chain_sum(min_terms=7, max_terms=7)):
         assert sum(each.prompt.count(sign) for sign in (" + ", " - ")) == 6
+
+
+def test_a_reasoning_gym_entry_can_be_created_again_from_what_a_file_holds_of_it():
+    problems = load(chain_sum(min_terms=3, max_terms=3), seed=7)
+    import reasoning_gym
+
+    for each in problems:
+        kept = json.loads(json.dumps(each.metadata))
+        assert kept == each.metadata
+        dataset = reasoning_gym.create_dataset(kept["task"], size=kept["size"], seed=kept["seed"], **kept["options"])
+        entry = dataset[kept["index"]]
+        assert (entry["question"], entry["answer"]) == (each.prompt, each.answer)
+
+
+def test_entries_of_reasoning_gym_that_ask_the_same_are_one_problem():
+    merged = load_problems(
+        chain_sum(count=50, min_terms=2, max_terms=2, min_digits=1, max_digits=1), "train", 0, BadRows(0, print)
+    )
+    assert merged.repeats > 0
+    assert len({placed.problem.text for placed in merged.problems}) == len(merged.problems) == 50 - merged.repeats
+    for placed in merged.problems:
+        assert placed.where == f"reasoning_gym/chain_sum, entry {placed.problem.metadata['index']}"
+
+
+def test_a_reasoning_gym_task_that_gives_no_answer_leaves_it_empty():
+    assert {each.answer for each in load(chain_sum(task="graph_color"))} == {""}
 
 
 @pytest.mark.parametrize(
@@ -86,7 +213,7 @@ def test_options_reach_the_reasoning_gym_task():
 )
 def test_what_reasoning_gym_refuses_gives_one_clear_line(task, options, reason):
     with pytest.raises(UserError) as error:
-        load_problems(chain_sum(task=task, **options), "train", 0)
+        load(chain_sum(task=task, **options))
     assert str(error.value).startswith(f"data: reasoning_gym refuses {reason}")
     assert "\n" not in str(error.value)
 
@@ -94,5 +221,5 @@ def test_what_reasoning_gym_refuses_gives_one_clear_line(task, options, reason):
 def test_without_the_extra_the_message_says_how_to_install_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "reasoning_gym", None)  # what an import finds where it is not installed
     with pytest.raises(UserError) as error:
-        load_problems(ReasoningGym(source="reasoning_gym", task="chain_sum", count=5), "train", 0)
+        load(ReasoningGym(source="reasoning_gym", task="chain_sum", count=5))
     assert str(error.value) == 'data: source "reasoning_gym" needs the extra: pip install "fipo[gym]"'

@@ -1,17 +1,20 @@
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from tests.conftest import random_model
+from tests.telemetry.test_durable import largest_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
-from fipo.errors import UserError
+from fipo.errors import RunStopped, UserError
 from fipo.models.tokenizer import make_tokenizer
+from fipo.telemetry.durable import DiskError
 from fipo.telemetry.run_directory import RunDirectory
-from fipo.training.checkpoint import Position, restore, save
+from fipo.training.checkpoint import Position, find_damage, restore_newest, save, set_damaged_aside
 
-POSITION = Position(step=7, problems_taken=140, skipped_updates=1)
+POSITION = Position(step=7, problems_taken=140, skipped_updates=1, failed_grades=2)
 
 
 def trained(seed: int = 0) -> tuple[PreTrainedModel, torch.optim.AdamW]:
@@ -39,9 +42,9 @@ def saved(run: RunDirectory, position: Position = POSITION, keep: int = 2) -> tu
 
 def test_weights_optimizer_and_position_come_back_bit_for_bit(run: RunDirectory) -> None:
     model, optimizer = trained()
-    path = save(run, POSITION, model, make_tokenizer(), optimizer, keep=2)
+    save(run, POSITION, model, make_tokenizer(), optimizer, keep=2)
     other, fresh = trained(seed=1)
-    assert restore(path, other, fresh) == POSITION
+    assert restore_newest(run, other, fresh, print) == POSITION
     for (_, a), (_, b) in zip(model.named_parameters(), other.named_parameters(), strict=True):
         assert torch.equal(a, b)
         assert optimizer.state[a].keys() == fresh.state[b].keys() == {"step", "exp_avg", "exp_avg_sq"}
@@ -58,29 +61,107 @@ def test_transformers_loads_a_checkpoint(run: RunDirectory) -> None:
 
 def test_only_the_newest_checkpoints_are_kept(run: RunDirectory) -> None:
     for step in (1, 2, 3):
-        saved(run, Position(step=step, problems_taken=0, skipped_updates=0), keep=2)
+        saved(run, Position(step=step), keep=2)
     assert [path.name for path in run.all_checkpoints()] == ["step_000002", "step_000003"]
 
 
-@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.safetensors", "state.json", "tokenizer.json"])
-def test_a_flipped_byte_is_named(run: RunDirectory, name: str) -> None:
-    path, _ = saved(run)
-    content = bytearray((path / name).read_bytes())
+def test_the_best_checkpoint_by_evaluation_is_kept_besides_the_newest(run: RunDirectory) -> None:
+    accuracy = {0: 0.9, 1: 0.2, 2: 0.5, 3: 0.5, 4: 0.1, 5: 0.3}  # the base is not a checkpoint; 2 was first to reach .5
+    run.append_metrics({"step": 0, "eval/avg_at_k": accuracy[0]})
+    for step in range(1, 6):
+        run.append_metrics({"step": step, "eval/avg_at_k": accuracy[step]})
+        saved(run, Position(step=step), keep=1)
+    assert [path.name for path in run.all_checkpoints()] == ["step_000002", "step_000005"]
+
+
+def flip_a_byte(file: Path) -> None:
+    content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 1
-    (path / name).write_bytes(bytes(content))
-    with pytest.raises(UserError, match=f"{name} is damaged or missing"):
-        restore(path, *trained(seed=1))
+    file.write_bytes(bytes(content))
 
 
-def test_a_missing_file_is_named(run: RunDirectory) -> None:
+def cut_a_byte(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-1])
+
+
+FILES = ["model.safetensors", "optimizer.safetensors", "state.json", "tokenizer.json", "config.json", "manifest.json"]
+
+
+@pytest.mark.parametrize("damage", [flip_a_byte, cut_a_byte, Path.unlink])
+@pytest.mark.parametrize("name", FILES)
+def test_the_last_good_checkpoint_is_used_and_the_damaged_one_named(
+    run: RunDirectory, name: str, damage: Callable[[Path], None]
+) -> None:
+    saved(run, Position(step=2))
+    path, _ = saved(run, Position(step=4))
+    damage(path / name)
+    said: list[str] = []
+    assert restore_newest(run, *trained(seed=1), said.append) == Position(step=2)
+    assert len(said) == 1
+    assert said[0].startswith(f"{path}: {name} is ") and said[0].endswith("; going back to the checkpoint before it")
+
+
+def test_every_flipped_byte_of_a_checkpoint_is_found(run: RunDirectory) -> None:
     path, _ = saved(run)
-    (path / "optimizer.safetensors").unlink()
-    with pytest.raises(UserError, match=r"optimizer\.safetensors is damaged or missing"):
-        restore(path, *trained(seed=1))
+    assert find_damage(path) is None
+    for file in path.iterdir():
+        content = file.read_bytes()
+        for position in range(0, len(content), max(1, len(content) // 40)):
+            file.write_bytes(content[:position] + bytes([content[position] ^ 32]) + content[position + 1 :])
+            assert find_damage(path) is not None, (file.name, position)
+        file.write_bytes(content)
+    assert find_damage(path) is None
+
+
+def test_a_run_whose_checkpoints_are_all_damaged_is_not_begun_again_by_itself(run: RunDirectory) -> None:
+    path, _ = saved(run)
+    flip_a_byte(path / "model.safetensors")
+    with pytest.raises(UserError, match="every checkpoint is damaged; remove them to begin again"):
+        restore_newest(run, *trained(seed=1), print)
+
+
+def test_without_a_checkpoint_a_run_begins(run: RunDirectory) -> None:
+    assert restore_newest(run, *trained(), print) == Position()
+
+
+def test_damaged_checkpoints_are_kept_under_a_name_that_no_one_takes_for_a_checkpoint(run: RunDirectory) -> None:
+    for step in (2, 4, 6):
+        saved(run, Position(step=step), keep=3)
+    set_damaged_aside(run, 2)
+    assert sorted(path.name for path in run.checkpoints.iterdir()) == [
+        "damaged_step_000004",
+        "damaged_step_000006",
+        "step_000002",
+    ]
+    assert [path.name for path in run.all_checkpoints()] == ["step_000002"]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("where", ["weights", "optimizer"])
+def test_what_is_not_finite_is_not_saved(run: RunDirectory, where: str, value: float) -> None:
+    saved(run, Position(step=2))
+    model, optimizer = trained()
+    parameter = model.model.layers[1].mlp.up_proj.weight
+    tensor = parameter.data if where == "weights" else optimizer.state[parameter]["exp_avg"]
+    tensor[3, 5] = value
+    with pytest.raises(RunStopped, match=r"up_proj\.weight.* must be finite to be saved, got NaN or inf"):
+        save(run, POSITION, model, make_tokenizer(), optimizer, keep=1)
+    assert [path.name for path in run.checkpoints.iterdir()] == ["step_000002"]
+
+
+def test_a_checkpoint_that_does_not_fit_leaves_the_old_ones_and_nothing_half_written(run: RunDirectory) -> None:
+    saved(run, Position(step=2))
+    with (
+        largest_file(1000),
+        pytest.raises(DiskError, match=r"step_000007: cannot be written: .* \(needed .* kB, .* free"),
+    ):
+        saved(run, keep=1)
+    assert [path.name for path in run.checkpoints.iterdir()] == ["step_000002"]
+    assert find_damage(run.checkpoints / "step_000002") is None
 
 
 def test_everything_in_a_checkpoint_is_safetensors_or_json_and_in_the_manifest(run: RunDirectory) -> None:
     path, _ = saved(run)
     names = {file.name for file in path.iterdir()}
     assert all(name.endswith((".safetensors", ".json")) for name in names)
-    assert set(json.loads((path / "manifest.json").read_text())) == names - {"manifest.json"}
+    assert set(json.loads((path / "manifest.json").read_text())["files"]) == names - {"manifest.json"}

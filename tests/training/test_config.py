@@ -178,11 +178,14 @@ REFUSED = [
     ({"data.train.count": "0"}, "data.train.count: must be greater than 0, got 0"),
     # choices
     ({"run.device": "tpu"}, "run.device: must be 'auto', 'cpu' or 'cuda', got 'tpu'"),
-    ({"data.grader": "llm"}, "data.grader: must be 'number', 'exact' or 'dapo', got 'llm'"),
+    (
+        {"data.grader": "llm"},
+        "data.grader: must be one of number, exact, dapo, math, countdown, reasoning_gym or module:function, got 'llm'",
+    ),
     ({"data.prompt_format": "xml"}, "data.prompt_format: must be 'raw' or 'chat', got 'xml'"),
     (
         {"data.train.source": "hub"},
-        "data.train.source must be one of 'signed_sums', 'file', 'reasoning_gym', got 'hub'",
+        "data.train.source must be one of 'signed_sums', 'countdown', 'file', 'reasoning_gym', got 'hub'",
     ),
     ({"data.train.source": "file"}, "data.train.path is missing"),
     # impossible combinations

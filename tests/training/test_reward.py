@@ -1,7 +1,10 @@
+import dataclasses
+
 import pytest
 import torch
 from tests.training.helpers import random_groups
 
+from fipo.tasks.graders import Grade, Outcome
 from fipo.training.config import Reward, Rollout
 from fipo.training.reward import group_rewards, overlong_penalty
 
@@ -12,6 +15,13 @@ def test_a_correct_answer_earns_one_and_any_other_minus_one() -> None:
     groups = random_groups(3, 4)
     expected = [[1.0 if grade.correct else -1.0 for grade in group.grades] for group in groups]
     assert group_rewards(groups, ROLLOUT, Reward()).tolist() == expected
+
+
+@pytest.mark.parametrize("outcome", ["timeout", "crash"])
+def test_a_failed_grade_earns_nothing_and_costs_nothing(outcome: Outcome) -> None:
+    (group,) = random_groups(1, 4)
+    failed = dataclasses.replace(group, grades=[*group.grades[:3], Grade(outcome=outcome, answer=None)])
+    assert group_rewards([failed], ROLLOUT, Reward())[0, 3] == 0.0
 
 
 def test_no_groups_give_an_empty_table_of_rewards() -> None:

@@ -1,11 +1,13 @@
 """Any causal language model that transformers loads, by folder or hub name, and the embedded one."""
 
 import logging
+import os
 import re
 from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from transformers import (
     AutoModelForCausalLM,
@@ -18,6 +20,7 @@ from transformers.models.auto.tokenization_auto import get_tokenizer_config
 from transformers.utils.logging import disable_progress_bar
 
 from fipo.errors import UserError
+from fipo.models import untrusted
 
 EMBEDDED = "embedded"
 EMBEDDED_FOLDER = Path(__file__).parent / "tiny"
@@ -28,7 +31,7 @@ def load(path: str, device: torch.device | str = "cpu") -> tuple[PreTrainedModel
     """(model, tokenizer), the model in float32 and in evaluation mode: dropout would fake a change of policy.
 
     `path` is "embedded", a local folder, or the name of a model on the hub; nothing is downloaded unless it
-    is such a name. Raises UserError if it cannot be loaded.
+    is such a name. No code of a model is run and no pickle is read. Raises UserError if it cannot be loaded.
     """
     name = str(EMBEDDED_FOLDER) if path == EMBEDDED else path
     if not Path(name).is_dir() and not HUB_NAME.fullmatch(path):
@@ -37,17 +40,28 @@ def load(path: str, device: torch.device | str = "cpu") -> tuple[PreTrainedModel
         raise UserError(f"model.path: {path} holds no config.json: not a model in transformers' format")
     disable_progress_bar()
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+    os.environ["DISABLE_SAFETENSORS_CONVERSION"] = "1"  # nor is anybody on the hub asked to convert one
     try:
-        tokenizer = _tokenizer_class(name).from_pretrained(name)
-        loaded: Any = AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32, output_loading_info=True)
-    except (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(f"model.path: cannot load {path!r}: {reason}") from None
+        untrusted.check(name)
+        tokenizer = _tokenizer_class(name).from_pretrained(name, trust_remote_code=False)
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            name, dtype=torch.float32, output_loading_info=True, trust_remote_code=False, use_safetensors=True
+        )
+    except (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError, StrictDataclassError) as error:
+        raise UserError(f"model.path: cannot load {path!r}: {_reason(error)}") from None
     model, report = loaded
     if report["missing_keys"]:
         absent = sorted(report["missing_keys"])
         raise UserError(f"model.path: {path} lacks {len(absent)} of its model's weights, such as {absent[0]}")
     return model.eval().to(torch.device(device)), tokenizer
+
+
+def _reason(error: Exception) -> str:
+    """What transformers says, in one line."""
+    lines = [line.strip() for line in str(error).splitlines()] or [type(error).__name__]
+    if "thus cannot be loaded with `safetensors`" in lines[0]:  # of a hub model; it would have us read the pickle
+        return f"it has no safetensors, and {untrusted.NO_PICKLES}"
+    return " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
 
 
 def _tokenizer_class(name: str) -> Any:

@@ -9,6 +9,7 @@ import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
 from fipo.errors import UserError
+from fipo.telemetry.durable import replace_file
 from fipo.telemetry.run_directory import RunDirectory
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart.
@@ -77,8 +78,10 @@ FIGURES = (
 def write_report(runs: Sequence[RunDirectory], out: Path) -> None:
     """One self-contained HTML file with every figure, the runs overlaid.
 
-    Raises UserError if the file cannot be written.
+    Raises UserError if there can be no such file, DiskError if it cannot be written.
     """
+    if not out.parent.is_dir() or out.is_dir():
+        raise UserError(f"{out}: cannot write the report: not a file in an existing folder")
     metrics = dict(zip(_labels(runs), (run.read_metrics() for run in runs), strict=True))
     names = ", ".join(metrics)
     sections = "".join(_section(figure, metrics) for figure in FIGURES)
@@ -87,10 +90,7 @@ def write_report(runs: Sequence[RunDirectory], out: Path) -> None:
         f"<title>fipo: {html.escape(names)}</title><style>{STYLE}</style><script>{get_plotlyjs()}</script>"
         f"<h1>{html.escape(names)}</h1><main>{sections}</main></html>"
     )
-    try:
-        out.write_text(page, encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"{out}: cannot write the report: {error.strerror}") from None
+    replace_file(out, page.encode())
 
 
 STYLE = """

@@ -4,12 +4,13 @@ Left out for now: a preallocated cache and slots that are refilled as responses 
 the batch.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
+from fipo.errors import RunStopped
 from fipo.rollout.sampler import Response, SamplingParams
 from fipo.seeding import derive_seed
 
@@ -17,8 +18,16 @@ from fipo.seeding import derive_seed
 class DecodeLoop:
     """A Sampler over any decoder-only transformers model that takes a DynamicCache."""
 
-    def __init__(self, model: PreTrainedModel, *, stop_tokens: Sequence[int], batch_size: int) -> None:
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        *,
+        stop_tokens: Sequence[int],
+        batch_size: int,
+        beat: Callable[[], None] = lambda: None,
+    ) -> None:
         self.model = model
+        self.beat = beat  # called after every token
         self.stop_tokens = torch.tensor(sorted(stop_tokens), dtype=torch.long, device=model.device)
         self.batch_size = batch_size  # sequences decoded together
 
@@ -56,6 +65,7 @@ class DecodeLoop:
             ).logits[:, -1]
             chosen, chosen_logprobs = choose(logits, params, uniforms[active, t])
             tokens[active, t], logprobs[active, t] = chosen, chosen_logprobs
+            self.beat()
             stops = torch.isin(chosen, self.stop_tokens)
             lengths[active[stops]] = t + 1
             stopped[active[stops]] = True
@@ -68,6 +78,8 @@ class DecodeLoop:
             attention_mask = torch.cat([attention_mask, attention_mask.new_ones(len(active), 1)], dim=1)
             input_ids = chosen[:, None]
 
+        if not bool(logprobs.isfinite().all()):
+            raise RunStopped("sampling: the model's log-probs must be finite, got NaN or inf: its weights are damaged")
         return [
             Response(tokens=row[:length], logprobs=row_logprobs[:length], truncated=not stop)
             for row, row_logprobs, length, stop in zip(
@@ -90,6 +102,7 @@ def choose(logits: Tensor, params: SamplingParams, uniforms: Tensor) -> tuple[Te
             probs = nucleus(probs, params.top_p)
         cdf = probs.cumsum(-1)
         chosen = torch.searchsorted(cdf, uniforms[:, None] * cdf[:, -1:], right=True)[:, 0]
+        chosen = chosen.clamp(max=logits.shape[-1] - 1)  # past the end if the logits are NaN
     return chosen, logprobs.gather(-1, chosen[:, None])[:, 0]
 
 

@@ -4,7 +4,7 @@ Source of dynamic sampling: DAPO (arXiv 2503.14476), section 3.2.
 """
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerBase
 from fipo.rollout.prompts import PromptFormat, encode
 from fipo.rollout.sampler import Response, Sampler, SamplingParams
 from fipo.seeding import derive_seed
-from fipo.tasks.graders import Grade, Grader
+from fipo.tasks.graders import Grade
 from fipo.tasks.problem import Problem
 from fipo.telemetry.clock import Clock
 
@@ -33,10 +33,14 @@ class Group:
         """Some responses are correct and some are not, so that the group says which are better."""
         return len({grade.correct for grade in self.grades}) > 1
 
+    @property
+    def failed_grades(self) -> int:
+        return sum(grade.failed for grade in self.grades)
+
 
 @dataclass(frozen=True, kw_only=True)
 class GroupBatch:
-    kept: list[Group]  # the mixed groups of one training step
+    kept: list[Group]  # the mixed groups of one training step, which it learns from
     generated: list[Group]  # every group that was sampled to find them
     generation_batches: int
 
@@ -48,7 +52,7 @@ class Roller:
     sampler: Sampler
     tokenizer: PreTrainedTokenizerBase
     prompt_format: PromptFormat
-    grader: Grader
+    grade: Callable[[Sequence[tuple[str, Problem]]], list[Grade]]
 
     def groups(
         self, problems: Sequence[Problem], group_size: int, params: SamplingParams, seed: int, clock: Clock
@@ -60,17 +64,18 @@ class Roller:
             responses = self.sampler.sample(repeated, params, seed)
         with clock.phase("grade"):
             texts = self.tokenizer.batch_decode([r.tokens for r in responses], skip_special_tokens=True)
+            asked = [problem for problem in problems for _ in range(group_size)]
+            grades = self.grade(list(zip(texts, asked, strict=True)))
             groups = []
             for i, (problem, prompt) in enumerate(zip(problems, prompts, strict=True)):
                 members = slice(i * group_size, (i + 1) * group_size)
-                grades = [self.grader(text, problem) for text in texts[members]]
                 groups.append(
                     Group(
                         problem=problem,
                         prompt_tokens=prompt,
                         responses=responses[members],
                         texts=texts[members],
-                        grades=grades,
+                        grades=grades[members],
                     )
                 )
         return groups
@@ -109,11 +114,15 @@ def collect_groups(
     problems_per_batch: int,
     group_size: int,
     max_batches: int,
+    drop_failed: bool,
     params: SamplingParams,
     seed: int,
     clock: Clock,
 ) -> GroupBatch:
-    """Sample generation batches until `wanted` groups are mixed, `max_batches` at most; the surplus is discarded."""
+    """Sample generation batches until `wanted` groups are mixed, `max_batches` at most; the surplus is discarded.
+
+    With `drop_failed` a group in which a grader failed is not kept either.
+    """
     kept: list[Group] = []
     generated: list[Group] = []
     batches = 0
@@ -121,6 +130,6 @@ def collect_groups(
         problems = stream.take(problems_per_batch)
         groups = roller.groups(problems, group_size, params, derive_seed(seed, batches), clock)
         generated += groups
-        kept += [group for group in groups if group.mixed]
+        kept += [group for group in groups if group.mixed and not (drop_failed and group.failed_grades)]
         batches += 1
     return GroupBatch(kept=kept[:wanted], generated=generated, generation_batches=batches)

@@ -2,6 +2,7 @@
 
 from typing import Literal, cast
 
+from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
 from fipo.errors import UserError
@@ -10,10 +11,15 @@ from fipo.tasks.problem import Problem
 PromptFormat = Literal["raw", "chat"]
 
 
+class BadPrompt(UserError):
+    """A prompt that a sampler cannot continue, whatever the others are."""
+
+
 def encode(problem: Problem, tokenizer: PreTrainedTokenizerBase, prompt_format: PromptFormat) -> list[int]:
     """The prompt's tokens: the bare text, or the tokenizer's chat template with the assistant's turn opened.
 
-    Raises UserError for a prompt without tokens, and for "chat" with a tokenizer that has no template.
+    Raises BadPrompt for a prompt without tokens or that the template refuses, and UserError for "chat" with a
+    tokenizer that has no template.
     """
     if prompt_format == "raw":
         tokens = list(tokenizer.encode(problem.text))
@@ -22,8 +28,11 @@ def encode(problem: Problem, tokenizer: PreTrainedTokenizerBase, prompt_format: 
     else:
         prompt = problem.prompt
         messages = prompt if isinstance(prompt, list) else [{"role": "user", "content": prompt}]
-        encoded = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
+        try:
+            encoded = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
+        except TemplateError as error:
+            raise BadPrompt(f"the chat template refuses the prompt: {' '.join(str(error).split())}") from None
         tokens = cast(list[int], encoded)
     if not tokens:
-        raise UserError(f"a prompt must have at least one token, got none for {problem.text!r}")
+        raise BadPrompt(f"a prompt must have at least one token, got none for {problem.text!r:.80}")
     return tokens

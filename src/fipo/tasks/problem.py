@@ -18,3 +18,11 @@ class Problem:
         if isinstance(self.prompt, str):
             return self.prompt
         return "\n".join(message["content"] for message in self.prompt)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Placed:
+    """A problem as it was loaded."""
+
+    problem: Problem
+    where: str  # what a complaint about it names, such as "data.jsonl, line 17"

@@ -1,7 +1,9 @@
 """What a terminal shows during a run: a live bar, or plain lines where output is a file or CI."""
 
 import time
+from contextlib import suppress
 from datetime import timedelta
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
@@ -9,11 +11,23 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 SECONDS_BETWEEN_LINES = 10.0
 
 
+class PatientConsole(Console):
+    """A terminal that went away, or a log on a full disk, stops no run."""
+
+    def print(self, *objects: Any, **settings: Any) -> None:
+        with suppress(OSError):
+            super().print(*objects, **settings)
+
+    def on_broken_pipe(self) -> None:
+        """Go on in silence, where rich would end the process."""
+        self.quiet = True
+
+
 class TrainingProgress:
     """`with TrainingProgress(...) as progress:`, then `phase`, `step` and `say` as things happen."""
 
     def __init__(self, *, steps: int) -> None:
-        self.console = Console(highlight=False, soft_wrap=True)
+        self.console = PatientConsole(highlight=False, soft_wrap=True)
         self.first_step = 0
         self.steps = steps
         self.started = time.monotonic()

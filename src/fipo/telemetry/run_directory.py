@@ -2,7 +2,7 @@
 
 import json
 import math
-import os
+import shutil
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any
 import tomli_w
 
 from fipo.errors import UserError
+from fipo.telemetry.durable import append_line, disk_errors, replace_file
 
 
 class RunDirectory:
@@ -20,6 +21,8 @@ class RunDirectory:
         self.metrics = path / "metrics.jsonl"
         self.rollouts = path / "rollouts"
         self.checkpoints = path / "checkpoints"
+        self.anomalies = path / "anomalies"
+        self.stall = path / "stall.txt"
         self.report = path / "report.html"
 
     @classmethod
@@ -36,28 +39,26 @@ class RunDirectory:
             raise UserError(
                 f"{self.path}: a run is already there; add --resume to continue it, or choose another --run.name"
             )
+        if self.metrics.exists() or self.all_checkpoints():
+            raise UserError(f"{self.path}: what is left of a run is there, without its config.toml; move it away")
 
     def create(self, config: dict[str, Any]) -> None:
-        """Make the folders and config.toml. Raises UserError if they cannot be made or a run is already there."""
+        """Make the folders and config.toml. Raises UserError if a run is already there, DiskError if it cannot."""
         self.refuse_if_begun()
-        try:
+        with disk_errors(self.path):
             self.rollouts.mkdir(parents=True, exist_ok=True)
             self.checkpoints.mkdir(exist_ok=True)
-        except OSError as error:
-            raise UserError(f"{self.path}: cannot make the run directory: {error.strerror}") from None
-        replacement = self.config.with_suffix(".new")
-        replacement.write_text(tomli_w.dumps(config), encoding="utf-8")
-        replacement.replace(self.config)
+        self.write_config(config)
+
+    def write_config(self, config: dict[str, Any]) -> None:
+        replace_file(self.config, tomli_w.dumps(config).encode())
 
     def read_config(self) -> dict[str, Any]:
         return tomllib.loads(self.config.read_text(encoding="utf-8"))
 
     def append_metrics(self, values: dict[str, float | int]) -> None:
         """One line of JSON, on disk when this returns."""
-        with self.metrics.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(_finite(values), allow_nan=False) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        append_line(self.metrics, json.dumps(_finite(values), allow_nan=False))
 
     def read_metrics(self) -> list[dict[str, float]]:
         """One dict per step, in order; [] for a run without metrics yet."""
@@ -75,20 +76,23 @@ class RunDirectory:
     def write_rollouts(self, step: int, records: Iterable[dict[str, Any]]) -> None:
         """`rollouts/step_NNNNNN.jsonl`, one response per line."""
         lines = [json.dumps(record, ensure_ascii=False) + "\n" for record in records]
-        self._rollouts_of(step).write_text("".join(lines), encoding="utf-8")
+        replace_file(self._rollouts_of(step), "".join(lines).encode())
 
     def read_rollouts(self, step: int) -> list[dict[str, Any]]:
         return _read_lines(self._rollouts_of(step))
 
     def rewind(self, step: int) -> None:
-        """Forget what was written after `step`, so that a resumed run writes it again, once."""
+        """Forget what was written after `step` or half-written, so that a resumed run writes it again, once."""
         kept = [line for line in self.read_metrics() if line["step"] <= step]
-        replacement = self.metrics.with_suffix(".new")
-        replacement.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
-        replacement.replace(self.metrics)
-        for path in self.rollouts.glob("step_*.jsonl"):
-            if int(path.stem.removeprefix("step_")) > step:
-                path.unlink()
+        replace_file(self.metrics, "".join(json.dumps(line) + "\n" for line in kept).encode())
+        with disk_errors(self.path):
+            for folder in (self.rollouts, self.anomalies):
+                for path in folder.glob("step_*"):
+                    if int(path.stem.split("_")[1]) > step:
+                        path.unlink()
+            for folder in (self.path, self.rollouts, self.checkpoints):
+                for leftover in folder.glob(".*.tmp"):
+                    shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
 
     def _rollouts_of(self, step: int) -> Path:
         return self.rollouts / f"step_{step:06d}.jsonl"
@@ -100,5 +104,15 @@ def _finite(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _read_lines(path: Path) -> list[dict[str, Any]]:
-    """The lines that were written whole: a killed process can leave half of one at the end."""
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n")[:-1]]
+    """The lines that were written whole: a killed process can leave half of one at the end.
+
+    Raises UserError naming the file and the line that is damaged otherwise.
+    """
+    lines = path.read_bytes().split(b"\n")[:-1]
+    records = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            records.append(json.loads(line))
+        except ValueError as error:
+            raise UserError(f"{path}, line {number}: damaged: {error}") from None
+    return records

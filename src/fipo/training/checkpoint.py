@@ -1,13 +1,17 @@
 """Checkpoints: the policy as transformers reads it, the optimizer, and where the run stood.
 
 Every random stream is a function of the seed and the step, so the state of the generators is the step.
-Written to a temporary folder, then renamed: a folder called `step_NNNNNN` is whole.
+A folder called `step_NNNNNN` is whole: it is written under another name, flushed to disk, its manifest of SHA-256
+last, and renamed. Safetensors and JSON only.
 """
 
 import hashlib
 import json
 import os
+import re
 import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -16,19 +20,22 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from fipo.errors import UserError
+from fipo.errors import RunStopped, UserError
+from fipo.telemetry.durable import DiskError, disk_errors, fsync
 from fipo.telemetry.run_directory import RunDirectory
 
 MANIFEST = "manifest.json"
+BEST_BY = "eval/avg_at_k"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Position:
     """Where a run stands."""
 
-    step: int  # finished training steps
-    problems_taken: int  # from the problem stream
-    skipped_updates: int
+    step: int = 0  # finished training steps
+    problems_taken: int = 0  # from the problem stream
+    skipped_updates: int = 0
+    failed_grades: int = 0
 
 
 def save(
@@ -40,40 +47,90 @@ def save(
     *,
     keep: int,
 ) -> Path:
-    """Write `checkpoints/step_NNNNNN` and remove all but the newest `keep` checkpoints."""
-    run.checkpoints.mkdir(exist_ok=True)
+    """Write `checkpoints/step_NNNNNN`; then remove all but the newest `keep` and the best by evaluation.
+
+    Raises RunStopped if a weight is not finite and DiskError if there is no room; what was there stays in both cases.
+    """
+    optimizer_tensors = _optimizer_tensors(model, optimizer)
+    _refuse_non_finite({**model.state_dict(), **optimizer_tensors}, position)
     final = run.checkpoints / f"step_{position.step:06d}"
     temporary = run.checkpoints / f".{final.name}.tmp"
-    shutil.rmtree(temporary, ignore_errors=True)
-    model.save_pretrained(temporary, max_shard_size="1000GB")
-    tokenizer.save_pretrained(temporary)
-    save_file(_optimizer_tensors(model, optimizer), temporary / "optimizer.safetensors")
-    (temporary / "state.json").write_text(json.dumps(asdict(position)))
-    files = sorted(path for path in temporary.rglob("*") if path.is_file())
-    hashes = {str(path.relative_to(temporary)): _sha256(path) for path in files}
-    (temporary / MANIFEST).write_text(json.dumps(hashes, indent=1))
-    for path in [*temporary.rglob("*"), temporary]:
-        _fsync(path)
-    _remove(final)
-    temporary.rename(final)
-    _fsync(run.checkpoints)
-    for old in run.all_checkpoints()[:-keep]:
-        _remove(old)
+    needed = sum(t.numel() * t.element_size() for t in [*model.state_dict().values(), *optimizer_tensors.values()])
+    try:
+        with disk_errors(final, needed):
+            shutil.rmtree(temporary, ignore_errors=True)
+            temporary.mkdir(parents=True)
+            with _library_errors():
+                model.save_pretrained(temporary, max_shard_size="1000GB")
+                tokenizer.save_pretrained(temporary)
+                save_file(optimizer_tensors, temporary / "optimizer.safetensors")
+            (temporary / "state.json").write_text(json.dumps(asdict(position)))
+            _seal(temporary)
+            _remove(final)
+            temporary.rename(final)
+            fsync(run.checkpoints)
+            for old in _outdated(run, keep):
+                _remove(old)
+    except DiskError:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
     return final
 
 
-def restore(path: Path, model: PreTrainedModel, optimizer: torch.optim.Optimizer) -> Position:
-    """Load weights and optimizer state in place.
+def best_step(run: RunDirectory) -> int | None:
+    """The trained step with the highest `eval/avg_at_k`, the first of them if several tie; None before any."""
+    evaluated = [line for line in run.read_metrics() if line["step"] > 0 and BEST_BY in line]
+    return int(max(evaluated, key=lambda line: line[BEST_BY])["step"]) if evaluated else None
 
-    Raises UserError if a file is missing or its hash is not the manifest's.
+
+def restore_newest(
+    run: RunDirectory, model: PreTrainedModel, optimizer: torch.optim.Optimizer, say: Callable[[str], None]
+) -> Position:
+    """Load the newest checkpoint that is whole, and say which ones are not; they are kept as `damaged_step_NNNNNN`.
+
+    Without any checkpoint that is the beginning. Raises UserError if there are some, all of them damaged.
     """
+    checkpoints = run.all_checkpoints()
+    for path in reversed(checkpoints):
+        damage = find_damage(path)
+        if damage is None:
+            return _restore(path, model, optimizer)
+        say(f"{path}: {damage}; going back to the checkpoint before it")
+    if checkpoints:
+        raise UserError(f"{run.checkpoints}: every checkpoint is damaged; remove them to begin again from step 0")
+    return Position()
+
+
+def set_damaged_aside(run: RunDirectory, step: int) -> None:
+    """Rename the checkpoints after `step`, so that none is taken for whole again."""
+    for path in run.all_checkpoints():
+        if int(path.name.removeprefix("step_")) > step:
+            aside = path.with_name(f"damaged_{path.name}")
+            with disk_errors(path):
+                _remove(aside)
+                path.rename(aside)
+
+
+def find_damage(path: Path) -> str | None:
+    """Which file of a checkpoint is not what its manifest says, or None."""
     try:
-        manifest = json.loads((path / MANIFEST).read_text())
-    except (OSError, ValueError):
-        raise UserError(f"{path}: {MANIFEST} is damaged or missing") from None
-    for name, expected in manifest.items():
-        if not (path / name).is_file() or _sha256(path / name) != expected:
-            raise UserError(f"{path}: {name} is damaged or missing (its SHA-256 is not the manifest's)")
+        manifest = json.loads((path / MANIFEST).read_bytes())
+        hashes = dict(manifest["files"])
+        if manifest["sha256"] != _sha256_of(hashes):
+            return f"{MANIFEST} is damaged (its SHA-256 is not the one in it)"
+    except (OSError, ValueError, KeyError, TypeError):
+        return f"{MANIFEST} is damaged or missing"
+    for name, expected in hashes.items():
+        try:
+            intact = _sha256(path / name) == expected
+        except OSError:
+            return f"{name} is missing or cannot be read"
+        if not intact:
+            return f"{name} is damaged (its SHA-256 is not the manifest's)"
+    return None
+
+
+def _restore(path: Path, model: PreTrainedModel, optimizer: torch.optim.Optimizer) -> Position:
     weights = load_file(path / "model.safetensors")
     missing, unexpected = model.load_state_dict(weights, strict=False)
     tied = set(model.all_tied_weights_keys)
@@ -83,13 +140,53 @@ def restore(path: Path, model: PreTrainedModel, optimizer: torch.optim.Optimizer
     return Position(**json.loads((path / "state.json").read_text()))
 
 
+def _seal(folder: Path) -> None:
+    """Everything in `folder` on disk, the manifest last."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    for path in files:
+        fsync(path)
+    hashes = {str(path.relative_to(folder)): _sha256(path) for path in files}
+    manifest = folder / MANIFEST
+    manifest.write_text(json.dumps({"files": hashes, "sha256": _sha256_of(hashes)}, indent=1))
+    fsync(manifest)
+    fsync(folder)
+
+
+def _outdated(run: RunDirectory, keep: int) -> list[Path]:
+    best = best_step(run)
+    return [path for path in run.all_checkpoints()[:-keep] if path.name != f"step_{best or 0:06d}"]
+
+
 def _remove(checkpoint: Path) -> None:
     """Out of sight by one rename first, so that no half-deleted folder is ever called `step_NNNNNN`."""
-    doomed = checkpoint.with_name(f".{checkpoint.name}.old")
+    doomed = checkpoint.with_name(f".{checkpoint.name}.old.tmp")
     shutil.rmtree(doomed, ignore_errors=True)
     if checkpoint.exists():
         checkpoint.rename(doomed)
         shutil.rmtree(doomed)
+
+
+def _refuse_non_finite(tensors: dict[str, Tensor], position: Position) -> None:
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+            raise RunStopped(
+                f"after step {position.step}: {name} must be finite to be saved, got NaN or inf; "
+                "the last checkpoint is untouched"
+            )
+
+
+@contextmanager
+def _library_errors() -> Iterator[None]:
+    """Raise what safetensors and tokenizers make of an error of the system as that OSError again."""
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:
+        number = re.search(r"\(os error (\d+)\)", str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
 
 
 def _optimizer_tensors(model: PreTrainedModel, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
@@ -116,7 +213,5 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    os.fsync(descriptor)
-    os.close(descriptor)
+def _sha256_of(hashes: dict[str, str]) -> str:
+    return hashlib.sha256(json.dumps(hashes).encode()).hexdigest()

@@ -37,6 +37,22 @@ class Data(Table):
     prompt_format: PromptFormat = "raw"
     """"raw": the problem's text as it stands, for base models; "chat": the tokenizer's chat template."""
     grader: GraderName
+    max_bad_rows: NonNegativeInt = 0
+    """Malformed rows that are left out of each file, each of them named; one more ends the run before it begins."""
+
+
+class Grading(Table):
+    """Graders run in worker processes that are killed when they hang."""
+
+    workers: PositiveInt = 2
+    deadline_seconds: PositiveFloat = 10.0
+    """For each answer. An answer whose grader takes longer has the outcome "timeout"."""
+    memory_mib: PositiveInt = 2048
+    """That grading may take beyond what the worker has when it starts; more is the outcome "crash"."""
+    on_failure: Literal["zero", "drop_group"] = "zero"
+    """After a timeout or crash: a reward of 0, between right and wrong, or a group that is not trained on."""
+    max_failures: NonNegativeInt | None = None
+    """More timeouts and crashes than this in a run end it, with its state saved; left out = no limit."""
 
 
 class Rollout(Table):
@@ -73,13 +89,14 @@ class Update(Table):
     tokens_per_micro_batch: PositiveInt = 16384
     """Padded tokens in one forward pass: memory against speed; it changes the result by rounding alone.
     Float32 log-probs over the vocabulary exist for all of them at once: 10 GB for 16384 tokens x 152k words."""
-    learning_rate: PositiveFloat
+    learning_rate: Annotated[float, Field(gt=0, le=1)]
     warmup_steps: NonNegativeInt = 0
     """Training steps of linear warm-up; constant afterwards."""
     weight_decay: NonNegativeFloat = 0.1
     max_grad_norm: PositiveFloat = 1.0
     max_skipped: NonNegativeInt = 3
-    """Updates with a loss or gradient that is not finite are skipped; more than this many in a run end it."""
+    """Updates with a loss or gradient that is not finite are skipped, their batch written to anomalies/; more than
+    this many in a run end it."""
 
 
 class Eval(Table):
@@ -93,18 +110,26 @@ class Eval(Table):
 
 class Checkpoint(Table):
     every: PositiveInt
+    """Training steps between checkpoints; there is one more after every evaluation that is the best so far."""
     keep: PositiveInt = 2
+    """The newest ones that are kept, besides the best by `eval/avg_at_k`."""
 
 
 class Telemetry(Table):
     rollout_groups: NonNegativeInt = 4
     """Groups per step written to rollouts/ with per-token credit."""
+    on_lost_rollouts: Literal["stop", "continue"] = "stop"
+    """When rollouts/ cannot be written, on a full disk for example: end the run, or carry on without that file."""
+    stall_seconds: PositiveFloat = 1800.0
+    """Longest time without a sign of life (a decoded token, a graded answer, a micro-batch) before the run writes
+    the stacks of all threads and graders to stall.txt and ends."""
 
 
 class Recipe(Table):
     run: Run
     model: Model
     data: Data
+    grading: Grading = Grading()
     rollout: Rollout
     reward: Reward = Reward()
     objective: ObjectiveTable

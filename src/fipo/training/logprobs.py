@@ -1,5 +1,6 @@
 """Log-probs of a pack's tokens under a model: one function for the old and the new ones."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -17,9 +18,12 @@ class ScoredPack:
 
 
 @torch.no_grad()
-def score(model: PreTrainedModel, pack: Pack, temperature: float) -> ScoredPack:
+def score(
+    model: PreTrainedModel, pack: Pack, temperature: float, beat: Callable[[], None] = lambda: None
+) -> ScoredPack:
     """The pack with its old log-probs: the same rows, shapes and kernels as the update will use."""
     distributions = _distributions(model, pack, temperature)
+    beat()
     return ScoredPack(
         pack=pack,
         old_logprobs=_of_tokens(distributions, pack),

@@ -1,106 +1,140 @@
 """A whole run: evaluate, step, evaluate, checkpoint, until done or interrupted."""
 
-import os
-import platform
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
-from types import FrameType
-from typing import Any
+from typing import NoReturn
 
-from fipo.errors import RunStopped, UserError
+from fipo.errors import RunStopped
 from fipo.evaluation import evaluate
 from fipo.seeding import derive_seed
+from fipo.tasks.grading_pool import GraderPool
 from fipo.telemetry.clock import Clock
+from fipo.telemetry.durable import DiskError
+from fipo.telemetry.heartbeat import Heartbeat
 from fipo.telemetry.progress import TrainingProgress
 from fipo.telemetry.run_directory import RunDirectory
-from fipo.training.checkpoint import Position, restore, save
+from fipo.telemetry.run_lock import run_lock
+from fipo.training.anomaly import write_anomalies
+from fipo.training.checkpoint import Position, best_step, restore_newest, save, set_damaged_aside
 from fipo.training.config import Recipe
-from fipo.training.setup import Say, Setup, set_up
+from fipo.training.interruption import StepDropped, StopRequests
+from fipo.training.record import StepRecord
+from fipo.training.resume import check_same_data, check_same_recipe, resolved_config
+from fipo.training.setup import Setup, set_up
 from fipo.training.step import ShortBatch, train_step
-
-FREE_TO_CHANGE = {"run.steps", "run.folder", "run.name", "checkpoint.every", "checkpoint.keep"}  # on --resume
 
 
 def train(recipe: Recipe, *, resume: bool = False) -> RunDirectory:
-    """Run the recipe to its end; with `resume`, on from its last checkpoint if there is one.
+    """Run the recipe to its end; with `resume`, on from its last checkpoint that is whole.
 
     Raises UserError for what the user can mend, RunStopped for a run that ended early with its state saved.
     """
     run = RunDirectory(Path(recipe.run.folder) / recipe.run.name)
-    continued = resume and run.config.exists()
-    if continued:
-        _check_same_recipe(recipe, run)
-    else:
-        run.refuse_if_begun()
-    with TrainingProgress(steps=recipe.run.steps) as progress:
-        progress.phase("loading")
-        setup = set_up(recipe, progress.say)
-        position = Position(step=0, problems_taken=0, skipped_updates=0)
-        if continued:
-            position = _continue(run, setup)
-            finished = position.step >= recipe.run.steps
-            progress.say(f"{run.path}: {'finished' if finished else 'continuing'} after step {position.step}")
-        else:
-            run.create(_resolved(recipe))
-        _Loop(recipe, run, setup, progress).run_from(position)
+    grading = recipe.grading
+    graders = GraderPool(
+        recipe.data.grader,
+        workers=grading.workers,
+        deadline_seconds=grading.deadline_seconds,
+        memory_mib=grading.memory_mib,
+    )
+    with TrainingProgress(steps=recipe.run.steps) as progress, run_lock(run.path):
+        try:
+            with graders, Heartbeat(recipe.telemetry.stall_seconds, run.stall, graders.worker_stacks) as heartbeat:
+                stop = StopRequests(progress.say)
+                _Loop(recipe, run, progress, graders, heartbeat, stop).run_all(resume=resume)
+        except DiskError as error:
+            raise RunStopped(f"{error}; {_what_is_safe(run)}") from error
     return run
 
 
 class _Loop:
-    def __init__(self, recipe: Recipe, run: RunDirectory, setup: Setup, progress: TrainingProgress) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        run: RunDirectory,
+        progress: TrainingProgress,
+        graders: GraderPool,
+        heartbeat: Heartbeat,
+        stop: StopRequests,
+    ) -> None:
         self.recipe = recipe
         self.run = run
-        self.trainer = setup.trainer
-        self.eval_problems = setup.eval_problems
         self.progress = progress
-        self.saved_step: int | None = None  # the last one that this process wrote a checkpoint of
+        self.graders = graders
+        self.heartbeat = heartbeat
+        self.stop = stop
+        self.saved_step = 0  # the last one whose state is on disk; before the first step that is the recipe itself
 
-    def run_from(self, position: Position) -> None:
-        with _stop_requests(self.progress.say) as stop_requests:
-            if not self.run.read_metrics():
-                self.run.append_metrics({"step": 0, **self.evaluate(0, Clock())})
-            self.progress.start(position.step)
-            while position.step < self.recipe.run.steps:
-                position = self.step(position)
-                if stop_requests and position.step < self.recipe.run.steps:
-                    self.checkpoint(position)
-                    raise RunStopped(
-                        f"interrupted after step {position.step}; add --resume to continue",
-                        exit_code=128 + stop_requests[0],
-                    )
+    def run_all(self, *, resume: bool) -> None:
+        position = self.begin(resume=resume)
+        with self.stop:
+            try:
+                if not self.run.read_metrics():
+                    self.stop.droppable = True
+                    self.run.append_metrics({"step": 0, **self.evaluate(0, Clock(self.enter))})
+                self.progress.start(position.step)
+                while position.step < self.recipe.run.steps:
+                    position = self.step(position)
+                    if self.stop.signal is not None and position.step < self.recipe.run.steps:
+                        self.interrupted(position)
+            except StepDropped:
+                self.interrupted(position)
+
+    def begin(self, *, resume: bool) -> Position:
+        """Load what the recipe names; put weights, optimizer and problem stream where the run stands."""
+        run, recipe = self.run, self.recipe
+        self.enter("loading")
+        continued = resume and run.config.exists()
+        if continued:
+            check_same_recipe(recipe, run)
+        else:
+            run.refuse_if_begun()
+        self.graders.start()
+        self.setup: Setup = set_up(recipe, self.graders, self.progress.say, self.beat)
+        config = resolved_config(recipe, self.setup)
+        if not continued:
+            run.create(config)
+            return Position()
+        check_same_data(run, config, self.progress.say)
+        trainer = self.setup.trainer
+        position = restore_newest(run, trainer.model, trainer.optimizer, self.progress.say)
+        trainer.stream.taken = position.problems_taken
+        self.saved_step = position.step
+        set_damaged_aside(run, position.step)
+        run.rewind(position.step)
+        run.write_config(config)
+        finished = position.step >= recipe.run.steps
+        self.progress.say(f"{run.path}: {'finished' if finished else 'continuing'} after step {position.step}")
+        return position
 
     def step(self, position: Position) -> Position:
         """One training step, with the evaluation and the checkpoint that are due after it."""
-        recipe, step, clock = self.recipe, position.step + 1, Clock()
+        recipe, run, step, clock = self.recipe, self.run, position.step + 1, Clock(self.enter)
         last = step == recipe.run.steps
-        self.progress.phase("training")
+        self.stop.droppable = True
         try:
-            record = train_step(self.trainer, step, clock)
+            record = train_step(self.setup.trainer, step, clock)
         except ShortBatch as error:
             self.checkpoint(position)
             raise RunStopped(f"{error}; the state after step {position.step} is saved") from None
         metrics = record.metrics(recipe, clock)
         position = Position(
             step=step,
-            problems_taken=self.trainer.stream.taken,
+            problems_taken=self.setup.trainer.stream.taken,
             skipped_updates=position.skipped_updates + record.skipped_updates,
+            failed_grades=position.failed_grades + record.failed_grades,
         )
         self.progress.step(step, metrics)
-        if last or step % recipe.eval.every == 0:
+        evaluated = last or step % recipe.eval.every == 0
+        if evaluated:
             metrics |= self.evaluate(step, clock)
-        self.run.write_rollouts(step, record.rollouts(self.trainer.roller.tokenizer, recipe.telemetry.rollout_groups))
-        self.run.append_metrics({"step": step, **metrics})
-        if position.skipped_updates > recipe.update.max_skipped:
-            raise RunStopped(
-                f"step {step}: {position.skipped_updates} updates had a loss or gradient that was not finite, more "
-                f"than update.max_skipped = {recipe.update.max_skipped}; the last checkpoint is untouched"
-            )
-        if last or step % recipe.checkpoint.every == 0:
+        self.enter("saving")
+        write_anomalies(run, record)
+        self.write_rollouts(record)
+        run.append_metrics({"step": step, **metrics})
+        self.check_skipped(position)
+        if last or step % recipe.checkpoint.every == 0 or (evaluated and best_step(run) == step):
             self.checkpoint(position)
+        self.check_failed_grades(position)
         return position
 
     def evaluate(self, step: int, clock: Clock) -> dict[str, float]:
@@ -109,8 +143,8 @@ class _Loop:
         settings = self.recipe.eval
         with clock.phase("eval"):
             evaluation = evaluate(
-                self.trainer.roller,
-                self.eval_problems,
+                self.setup.trainer.roller,
+                self.setup.eval_problems,
                 samples=settings.samples,
                 temperature=settings.temperature,
                 top_p=settings.top_p,
@@ -123,90 +157,68 @@ class _Loop:
             f"after step {step}: greedy {metrics['eval/greedy']:.3f}  "
             f"avg@{settings.samples} {metrics['eval/avg_at_k']:.3f}  "
             f"pass@{settings.samples} {metrics['eval/pass_at_k']:.3f}  "
-            f"on {len(self.eval_problems)} held-out problems"
+            f"on {len(self.setup.eval_problems)} held-out problems"
         )
         return metrics | {"time/eval": clock.seconds["eval"]}
 
     def checkpoint(self, position: Position) -> None:
-        """Save the state after `position.step`, unless that has just been done."""
+        """Save the state after `position.step`, unless it is on disk already."""
         if position.step == self.saved_step:
             return
-        trainer = self.trainer
-        save(
-            self.run,
-            position,
-            trainer.model,
-            trainer.roller.tokenizer,
-            trainer.optimizer,
-            keep=self.recipe.checkpoint.keep,
-        )
+        self.enter("saving")
+        trainer = self.setup.trainer
+        tokenizer = trainer.roller.tokenizer
+        save(self.run, position, trainer.model, tokenizer, trainer.optimizer, keep=self.recipe.checkpoint.keep)
         self.saved_step = position.step
 
+    def write_rollouts(self, record: StepRecord) -> None:
+        tokenizer = self.setup.trainer.roller.tokenizer
+        try:
+            self.run.write_rollouts(record.step, record.rollouts(tokenizer, self.recipe.telemetry.rollout_groups))
+        except DiskError as error:
+            if self.recipe.telemetry.on_lost_rollouts == "stop":
+                raise
+            self.progress.say(f"{error}; carrying on without it")
 
-def _continue(run: RunDirectory, setup: Setup) -> Position:
-    """Put weights, optimizer and problem stream where the last checkpoint left them."""
-    newest = run.newest_checkpoint()
-    if newest is None:
-        run.rewind(-1)
-        return Position(step=0, problems_taken=0, skipped_updates=0)
-    position = restore(newest, setup.trainer.model, setup.trainer.optimizer)
-    setup.trainer.stream.taken = position.problems_taken
-    run.rewind(position.step)
-    return position
+    def check_skipped(self, position: Position) -> None:
+        if position.skipped_updates > self.recipe.update.max_skipped:
+            raise RunStopped(
+                f"step {position.step}: {position.skipped_updates} updates had a loss or gradient that was not finite, "
+                f"more than update.max_skipped = {self.recipe.update.max_skipped}; their batches are in "
+                f"{self.run.anomalies}; the last checkpoint is untouched"
+            )
 
+    def check_failed_grades(self, position: Position) -> None:
+        budget = self.recipe.grading.max_failures
+        if budget is not None and position.failed_grades > budget:
+            self.checkpoint(position)
+            raise RunStopped(
+                f"step {position.step}: {position.failed_grades} grades timed out or crashed, more than "
+                f"grading.max_failures = {budget}; the state after this step is saved"
+            )
 
-def _check_same_recipe(recipe: Recipe, run: RunDirectory) -> None:
-    """Raise UserError if the recipe differs from the run's in what could change its result."""
-    before, now = _flat(run.read_config()), _flat(recipe.model_dump(exclude_none=True))
-    recorded = {key for key in before if not key.startswith(("resolved.", "versions."))}
-    differing = sorted(key for key in {*recorded, *now} - FREE_TO_CHANGE if before.get(key) != now.get(key))
-    if differing:
-        key = differing[0]
-        raise UserError(
-            f"{run.path}: --resume needs the recipe that the run began with; "
-            f"{key} was {before.get(key)!r}, got {now.get(key)!r} (or choose another --run.name)"
+    def interrupted(self, position: Position) -> NoReturn:
+        self.checkpoint(position)
+        raise RunStopped(
+            f"interrupted after step {position.step}; add --resume to continue", exit_code=self.stop.exit_code
         )
 
+    def enter(self, phase: str) -> None:
+        """A new phase begins; with the update a step is no longer one that could be dropped."""
+        self.heartbeat.enter(phase)
+        self.progress.phase(phase)
+        if phase == "update":
+            self.stop.droppable = False
 
-def _flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """`{"a": {"b": (1, 2)}}` as `{"a.b": [1, 2]}`."""
-    flat: dict[str, Any] = {}
-    for key, value in table.items():
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = list(value) if isinstance(value, tuple) else value
-    return flat
-
-
-def _resolved(recipe: Recipe) -> dict[str, Any]:
-    """What config.toml holds: the recipe, the objective that its preset stands for, and the versions."""
-    algorithm = asdict(recipe.objective.algorithm())
-    objective = {key: value for key, value in algorithm.pop("config").items() if value is not None}
-    packages = ("fipo", "torch", "transformers")
-    return {
-        **recipe.model_dump(exclude_none=True),
-        "resolved": {**algorithm, "objective": objective},
-        "versions": {"python": platform.python_version(), **{package: version(package) for package in packages}},
-    }
+    def beat(self) -> None:
+        """Called after every piece of work. Raises StepDropped if the run shall stop and nothing is lost by it."""
+        self.heartbeat.beat()
+        if self.stop.signal is not None and self.stop.droppable:
+            raise StepDropped
 
 
-@contextmanager
-def _stop_requests(say: Say) -> Iterator[list[int]]:
-    """Collects SIGINT and SIGTERM, so that the step in hand can finish; a second one ends the process at once."""
-    requests: list[int] = []
-
-    def request(number: int, _: FrameType | None) -> None:
-        if requests:
-            signal.signal(number, signal.SIG_DFL)
-            os.kill(os.getpid(), number)
-        requests.append(number)
-        say("finishing this step, then saving; once more to quit at once")
-
-    signals = (signal.SIGINT, signal.SIGTERM)
-    previous = {number: signal.signal(number, request) for number in signals}
-    try:
-        yield requests
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+def _what_is_safe(run: RunDirectory) -> str:
+    newest = run.newest_checkpoint()
+    if newest is None:
+        return "no checkpoint had been written yet, so --resume begins again"
+    return f"the run can continue from {newest.name} with --resume"

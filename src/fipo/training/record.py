@@ -1,5 +1,6 @@
 """What a training step leaves behind: its metrics, and sampled rollouts with per-token credit."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from statistics import fmean
@@ -17,6 +18,7 @@ from fipo.training.logprobs import ScoredPack
 from fipo.training.reward import group_rewards
 from fipo.training.update import UpdateOutcome
 
+OUTCOMES_WITHOUT_ANSWER = ("no_answer", "timeout", "crash")
 QUANTILES = {"min": 0.0, "p25": 0.25, "p50": 0.5, "p75": 0.75, "max": 1.0}
 
 
@@ -49,6 +51,10 @@ class StepRecord:
     @property
     def skipped_updates(self) -> int:
         return sum(outcome.skipped for outcome in self.outcomes)
+
+    @property
+    def failed_grades(self) -> int:
+        return sum(group.failed_grades for group in self.batch.generated)
 
     def metrics(self, recipe: Recipe, clock: Clock) -> dict[str, float]:
         """The step's line of metrics.jsonl; docs/metrics.md defines each key."""
@@ -93,18 +99,18 @@ class StepRecord:
             "reward": float(self.rewards[trained.group, trained.member]),
             "advantage": float(self.advantages[trained.group, trained.member]),
             "mini_batch": trained.mini_batch,
-            "in_loss": bool(output.kept[trained.row].any()),
+            "in_loss": bool(output.kept[trained.row].any()) and not self.outcomes[trained.mini_batch].skipped,
             "log_ratio": _short(trained.tokens_of(output.log_ratio)),
             "future_kl": _short(trained.tokens_of(output.future_kl)),
             "influence_weight": _short(trained.tokens_of(output.influence_weights)),
         }
 
     def _policy_metrics(self) -> dict[str, float]:
-        """Of the objective over all mini-batches; the influence weights of each, as the first is 1 exactly."""
+        """Of the objective over the updates that were made; the influence weights of each too, as the first is 1."""
         by_mini_batch = {
             i: merge_metrics([output.metrics() for output in outcome.outputs])
             for i, outcome in enumerate(self.outcomes)
-            if outcome.outputs
+            if outcome.outputs and not outcome.skipped
         }
         if not by_mini_batch:
             return {}
@@ -147,7 +153,7 @@ def _rollout_metrics(batch: GroupBatch, recipe: Recipe) -> dict[str, float]:
         "response_length/mean": float(lengths.mean()),
         **{f"response_length/{name}": float(lengths.quantile(q)) for name, q in QUANTILES.items()},
         "response_length/truncated": fmean(response.truncated for response in responses),
-        "grade/no_answer": fmean(grade.outcome == "no_answer" for grade in grades),
+        **{f"grade/{outcome}": fmean(g.outcome == outcome for g in grades) for outcome in OUTCOMES_WITHOUT_ANSWER},
         "groups/generated": len(batch.generated),
         "groups/kept": len(batch.kept),
         "groups/all_correct": sum(all(g.correct for g in group.grades) for group in batch.generated),
@@ -167,6 +173,6 @@ def _time_metrics(batch: GroupBatch, clock: Clock) -> dict[str, float]:
     }
 
 
-def _short(values: list[float]) -> list[float]:
-    """Six significant digits: enough to look at, a third of the bytes."""
-    return [float(f"{value:.6g}") for value in values]
+def _short(values: list[float]) -> list[float | None]:
+    """Six significant digits: enough to look at, a third of the bytes. None for what is not finite."""
+    return [float(f"{value:.6g}") if math.isfinite(value) else None for value in values]

@@ -1,4 +1,4 @@
-"""Rewards of graded responses: +1 or -1 by the answer, and DAPO's overlong penalty."""
+"""Rewards of graded responses: +1 or -1 by the answer, 0 where the grader failed, and DAPO's overlong penalty."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ from fipo.training.config import Reward, Rollout
 def group_rewards(groups: Sequence[Group], rollout: Rollout, reward: Reward) -> Tensor:
     """[P, G] float32 rewards of the responses of P groups."""
     rewards = [
-        (1.0 if grade.correct else -1.0)
+        (1.0 if grade.correct else 0.0 if grade.failed else -1.0)
         + overlong_penalty(len(response.tokens), rollout.max_response_tokens, reward.overlong_buffer)
         for group in groups
         for response, grade in zip(group.responses, group.grades, strict=True)

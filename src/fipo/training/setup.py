@@ -10,11 +10,13 @@ from fipo.errors import UserError
 from fipo.models.loading import load, stop_tokens
 from fipo.rollout.decode import DecodeLoop
 from fipo.rollout.groups import ProblemStream, Roller
-from fipo.rollout.prompts import encode
-from fipo.tasks.graders import GRADERS, grade_number
+from fipo.rollout.problems import usable_problems
+from fipo.tasks.grading_pool import GraderPool
 from fipo.tasks.problem import Problem
-from fipo.tasks.sources import load_problems, merge_repeats, without
+from fipo.tasks.repeats import without
+from fipo.tasks.sources import Role, Source
 from fipo.training.config import Recipe
+from fipo.training.determinism import seed_global_generators
 from fipo.training.step import Trainer
 
 Say = Callable[[str], None]
@@ -26,10 +28,10 @@ class Setup:
     eval_problems: list[Problem]
 
 
-def set_up(recipe: Recipe, say: Say) -> Setup:
+def set_up(recipe: Recipe, graders: GraderPool, say: Say, beat: Callable[[], None]) -> Setup:
     """Load the model and the problems. Raises UserError if the recipe asks for what cannot be."""
     device = _device(recipe.run.device)
-    torch.manual_seed(recipe.run.seed)
+    seed_global_generators(recipe.run.seed, step=0)
     torch.use_deterministic_algorithms(True, warn_only=True)
     model, tokenizer = load(recipe.model.path, device)
     _check_context(recipe, getattr(model.config, "max_position_embeddings", None))
@@ -48,12 +50,13 @@ def set_up(recipe: Recipe, say: Say) -> Setup:
             model.parameters(), lr=recipe.update.learning_rate, weight_decay=recipe.update.weight_decay
         ),
         roller=Roller(
-            sampler=DecodeLoop(model, stop_tokens=stops, batch_size=recipe.rollout.decode_batch),
+            sampler=DecodeLoop(model, stop_tokens=stops, batch_size=recipe.rollout.decode_batch, beat=beat),
             tokenizer=tokenizer,
             prompt_format=recipe.data.prompt_format,
-            grader=GRADERS[recipe.data.grader],
+            grade=lambda answers: graders.grade(answers, beat),
         ),
         stream=ProblemStream(train, recipe.run.seed),
+        beat=beat,
     )
     return Setup(trainer=trainer, eval_problems=held_out)
 
@@ -76,34 +79,25 @@ def _check_context(recipe: Recipe, context: int | None) -> None:
 
 
 def _problems(recipe: Recipe, tokenizer: PreTrainedTokenizerBase, say: Say) -> tuple[list[Problem], list[Problem]]:
-    """(training, held-out) problems: each question once, none in both, none too long. What goes is counted."""
-    seed = recipe.run.seed
-    held_out = _usable(load_problems(recipe.data.eval, "eval", seed), "data.eval", recipe, tokenizer, say)
-    train = _usable(load_problems(recipe.data.train, "train", seed), "data.train", recipe, tokenizer, say)
+    """(training, held-out) problems: no question in both. What goes is counted."""
+
+    def usable(source: Source, role: Role) -> list[Problem]:
+        return usable_problems(
+            source,
+            role,
+            seed=recipe.run.seed,
+            tokenizer=tokenizer,
+            prompt_format=recipe.data.prompt_format,
+            max_prompt_tokens=recipe.rollout.max_prompt_tokens,
+            grader=recipe.data.grader,
+            max_bad_rows=recipe.data.max_bad_rows,
+            say=say,
+        )
+
+    held_out, train = usable(recipe.data.eval, "eval"), usable(recipe.data.train, "train")
     disjoint = without(train, held_out)
     if len(disjoint) < len(train):
         say(f"data.train: {len(train) - len(disjoint)} problems are also in data.eval; left out of training")
     if not disjoint:
         raise UserError("data.train: at least one problem must remain, got none")
     return disjoint, held_out
-
-
-def _usable(
-    loaded: list[Problem], where: str, recipe: Recipe, tokenizer: PreTrainedTokenizerBase, say: Say
-) -> list[Problem]:
-    unique = merge_repeats(loaded)
-    if len(unique) < len(loaded):
-        say(f"{where}: {len(loaded) - len(unique)} exact repeats merged")
-    limit = recipe.rollout.max_prompt_tokens
-    short = [p for p in unique if len(encode(p, tokenizer, recipe.data.prompt_format)) <= limit]
-    if len(short) < len(unique):
-        say(f"{where}: {len(unique) - len(short)} prompts are longer than {limit} tokens; left out")
-    if recipe.data.grader == "number":
-        for problem in short:
-            if grade_number(problem.answer, problem).outcome == "no_answer":
-                raise UserError(
-                    f'{where}: grader "number" needs numeric answers, got {problem.answer!r} ({problem.id})'
-                )
-    if not short:
-        raise UserError(f"{where}: at least one problem must remain, got none of {len(loaded)}")
-    return short

@@ -1,5 +1,6 @@
 """One training step, top to bottom."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +12,7 @@ from fipo.rollout.sampler import SamplingParams
 from fipo.seeding import derive_seed
 from fipo.telemetry.clock import Clock
 from fipo.training.config import Recipe
+from fipo.training.determinism import seed_global_generators
 from fipo.training.logprobs import score
 from fipo.training.packing import pack
 from fipo.training.record import StepRecord
@@ -28,6 +30,7 @@ class Trainer:
     optimizer: torch.optim.Optimizer
     roller: Roller
     stream: ProblemStream
+    beat: Callable[[], None]  # called after every piece of work
 
 
 class ShortBatch(Exception):
@@ -41,6 +44,7 @@ def train_step(trainer: Trainer, step: int, clock: Clock) -> StepRecord:
     """
     recipe, algorithm, model = trainer.recipe, trainer.algorithm, trainer.model
     rollout = recipe.rollout
+    seed_global_generators(recipe.run.seed, step)
 
     # Sample G responses to each problem, grade them, keep groups in which success varies, refill.
     batch = collect_groups(
@@ -50,6 +54,7 @@ def train_step(trainer: Trainer, step: int, clock: Clock) -> StepRecord:
         problems_per_batch=rollout.generation_batch,
         group_size=rollout.group_size,
         max_batches=rollout.max_generation_batches,
+        drop_failed=recipe.grading.on_failure == "drop_group",
         params=SamplingParams(
             temperature=rollout.temperature, top_p=rollout.top_p, max_tokens=rollout.max_response_tokens
         ),
@@ -75,7 +80,7 @@ def train_step(trainer: Trainer, step: int, clock: Clock) -> StepRecord:
         device=model.device,
     )
     with clock.phase("old_logprobs"):
-        scored = [[score(model, p, rollout.temperature) for p in packs] for packs in mini_batches]
+        scored = [[score(model, p, rollout.temperature, trainer.beat) for p in packs] for packs in mini_batches]
 
     learning_rate = recipe.update.learning_rate * min(1.0, step / max(1, recipe.update.warmup_steps))
     for parameters in trainer.optimizer.param_groups:
@@ -92,6 +97,7 @@ def train_step(trainer: Trainer, step: int, clock: Clock) -> StepRecord:
                 if algorithm.aggregation == "seq-mean-token-sum-norm"
                 else None,
                 max_grad_norm=recipe.update.max_grad_norm,
+                beat=trainer.beat,
             )
             for packs in scored
         ]

@@ -1,11 +1,12 @@
 """One optimizer step on one mini-batch."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from transformers import PreTrainedModel
 
+from fipo.errors import RunStopped
 from fipo.objective import Algorithm, LossInputs, LossOutput, policy_loss
 from fipo.training.logprobs import ScoredPack, token_logprobs
 
@@ -26,11 +27,15 @@ def update(
     temperature: float,
     token_divisor: float | None,
     max_grad_norm: float,
+    beat: Callable[[], None] = lambda: None,
 ) -> UpdateOutcome:
     """Accumulate the un-normalised gradient over the packs, divide it once by the mini-batch's weight, step.
 
     One division for the whole mini-batch makes the result independent of how it is cut, also where the
     sequence filter takes tokens out of the denominator. Without a token in the loss nothing happens.
+
+    Raises RunStopped if a weight is not finite afterwards. AdamW cannot make it so from a finite gradient at a
+    learning rate of at most 1, but a broken machine can.
     """
     optimizer.zero_grad()
     outputs = []
@@ -50,6 +55,7 @@ def update(
         )
         output.loss.backward()
         outputs.append(output)
+        beat()
 
     weight = sum(int(output.weight) for output in outputs)
     if not any(bool(output.kept.any()) for output in outputs):
@@ -61,4 +67,11 @@ def update(
     finite = grad_norm < float("inf") and all(bool(output.total.isfinite()) for output in outputs)
     if finite:
         optimizer.step()
+        _check_weights(model)
     return UpdateOutcome(outputs=outputs, grad_norm=grad_norm, skipped=not finite)
+
+
+def _check_weights(model: PreTrainedModel) -> None:
+    for name, parameter in model.named_parameters():
+        if not bool(parameter.isfinite().all()):
+            raise RunStopped(f"update: {name} must stay finite, got NaN or inf; the last checkpoint is untouched")

@@ -1,0 +1,67 @@
+"""What a skipped update was fed with, so that a NaN can be looked into afterwards."""
+
+import json
+
+import torch
+from safetensors.torch import save
+from torch import Tensor
+
+from fipo.telemetry.durable import disk_errors, replace_file
+from fipo.telemetry.run_directory import RunDirectory
+from fipo.training.record import StepRecord
+
+
+def write_anomalies(run: RunDirectory, record: StepRecord) -> None:
+    """For each skipped update `anomalies/step_NNNNNN_update_I`: .safetensors with the packs, .json in words."""
+    for i, outcome in enumerate(record.outcomes):
+        if not outcome.skipped:
+            continue
+        with disk_errors(run.anomalies):
+            run.anomalies.mkdir(exist_ok=True)
+        stem = run.anomalies / f"step_{record.step:06d}_update_{i}"
+        replace_file(stem.with_suffix(".safetensors"), save(_tensors(record, i)))
+        replace_file(stem.with_suffix(".json"), json.dumps(_description(record, i), indent=1).encode())
+
+
+def _tensors(record: StepRecord, mini_batch: int) -> dict[str, Tensor]:
+    """The inputs and outcomes of each pack; log_ratio is logprobs - old_logprobs, clamped as the loss saw it."""
+    tensors: dict[str, Tensor] = {}
+    packs, outputs = record.mini_batches[mini_batch], record.outcomes[mini_batch].outputs
+    for j, (scored, output) in enumerate(zip(packs, outputs, strict=True)):
+        pack = scored.pack
+        tensors |= {
+            f"pack_{j}/input_ids": pack.input_ids,
+            f"pack_{j}/loss_mask": pack.loss_mask,
+            f"pack_{j}/advantages": pack.advantages,
+            f"pack_{j}/old_logprobs": scored.old_logprobs,
+            f"pack_{j}/log_ratio": output.log_ratio,
+            f"pack_{j}/influence_weights": output.influence_weights,
+        }
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+
+
+def _description(record: StepRecord, mini_batch: int) -> dict[str, object]:
+    outcome = record.outcomes[mini_batch]
+    packs = record.mini_batches[mini_batch]
+    return {
+        "step": record.step,
+        "mini_batch": mini_batch,
+        "learning_rate": record.learning_rate,
+        "grad_norm": str(outcome.grad_norm),
+        "loss_by_pack": [str(float(output.total)) for output in outcome.outputs],
+        "not_finite": {
+            "old_logprobs": sum(int((~torch.isfinite(scored.old_logprobs)).sum()) for scored in packs),
+            "log_ratio": sum(int((~torch.isfinite(output.log_ratio)).sum()) for output in outcome.outputs),
+        },
+        "rollouts": [
+            {
+                "pack": j,
+                "row": row,
+                "problem": record.batch.kept[group].problem.id,
+                "response": record.batch.kept[group].texts[member],
+                "reward": float(record.rewards[group, member]),
+            }
+            for j, scored in enumerate(packs)
+            for row, (group, member) in enumerate(scored.pack.rollouts)
+        ],
+    }

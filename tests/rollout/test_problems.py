@@ -1,0 +1,139 @@
+import json
+
+import pytest
+
+from fipo.errors import UserError
+from fipo.models.tokenizer import make_tokenizer
+from fipo.rollout.problems import usable_problems
+from fipo.tasks.sources import Countdown, File, SignedSums
+
+
+def row(question, answer="4", index=None):
+    return {"prompt": question, "reward_model": {"ground_truth": answer}, "extra_info": {"index": index}}
+
+
+@pytest.fixture
+def usable(tmp_path):
+    """Reads rows as the training file data.jsonl: (questions, what was said), the folder taken off."""
+
+    def call(rows, role="train", budget=0, limit=100, grader="number", template=None):
+        path = tmp_path / "data.jsonl"
+        path.write_text("".join(json.dumps(each) + "\n" for each in rows))
+        tokenizer = make_tokenizer()
+        tokenizer.chat_template = template
+        said = []
+        try:
+            problems = usable_problems(
+                File(source="file", path=str(path)),
+                role,
+                seed=0,
+                tokenizer=tokenizer,
+                prompt_format="raw" if template is None else "chat",
+                max_prompt_tokens=limit,
+                grader=grader,
+                max_bad_rows=budget,
+                say=said.append,
+            )
+        except UserError as error:
+            raise UserError(str(error).replace(f"{tmp_path}/", "")) from None
+        return [problem.text for problem in problems], [line.replace(f"{tmp_path}/", "") for line in said]
+
+    return call
+
+
+def test_what_is_right_is_used_in_its_order_and_nothing_is_said(usable):
+    assert usable([row("2+2="), row("1+3="), row("4+0=")]) == (["2+2=", "1+3=", "4+0="], [])
+
+
+def test_exact_repeats_are_counted_by_role(usable):
+    rows = [row("2+2="), row("2+2="), row("1+3="), row("2+2=")]
+    assert usable(rows, role="eval") == (["2+2=", "1+3="], ["data.eval: 2 exact repeats merged"])
+    assert usable(rows[:2])[1] == ["data.train: 1 exact repeat merged"]
+
+
+def test_a_long_prompt_is_left_out_with_its_place_and_length_and_takes_nothing_from_the_budget(usable):
+    rows = [row("2+2="), row("1+1+1+1="), row("1+1+1+1+0="), row("1+3+0=")]
+    questions, said = usable(rows, limit=6)
+    assert questions == ["2+2=", "1+3+0="]
+    assert said == [
+        "data.train: 2 prompts longer than rollout.max_prompt_tokens = 6 left out, "
+        "the first is data.jsonl, line 2 with 8 tokens"
+    ]
+    assert usable(rows, limit=8)[0] == ["2+2=", "1+1+1+1=", "1+3+0="]
+
+
+def test_an_answer_that_the_number_grader_cannot_read_is_a_malformed_row(usable):
+    rows = [row("2+2="), row("1+3=", "four"), row("4+0=")]
+    with pytest.raises(UserError) as error:
+        usable(rows)
+    assert str(error.value) == (
+        "data.jsonl, line 2: grader \"number\" needs a numeric answer, got 'four' "
+        "(malformed row 1 of this source; data.max_bad_rows = 0 may be left out)"
+    )
+    assert usable(rows, budget=1) == (
+        ["2+2=", "4+0="],
+        [
+            "data.jsonl, line 2: grader \"number\" needs a numeric answer, got 'four'; left out",
+            "data.train: 1 malformed row left out (data.max_bad_rows = 1)",
+        ],
+    )
+
+
+def test_another_grader_takes_any_answer(usable):
+    assert usable([row("2+2=", "four")], grader="exact") == (["2+2="], [])
+
+
+def test_a_prompt_without_tokens_is_named_with_its_row(usable):
+    nothing = "{{ messages[0]['content'] if messages[0]['content'] != '1+3=' }}"
+    with pytest.raises(UserError, match=r"^data\.jsonl, line 2: a prompt must have at least one token, got none for"):
+        usable([row("2+2="), row("1+3=")], template=nothing)
+    assert usable([row("2+2="), row("1+3=")], template=nothing, budget=1)[0] == ["2+2="]
+
+
+def test_a_chat_that_the_template_refuses_is_named_with_its_row(usable):
+    strict = "{% if messages[0]['role'] != 'user' %}{{ raise_exception('Roles must alternate') }}{% endif %}2"
+    rows = [row("2+2="), row([{"role": "assistant", "content": "1+3="}])]
+    with pytest.raises(UserError, match=r"^data\.jsonl, line 2: the chat template refuses .*: Roles must alternate"):
+        usable(rows, template=strict)
+
+
+def test_every_stage_counts_within_one_budget(usable):
+    rows = [row("2+2="), {}, row("1+3=", "four"), row("4+0=", "4", 9), row("0+4=", "4", 9)]
+    questions, said = usable(rows, budget=3)
+    assert questions == ["2+2="]
+    assert said[-1] == "data.train: 3 malformed rows left out (data.max_bad_rows = 3)"
+    with pytest.raises(UserError, match=r"\(malformed row 3 of this source; data\.max_bad_rows = 2 may be left out\)"):
+        usable(rows, budget=2)
+
+
+def test_if_nothing_remains_the_line_counts_the_reasons(usable):
+    with pytest.raises(UserError) as error:
+        usable([row("2+2="), row("1+3="), {}], limit=3, budget=9)
+    assert str(error.value) == (
+        "data.train: at least one problem must remain, got none (2 prompts too long, 1 rows malformed)"
+    )
+
+
+ARGUMENTS = {
+    "seed": 0,
+    "tokenizer": make_tokenizer(),
+    "prompt_format": "raw",
+    "max_prompt_tokens": 300,
+    "max_bad_rows": 0,
+}
+
+
+@pytest.mark.parametrize("grader", ["countdown", "reasoning_gym"])
+def test_a_grader_that_is_made_for_a_source_refuses_another(grader):
+    sums = SignedSums(source="signed_sums", count=3)
+    with pytest.raises(UserError) as error:
+        usable_problems(sums, "train", grader=grader, say=print, **ARGUMENTS)
+    assert str(error.value) == (f'data.train: grader "{grader}" needs source "{grader}", got signed_sums, entry 0')
+
+
+def test_a_generators_problems_are_used_as_they_come():
+    said = []
+    problems = usable_problems(
+        Countdown(source="countdown", count=3), "train", grader="countdown", say=said.append, **ARGUMENTS
+    )
+    assert len(problems) == 3 and said == []
