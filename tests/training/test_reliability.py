@@ -99,6 +99,13 @@ def test_a_run_with_a_damaged_checkpoint_goes_back_to_the_last_good_one_and_ends
     assert digests(resumed) == digests(whole)
 
 
+def test_a_run_that_was_killed_before_it_removed_old_checkpoints_does_so_when_it_is_resumed(folder: Path) -> None:
+    run = run_recipe(folder, "run", checkpoint__every="1", checkpoint__keep="9")
+    assert len(run.all_checkpoints()) == 4
+    before = digests(run_recipe(folder, "whole", checkpoint__every="1", checkpoint__keep="2"))
+    assert digests(run_recipe(folder, "run", resume=True, checkpoint__every="1", checkpoint__keep="2")) == before
+
+
 def test_a_second_process_on_a_run_is_refused_and_the_first_is_not_disturbed(folder: Path) -> None:
     run_recipe(folder, "run", run__steps="2")
     with (
@@ -152,7 +159,7 @@ def test_a_full_disk_stops_the_run_with_the_file_the_size_and_where_it_can_go_on
 def interrupt_after(monkeypatch: pytest.MonkeyPatch, beats: int) -> None:
     """Ctrl-C at the given sign of life of the sampler, counted over the run."""
     counted = iter(range(10**9))
-    decode_loop = setup.DecodeLoop
+    make_sampler = setup.make_sampler
 
     def with_interrupt(*arguments, beat, **settings):
         def counting() -> None:
@@ -160,9 +167,9 @@ def interrupt_after(monkeypatch: pytest.MonkeyPatch, beats: int) -> None:
                 os.kill(os.getpid(), signal.SIGINT)
             beat()
 
-        return decode_loop(*arguments, beat=counting, **settings)
+        return make_sampler(*arguments, beat=counting, **settings)
 
-    monkeypatch.setattr(setup, "DecodeLoop", with_interrupt)
+    monkeypatch.setattr(setup, "make_sampler", with_interrupt)
 
 
 @pytest.mark.parametrize("beats", [3, 40, 100, 160])

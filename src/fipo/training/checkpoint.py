@@ -69,12 +69,20 @@ def save(
             _remove(final)
             temporary.rename(final)
             fsync(run.checkpoints)
-            for old in _outdated(run, keep):
-                _remove(old)
     except DiskError:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+    prune(run, keep)
     return final
+
+
+def prune(run: RunDirectory, keep: int) -> None:
+    """Remove all checkpoints but the newest `keep` and the best by evaluation."""
+    best = best_step(run)
+    for path in run.all_checkpoints()[:-keep]:
+        if path.name != f"step_{best or 0:06d}":
+            with disk_errors(path):
+                _remove(path)
 
 
 def best_step(run: RunDirectory) -> int | None:
@@ -150,11 +158,6 @@ def _seal(folder: Path) -> None:
     manifest.write_text(json.dumps({"files": hashes, "sha256": _sha256_of(hashes)}, indent=1))
     fsync(manifest)
     fsync(folder)
-
-
-def _outdated(run: RunDirectory, keep: int) -> list[Path]:
-    best = best_step(run)
-    return [path for path in run.all_checkpoints()[:-keep] if path.name != f"step_{best or 0:06d}"]
 
 
 def _remove(checkpoint: Path) -> None:
