@@ -10,9 +10,9 @@ from pathlib import Path
 from fipo.evaluation import avg_at_k, interval, pass_at_k
 from fipo.models.corpus import HABITS, way_of
 from fipo.models.loading import load, stop_tokens
-from fipo.rollout.decode import DecodeLoop
 from fipo.rollout.groups import Roller
 from fipo.rollout.sampler import SamplingParams
+from fipo.rollout.select import make_sampler
 from fipo.tasks.graders import grade_number
 from fipo.tasks.signed_sums import signed_sums
 from fipo.telemetry.clock import Clock
@@ -28,7 +28,7 @@ def main() -> None:
     parser.add_argument("--problems", type=int, default=512)
     arguments = parser.parse_args()
     model, tokenizer = load(str(RunDirectory(Path(arguments.model)).newest_checkpoint() or arguments.model))
-    sampler = DecodeLoop(model, stop_tokens=stop_tokens(model, tokenizer), batch_size=256)
+    sampler = make_sampler(model, stop_tokens=stop_tokens(model, tokenizer), slots=256)
     roller = Roller(sampler=sampler, tokenizer=tokenizer, prompt_format="raw", grader=grade_number)
     problems = signed_sums("eval", arguments.problems)
     sampled = SamplingParams(temperature=1.0, max_tokens=MAX_TOKENS)

@@ -1,10 +1,11 @@
 """What several tests need: small random models, and a run that is over in seconds."""
 
+import copy
 from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedModel, Qwen2Config, Qwen3Config
+from transformers import AutoModelForCausalLM, GemmaConfig, LlamaConfig, PreTrainedModel, Qwen2Config, Qwen3Config
 
 torch.set_num_threads(1)
 
@@ -24,13 +25,14 @@ ARCHITECTURES = {
     "qwen2": Qwen2Config(**SHAPE),
     "qwen3": Qwen3Config(**SHAPE, head_dim=8),
     "llama": LlamaConfig(**SHAPE),
+    "gemma": GemmaConfig(**SHAPE, head_dim=8),
 }
 
 
 def random_model(architecture: str = "qwen2", seed: int = 0, scale: float = 8.0) -> PreTrainedModel:
     """A tiny random model whose distributions are far from uniform: its weights are scaled up."""
     torch.manual_seed(seed)
-    model = AutoModelForCausalLM.from_config(ARCHITECTURES[architecture]).eval()
+    model = AutoModelForCausalLM.from_config(copy.deepcopy(ARCHITECTURES[architecture])).eval()
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.dim() > 1:

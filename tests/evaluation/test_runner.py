@@ -7,9 +7,9 @@ from fipo.evaluation import Evaluation, evaluate, interval
 from fipo.models.loading import stop_tokens
 from fipo.models.make_tiny import make_model
 from fipo.models.tokenizer import make_tokenizer
-from fipo.rollout.decode import DecodeLoop
+from fipo.rollout.engine import SlotEngine
 from fipo.rollout.groups import Group, Roller
-from fipo.rollout.sampler import Response
+from fipo.rollout.sampler import Response, SamplingParams
 from fipo.tasks.graders import grade_number
 from fipo.tasks.problem import Problem
 from fipo.tasks.signed_sums import signed_sums
@@ -23,7 +23,8 @@ def group(answer, responses):
         problem=problem,
         prompt_tokens=[3],
         responses=[
-            Response(tokens=[5] * length, logprobs=[-1.0] * length, truncated=cut) for _, length, cut in responses
+            Response(tokens=[5] * length, logprobs=[-1.0] * length, sampling_logprobs=[-1.0] * length, truncated=cut)
+            for _, length, cut in responses
         ],
         texts=[text for text, _, _ in responses],
         grades=[grade_number(text, problem) for text, _, _ in responses],
@@ -76,7 +77,7 @@ def roller():
     tokenizer = make_tokenizer()
     model = make_model(tokenizer).eval()
     return Roller(
-        sampler=DecodeLoop(model, stop_tokens=stop_tokens(model, tokenizer), batch_size=8),
+        sampler=SlotEngine(model, stop_tokens=stop_tokens(model, tokenizer), slots=8),
         tokenizer=tokenizer,
         prompt_format="raw",
         grade=lambda answers: [grade_number(text, problem) for text, problem in answers],
@@ -84,8 +85,8 @@ def roller():
 
 
 def run(roller, seed=0):
-    settings = {"samples": 3, "temperature": 1.0, "top_p": 1.0, "max_tokens": 6}
-    return evaluate(roller, signed_sums("eval", 5), **settings, seed=seed, clock=Clock())
+    params = SamplingParams(temperature=1.0, max_tokens=6)
+    return evaluate(roller, signed_sums("eval", 5), samples=3, params=params, seed=seed, clock=Clock())
 
 
 def test_every_problem_gets_its_samples_and_one_greedy_response(roller):

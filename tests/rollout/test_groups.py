@@ -25,7 +25,12 @@ class Scripted:
             right = int(TOKENIZER.decode(prompt)[0])
             texts.append("9" if i % 4 < right else "0")
         return [
-            Response(tokens=[*TOKENIZER.encode(text), TOKENIZER.eos_token_id], logprobs=[0.0, 0.0], truncated=False)
+            Response(
+                tokens=[*TOKENIZER.encode(text), TOKENIZER.eos_token_id],
+                logprobs=[0.0, 0.0],
+                sampling_logprobs=[0.0, 0.0],
+                truncated=False,
+            )
             for text in texts
         ]
 

@@ -8,24 +8,24 @@ from pathlib import Path
 
 import pytest
 
-from fipo.errors import UserError
 from fipo.tasks.graders import Grade
 from fipo.tasks.grading_pool import GraderPool
 from fipo.tasks.problem import Problem
 from fipo.tasks.processes import descendants
 
 HERE = Path(__file__).parent
-DEADLINE = 0.5
+DEADLINE = 1.5
+MARK = f"graded-by-{os.getpid()}-{time.time_ns()}"
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at processes through /proc")
 
 # what a grader does, what its answer gets, what the reason says
 MISDEEDS = [
-    ("loop for ever", "timeout", "no grade within 0.5 s"),
-    ("hold the gil", "timeout", "no grade within 0.5 s"),
-    ("stop itself", "timeout", "no grade within 0.5 s"),
-    ("wait for a thread", "timeout", "no grade within 0.5 s"),
-    ("fork and loop", "timeout", "no grade within 0.5 s"),
-    ("start a program and loop", "timeout", "no grade within 0.5 s"),
+    ("loop for ever", "timeout", "no grade within 1.5 s"),
+    ("hold the gil", "timeout", "no grade within 1.5 s"),
+    ("stop itself", "timeout", "no grade within 1.5 s"),
+    ("wait for a thread", "timeout", "no grade within 1.5 s"),
+    ("fork and loop", "timeout", "no grade within 1.5 s"),
+    ("start a program and loop", "timeout", "no grade within 1.5 s"),
     ("fill the memory", "crash", "MemoryError"),
     ("fill the memory at once", "crash", "MemoryError"),
     ("read the address zero", "crash", "the grader's process was killed by SIGSEGV"),
@@ -68,10 +68,12 @@ def _here(monkeypatch):
 def pool():
     before = os.getcwd()
     os.chdir(HERE)
+    os.environ["FIPO_TEST_MARK"] = MARK
     with pool_of("misbehaving:grade") as pool:
         pool.start()
         yield pool
     os.chdir(before)
+    del os.environ["FIPO_TEST_MARK"]
 
 
 def pids_of(pool):
@@ -85,16 +87,15 @@ def eventually(condition, seconds=5.0):
     return condition()
 
 
-def sleepers():
-    """Processes that a misbehaving grader may have left anywhere on this machine."""
+def marked():
+    """The workers of this test run, and processes that a grader may have left anywhere on this machine."""
     found = set()
-    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+    for entry in Path("/proc").glob("[0-9]*/environ"):
         try:
-            line = entry.read_bytes()
+            if MARK.encode() in entry.read_bytes():
+                found.add(int(entry.parent.name))
         except OSError:
             continue
-        if b"misbehaving:grade" in line or line == b"sleep\x0060\x00":
-            found.add(int(entry.parent.name))
     return found
 
 
@@ -109,15 +110,16 @@ def test_a_misdeed_costs_its_own_answer_within_its_deadline_and_no_other(pool, m
     assert (guilty.outcome, guilty.answer) == (outcome, None)
     assert reason in guilty.reason
     assert [grade.outcome for grade in grades] == ["correct" if number % 2 else "wrong" for number in range(40)]
-    assert eventually(lambda: sleepers() == pids_of(pool))
+    assert eventually(lambda: marked() == pids_of(pool))
 
 
-def test_many_misdeeds_at_once_leave_the_others_as_they_are(pool):
+def test_many_misdeeds_at_once_leave_the_others_as_they_are():
     chosen = [row for row in MISDEEDS if row[1] == "crash"]
     answers = []
     for misdeed, _, _ in chosen:
         answers += [(f"do: {misdeed}", problem(0)), ("5", problem(5)), ("6", problem(5))]
-    outcomes = [grade.outcome for grade in pool.grade(answers)]
+    with pool_of("misbehaving:grade", deadline_seconds=60) as pool:  # a busy machine makes no timeout of a crash
+        outcomes = [grade.outcome for grade in pool.grade(answers)]
     assert outcomes == ["crash", "correct", "wrong"] * len(chosen)
 
 
@@ -169,7 +171,7 @@ def test_a_deadline_does_not_count_what_is_before_an_answer():
 
 
 def test_the_stacks_of_a_busy_worker_name_the_line_it_is_at():
-    with pool_of("misbehaving:grade", workers=2, deadline_seconds=3) as pool:
+    with pool_of("misbehaving:grade", workers=2, deadline_seconds=1) as pool:
         pool.start()
         grading = threading.Thread(target=pool.grade, args=([("do: loop for ever", problem(0))],))
         grading.start()
@@ -179,13 +181,14 @@ def test_the_stacks_of_a_busy_worker_name_the_line_it_is_at():
     assert "loop_for_ever" in stacks and stacks.count("grading worker") == 2 and "in main" in stacks
 
 
-def test_the_stacks_say_of_a_worker_that_does_not_answer_that_it_does_not():
+def test_the_stacks_say_of_a_worker_that_does_not_answer_that_it_does_not(monkeypatch):
+    monkeypatch.setattr("fipo.tasks.grading_pool.STACKS_SECONDS", 0.3)
     with pool_of("misbehaving:grade", workers=1) as pool:
         assert pool.worker_stacks() == "no grading worker is running"
         pool.start()
         (pid,) = pids_of(pool)
         os.kill(pid, signal.SIGSTOP)
-        assert pool.worker_stacks() == f"grading worker {pid}: did not answer within 2 s"
+        assert pool.worker_stacks() == f"grading worker {pid}: did not answer within 0.3 s"
 
 
 def test_a_worker_that_dies_between_answers_is_replaced_in_silence(pool):
@@ -251,37 +254,6 @@ def test_a_trainer_that_is_killed_takes_its_workers_and_what_they_started_with_i
     trainer.kill()
     trainer.wait()
     assert eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers))
-
-
-REFUSED = [
-    ("llm", "grader: must be one of number, exact, dapo, math, countdown, reasoning_gym or module:function, got 'llm'"),
-    ("no_such_module:grade", "grader 'no_such_module:grade': cannot import 'no_such_module': ModuleNotFoundError: "),
-    ("misbehaving:no_such", "grader 'misbehaving:no_such': module 'misbehaving' has no function 'no_such'"),
-    ("misbehaving:NOT_CALLABLE", "grader 'misbehaving:NOT_CALLABLE': module 'misbehaving' has no function"),
-    ("broken_grader:grade", "grader 'broken_grader:grade': importing 'broken_grader' raised ValueError: broken"),
-    ("leaving_grader:grade", "grader 'leaving_grader:grade': its worker exited with status 3 before it was ready"),
-    ("forking_grader:grade", "grader 'forking_grader:grade': importing it must not leave processes behind"),
-]
-MODULES = {
-    "broken_grader": "raise ValueError('broken\\nin two lines')",
-    "leaving_grader": "import os; os._exit(3)",
-    "forking_grader": "import os, time; os.fork() or time.sleep(60); grade = print",
-}
-
-
-@pytest.mark.parametrize(("grader", "message"), REFUSED, ids=[row[0] for row in REFUSED])
-def test_a_grader_that_cannot_be_had_is_refused_in_one_line_when_the_pool_starts(
-    grader, message, tmp_path, monkeypatch
-):
-    module = grader.split(":")[0]
-    if module in MODULES:
-        (tmp_path / f"{module}.py").write_text(MODULES[module])
-        monkeypatch.chdir(tmp_path)
-    pool = pool_of(grader)
-    with pytest.raises(UserError) as refused:
-        pool.start()
-    assert str(refused.value).startswith(message) and "\n" not in str(refused.value)
-    assert not pids_of(pool)
 
 
 @pytest.mark.parametrize(("name", "value"), [("workers", 0), ("deadline_seconds", 0.0), ("memory_mib", -1)])

@@ -21,13 +21,14 @@ DECIDED_WITHIN = 3.0
 GYM_TASKS = ("countdown", "simple_integration", "polynomial_multiplication", "spiral_matrix", "coin_flip", "chain_sum")
 NUMBERS = {"numbers": [1, 2, 3, 4], "target": 24}
 
-# the grader, the name of the entry, the response, the outcome
-CASES = [
-    (grader, name, (hostile.FRAMES[grader].format(text) if framed else text), hostile.OUTCOMES[letters[column]])
-    for column, grader in enumerate(hostile.GRADERS)
-    for framed, entries in ((True, hostile.ANSWERS), (False, hostile.RESPONSES))
-    for name, (text, letters) in entries.items()
-]
+
+def cases(grader):
+    """Each entry as (name, response, outcome)."""
+    column = hostile.GRADERS.index(grader)
+    for name, (text, letters) in hostile.ANSWERS.items():
+        yield name, hostile.FRAMES[grader].format(text), hostile.OUTCOMES[letters[column]]
+    for name, (response, letters) in hostile.RESPONSES.items():
+        yield name, response, hostile.OUTCOMES[letters[column]]
 
 
 def problems(grader):
@@ -42,34 +43,12 @@ def problems(grader):
     ]
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """The working directory of the trainer and of the workers: where a `touch canary` would leave it."""
-    folder, before = tmp_path_factory.mktemp("canaries"), os.getcwd()
-    os.chdir(folder)
-    yield folder
-    os.chdir(before)
-
-
-@pytest.fixture(scope="module")
-def graded(folder):
-    """Grade with the pool of one grader, which is kept for the next entry."""
-    pools = {}
-
-    def grade(grader, response):
-        if grader not in pools:
-            pools[grader] = GraderPool(grader, workers=1, deadline_seconds=DEADLINE, memory_mib=1024), problems(grader)
-            pools[grader][0].start()
-        pool, asked = pools[grader]
-        return pool.grade([(response, problem) for problem in asked]), pool
-
-    yield grade
-    for pool, _ in pools.values():
-        pool.close()
-
-
-def sockets(pid):
-    return [link for link in Path(f"/proc/{pid}/fd").iterdir() if os.readlink(link).startswith("socket:")]
+def traces(pid):
+    """What a worker should not have: processes of its own, and sockets."""
+    if sys.platform != "linux":
+        return []
+    links = [os.readlink(link) for link in Path(f"/proc/{pid}/fd").iterdir()]
+    return descendants(pid) + [link for link in links if link.startswith("socket:")]
 
 
 def test_the_corpus_is_large_and_each_entry_has_an_outcome_for_each_grader():
@@ -78,21 +57,21 @@ def test_the_corpus_is_large_and_each_entry_has_an_outcome_for_each_grader():
         assert len(letters) == len(hostile.GRADERS)
 
 
-@pytest.mark.parametrize(
-    ("grader", "response", "outcome"),
-    [(grader, response, outcome) for grader, _, response, outcome in CASES],
-    ids=[f"{grader}: {name}" for grader, name, _, _ in CASES],
-)
-def test_a_hostile_answer_gets_its_outcome_quickly_and_changes_nothing(grader, response, outcome, graded, folder):
-    graded(grader, "")  # what it prepares of its problems is no part of this
+@pytest.mark.parametrize("grader", hostile.GRADERS)
+def test_every_hostile_answer_gets_its_outcome_quickly_and_changes_nothing(grader, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # where a `touch canary` would leave it, in the trainer or in a worker
+    asked = problems(grader)
     environment = dict(os.environ)
-    started = time.monotonic()
-    grades, pool = graded(grader, response)
-    assert time.monotonic() - started < DECIDED_WITHIN * len(grades)
-    assert {grade.outcome for grade in grades} == {outcome}
-    assert list(folder.iterdir()) == []
-    assert dict(os.environ) == environment and os.getcwd() == str(folder)
-    if sys.platform == "linux":
-        workers = [worker.process.pid for worker in pool._workers]
-        assert [child for pid in workers for child in descendants(pid)] == []
-        assert [socket for pid in workers for socket in sockets(pid)] == []
+    amiss = []
+    with GraderPool(grader, workers=1, deadline_seconds=DEADLINE, memory_mib=1024) as pool:
+        pool.grade([("", problem) for problem in asked])  # what it prepares of its problems is no part of this
+        for name, response, outcome in cases(grader):
+            started = time.monotonic()
+            grades = pool.grade([(response, problem) for problem in asked])
+            seconds = (time.monotonic() - started) / len(grades)
+            if {grade.outcome for grade in grades} != {outcome} or seconds > DECIDED_WITHIN:
+                amiss.append((name, outcome, f"{seconds:.1f} s", grades))
+            if list(tmp_path.iterdir()) or dict(os.environ) != environment or os.getcwd() != str(tmp_path):
+                amiss.append((name, "changed something"))
+            amiss += [(name, link) for worker in pool._workers for link in traces(worker.process.pid)]
+    assert amiss == []

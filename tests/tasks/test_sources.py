@@ -1,4 +1,6 @@
 import json
+import os
+import subprocess
 import sys
 
 import pytest
@@ -218,8 +220,34 @@ def test_what_reasoning_gym_refuses_gives_one_clear_line(task, options, reason):
     assert "\n" not in str(error.value)
 
 
-def test_without_the_extra_the_message_says_how_to_install_it(monkeypatch):
-    monkeypatch.setitem(sys.modules, "reasoning_gym", None)  # what an import finds where it is not installed
+def test_without_the_extra_the_message_says_how_to_install_it(monkeypatch, tmp_path):
+    absent = tmp_path / "reasoning_gym.py"
+    absent.write_text("raise ImportError")  # what an import finds where it is not installed
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     with pytest.raises(UserError) as error:
         load(ReasoningGym(source="reasoning_gym", task="chain_sum", count=5))
     assert str(error.value) == 'data: source "reasoning_gym" needs the extra: pip install "fipo[gym]"'
+
+
+def test_questions_that_depend_on_the_order_of_a_set_are_the_same_in_every_process():
+    """Such as those of isomorphic_strings: this process has a hash seed of its own."""
+    source = ReasoningGym(source="reasoning_gym", task="isomorphic_strings", count=8)
+    script = (
+        "from fipo.tasks.bad_rows import BadRows\n"
+        "from fipo.tasks.sources import ReasoningGym, load_problems\n"
+        "source = ReasoningGym(source='reasoning_gym', task='isomorphic_strings', count=8)\n"
+        "print([p.problem.text for p in load_problems(source, 'train', 0, BadRows(0, print)).problems])"
+    )
+    for hash_seed in ("1", "2"):
+        done = subprocess.run(
+            [sys.executable, "-c", script],
+            env=os.environ | {"PYTHONHASHSEED": hash_seed},
+            capture_output=True,
+            text=True,
+        )
+        assert done.stdout == f"{[problem.text for problem in load(source)]}\n"
+
+
+def test_a_task_whose_scorers_would_run_unguarded_is_refused():
+    with pytest.raises(UserError, match="task 'composite' is not supported"):
+        load(ReasoningGym(source="reasoning_gym", task="composite", count=2))

@@ -19,7 +19,14 @@ def random_groups(
         for j in range(group_size):
             length = rng.randint(1, longest)
             tokens = [rng.randrange(2, vocabulary) for _ in range(length)]
-            responses.append(Response(tokens=tokens, logprobs=[-1.0] * length, truncated=length == longest))
+            responses.append(
+                Response(
+                    tokens=tokens,
+                    logprobs=[-1.0] * length,
+                    sampling_logprobs=[-1.0] * length,
+                    truncated=length == longest,
+                )
+            )
             correct = j == 0 or (j < group_size - 1 and rng.random() < 0.5)
             grades.append(Grade(outcome="correct" if correct else "wrong", answer=str(j)))
         groups.append(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 from pathlib import Path
@@ -205,11 +206,15 @@ def crashing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     return {"data__grader": "my_graders:number_or_crash"}
 
 
-def test_a_failed_grade_is_a_metric_and_has_a_reward_between_right_and_wrong(
-    folder: Path, crashing: dict[str, str]
+def test_a_failed_grade_is_said_with_its_reason_is_a_metric_and_has_a_reward_between_right_and_wrong(
+    folder: Path, crashing: dict[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = run_recipe(folder, "run", **crashing, telemetry__rollout_groups="99")
     assert sum(line["grade/crash"] for line in run.read_metrics()[1:]) > 0
+    assert re.search(
+        r"step \d: \d+ grades failed, the first on problem digits/\w+: crash \(RuntimeError: three\)",
+        capsys.readouterr().out,
+    )
     rollouts = [rollout for step in range(1, 5) for rollout in run.read_rollouts(step)]
     assert {(r["outcome"], r["reward"]) for r in rollouts} >= {("crash", 0.0), ("correct", 1.0), ("wrong", -1.0)}
     assert all((r["outcome"] == "crash") == r["response"].endswith("3") for r in rollouts)

@@ -157,4 +157,5 @@ def test_entropy_is_that_of_the_sampling_distribution() -> None:
     with torch.no_grad():
         logits = model(input_ids=one.input_ids, use_cache=False).logits[:, -one.loss_mask.shape[1] - 1 : -1]
     expected = torch.distributions.Categorical(logits=logits / 0.5).entropy()
-    torch.testing.assert_close(score(model, one, 0.5).entropy, expected, atol=1e-5, rtol=1e-5)
+    entropy = score(model, one, 0.5).entropy
+    torch.testing.assert_close(entropy, expected * one.loss_mask, atol=1e-5, rtol=1e-5)

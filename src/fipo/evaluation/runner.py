@@ -48,18 +48,15 @@ def evaluate(
     problems: Sequence[Problem],
     *,
     samples: int,
-    temperature: float,
-    top_p: float,
-    max_tokens: int,
+    params: SamplingParams,
     seed: int,
     clock: Clock,
 ) -> Evaluation:
-    """`samples` responses and one greedy response to each problem.
+    """`samples` responses by `params` and one greedy response to each problem.
 
     The seed is the caller's, so that two evaluations can share their random numbers and differ less by chance.
     """
-    params = SamplingParams(temperature=temperature, top_p=top_p, max_tokens=max_tokens)
-    greedy = SamplingParams(temperature=0.0, max_tokens=max_tokens)
+    greedy = SamplingParams(temperature=0.0, max_tokens=params.max_tokens)
     return Evaluation(
         sampled=roller.groups(problems, samples, params, derive_seed(seed, "sampled"), clock),
         greedy=roller.groups(problems, 1, greedy, derive_seed(seed, "greedy"), clock),

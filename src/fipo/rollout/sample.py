@@ -6,9 +6,9 @@ from typing import cast
 
 from fipo.errors import UserError
 from fipo.models.loading import load, stop_tokens
-from fipo.rollout.decode import DecodeLoop
 from fipo.rollout.prompts import PromptFormat, encode
 from fipo.rollout.sampler import SamplingParams
+from fipo.rollout.select import make_sampler
 from fipo.tasks.problem import Problem
 from fipo.telemetry.run_directory import RunDirectory
 
@@ -26,7 +26,7 @@ def sample_texts(
         model_path = str(checkpoint)
         prompt_format = cast(PromptFormat, run.read_config()["data"]["prompt_format"])
     model, tokenizer = load(model_path)
-    sampler = DecodeLoop(model, stop_tokens=stop_tokens(model, tokenizer), batch_size=64)
+    sampler = make_sampler(model, stop_tokens=stop_tokens(model, tokenizer), slots=64)
     problems = [Problem(id=prompt, prompt=prompt, answer="", source="command line") for prompt in prompts]
     encoded = [encode(problem, tokenizer, prompt_format) for problem in problems for _ in range(samples)]
     context = getattr(model.config, "max_position_embeddings", None)

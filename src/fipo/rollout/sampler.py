@@ -4,18 +4,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import torch
+
+from fipo.seeding import derive_seed
+
 
 @dataclass(frozen=True, kw_only=True)
 class SamplingParams:
     temperature: float  # 0 = greedy
     top_p: float = 1.0  # keep the smallest set of tokens with at least this probability
+    top_k: int = 0  # before that, keep this many tokens; 0 = all
     max_tokens: int  # longest response, stop token included
 
 
 @dataclass(frozen=True, kw_only=True)
 class Response:
     tokens: list[int]  # the stop token is the last one, unless truncated
-    logprobs: list[float]  # of each token under softmax(logits / temperature), before top-p; T = 1 if greedy
+    logprobs: list[float]  # of each token under the policy, softmax(logits / temperature); T = 1 if greedy
+    sampling_logprobs: list[float]  # under what was sampled from, after top-k and top-p; 0 if greedy
     truncated: bool  # max_tokens came before a stop token
 
 
@@ -23,3 +29,9 @@ class Sampler(Protocol):
     def sample(self, prompts: Sequence[list[int]], params: SamplingParams, seed: int) -> list[Response]:
         """One response per prompt, in order: the same ones for the same seed, weights and prompts."""
         ...
+
+
+def uniforms_of(seed: int, index: int, count: int) -> list[float]:
+    """The random numbers in [0, 1) of response number `index`, whatever is sampled beside it."""
+    generator = torch.Generator().manual_seed(derive_seed(seed, "noise", index))
+    return torch.rand(count, generator=generator, dtype=torch.float64).tolist()

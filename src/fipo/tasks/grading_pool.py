@@ -137,7 +137,7 @@ class GraderPool:
 
     def _seconds_to_wait(self) -> float:
         now = time.monotonic()
-        limits = [worker.since + self._deadline_seconds - now for worker in self._workers if worker.queue]
+        limits = [worker.since + self._limit(worker) - now for worker in self._workers if worker.queue]
         return max(0.0, min([GLANCE_SECONDS, *limits]))
 
     def _hand_out(self) -> None:
@@ -177,11 +177,15 @@ class GraderPool:
         seconds = now - worker.since
         if not worker.ready and not worker.leaving and seconds > START_SECONDS:
             raise UserError(f"grader {self._grader!r}: its worker must be ready within {START_SECONDS:g} s")
-        if worker.queue and seconds > (self._deadline_seconds if worker.timed else START_SECONDS):
+        if worker.queue and seconds > self._limit(worker):
             self._replace(worker, "timeout")
         elif seconds > GLANCE_SECONDS and death_of(worker.process.pid) is not None:
             worker.ended = True  # a child of it may hold the pipe open
             self._replace(worker, "crash")
+
+    def _limit(self, worker: GradingProcess) -> float:
+        """Seconds for what it is doing: grading an answer, or preparing its problem."""
+        return self._deadline_seconds if worker.timed else START_SECONDS
 
     def _replace(self, worker: GradingProcess, outcome: Outcome) -> None:
         """Kill a worker. What it was grading gets `outcome`, and what waited behind that goes to others."""
@@ -191,8 +195,11 @@ class GraderPool:
             if self._failed_starts == FAILED_STARTS:
                 raise UserError(f"grader {self._grader!r}: its worker {death} before it was ready")
         if worker.queue and not worker.leaving and not worker.unbegun:
-            limit = self._deadline_seconds if worker.timed else START_SECONDS
-            reason = f"no grade within {limit:g} s" if outcome == "timeout" else f"the grader's process {death}"
+            reason = (
+                f"no grade within {self._limit(worker):g} s"
+                if outcome == "timeout"
+                else f"the grader's process {death}"
+            )
             self._grades[worker.queue.popleft().index] = Grade(outcome=outcome, answer=None, reason=reason)
         self._waiting.extendleft(reversed(worker.queue))
         self._spawn()

@@ -25,7 +25,7 @@ SYMPY_LETTERS = "INOQS"  # single letters that mean something else than a variab
 MAX_DEPTH = 30
 MAX_EXPONENT = 20
 MAX_TOWER = 400  # the product of exponents of powers of powers
-PROBABILITY = re.compile(r"[0-9]{1,30}(?:\.[0-9]{1,30})?(?:/[0-9]{1,30})?", re.ASCII)
+PROBABILITY = re.compile(r"[0-9]{1,30}(?:\.[0-9]{1,30})?(?:/[0-9]{1,30}|e-[0-9]{1,2})?", re.ASCII)
 
 
 def within_bounds(answer: str, entry: dict[str, Any]) -> bool:

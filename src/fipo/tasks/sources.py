@@ -13,6 +13,7 @@ from fipo.tasks.bad_rows import BadRows, MalformedRow
 from fipo.tasks.countdown import Operator, countdown
 from fipo.tasks.dapo_row import COLUMNS, to_problem
 from fipo.tasks.files import read_rows
+from fipo.tasks.gym_entries import gym_entries
 from fipo.tasks.problem import Placed, Problem
 from fipo.tasks.repeats import Merged, first_of_each, merge_repeats
 from fipo.tasks.signed_sums import signed_sums
@@ -110,24 +111,15 @@ def _file_problems(path: Path, bad_rows: BadRows) -> Iterator[Placed]:
 
 def _reasoning_gym(source: ReasoningGym, seed: int) -> list[Problem]:
     """Each with what creates its entry again: `create_dataset(task, size=size, seed=seed, **options)[index]`."""
-    try:
-        import reasoning_gym
-    except ImportError:
-        raise UserError('data: source "reasoning_gym" needs the extra: pip install "fipo[gym]"') from None
-    try:
-        dataset = reasoning_gym.create_dataset(source.task, size=source.count, seed=seed, **source.options)
-        entries = [dataset[index] for index in range(source.count)]
-    except (ValueError, TypeError, AssertionError, LookupError, RuntimeError) as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise UserError(f"data: reasoning_gym refuses task {source.task!r}: {reason}") from None
+    entries = gym_entries(source.task, source.count, seed, source.options)
     shared: dict[str, Any] = {"task": source.task, "size": source.count, "seed": seed, "options": source.options}
     return [
         Problem(
-            id=f"{source.task}/{derive_seed(0, entry['question']):016x}",
-            prompt=entry["question"],
-            answer="" if entry["answer"] is None else str(entry["answer"]),  # None: only the task's scorer knows
+            id=f"{source.task}/{derive_seed(0, question):016x}",
+            prompt=question,
+            answer=answer,
             source=f"reasoning_gym/{source.task}",
             metadata=shared | {"index": index},
         )
-        for index, entry in enumerate(entries)
+        for index, (question, answer) in enumerate(entries)
     ]

@@ -70,8 +70,10 @@ class Rollout(Table):
     max_response_tokens: PositiveInt
     temperature: PositiveFloat = 1.0
     top_p: Fraction = 1.0
+    top_k: NonNegativeInt = 0
+    """Sample from this many of the likeliest tokens; 0 = all. The policy's log-probs are over all of them."""
     decode_batch: PositiveInt = 256
-    """Sequences decoded together: memory against speed. Another value draws other samples."""
+    """Sequences decoded together: memory against speed; it changes log-probs by rounding alone."""
 
 
 class Reward(Table):
@@ -87,8 +89,7 @@ class Update(Table):
     mini_batches: PositiveInt
     """Optimizer steps per training step. With 1 the ratio is 1 and FIPO is DAPO."""
     tokens_per_micro_batch: PositiveInt = 16384
-    """Padded tokens in one forward pass: memory against speed; it changes the result by rounding alone.
-    Float32 log-probs over the vocabulary exist for all of them at once: 10 GB for 16384 tokens x 152k words."""
+    """Padded tokens in one forward pass: memory against speed; it changes the result by rounding alone."""
     learning_rate: Annotated[float, Field(gt=0, le=1)]
     warmup_steps: NonNegativeInt = 0
     """Training steps of linear warm-up; constant afterwards."""
@@ -106,6 +107,7 @@ class Eval(Table):
     """Responses per problem for avg@k and pass@k; greedy accuracy is measured beside them."""
     temperature: PositiveFloat = 1.0
     top_p: Fraction = 1.0
+    top_k: NonNegativeInt = 0
 
 
 class Checkpoint(Table):

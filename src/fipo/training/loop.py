@@ -5,6 +5,7 @@ from typing import NoReturn
 
 from fipo.errors import RunStopped
 from fipo.evaluation import evaluate
+from fipo.rollout.sampler import SamplingParams
 from fipo.seeding import derive_seed
 from fipo.tasks.grading_pool import GraderPool
 from fipo.telemetry.clock import Clock
@@ -14,7 +15,7 @@ from fipo.telemetry.progress import TrainingProgress
 from fipo.telemetry.run_directory import RunDirectory
 from fipo.telemetry.run_lock import run_lock
 from fipo.training.anomaly import write_anomalies
-from fipo.training.checkpoint import Position, best_step, restore_newest, save, set_damaged_aside
+from fipo.training.checkpoint import Position, best_step, prune, restore_newest, save, set_damaged_aside
 from fipo.training.config import Recipe
 from fipo.training.interruption import StepDropped, StopRequests
 from fipo.training.record import StepRecord
@@ -101,6 +102,7 @@ class _Loop:
         self.saved_step = position.step
         set_damaged_aside(run, position.step)
         run.rewind(position.step)
+        prune(run, recipe.checkpoint.keep)
         run.write_config(config)
         finished = position.step >= recipe.run.steps
         self.progress.say(f"{run.path}: {'finished' if finished else 'continuing'} after step {position.step}")
@@ -124,6 +126,8 @@ class _Loop:
             failed_grades=position.failed_grades + record.failed_grades,
         )
         self.progress.step(step, metrics)
+        if record.failed_grades:
+            self.progress.say(f"step {step}: {record.failures()}")
         evaluated = last or step % recipe.eval.every == 0
         if evaluated:
             metrics |= self.evaluate(step, clock)
@@ -146,9 +150,12 @@ class _Loop:
                 self.setup.trainer.roller,
                 self.setup.eval_problems,
                 samples=settings.samples,
-                temperature=settings.temperature,
-                top_p=settings.top_p,
-                max_tokens=self.recipe.rollout.max_response_tokens,
+                params=SamplingParams(
+                    temperature=settings.temperature,
+                    top_p=settings.top_p,
+                    top_k=settings.top_k,
+                    max_tokens=self.recipe.rollout.max_response_tokens,
+                ),
                 seed=derive_seed(self.recipe.run.seed, "eval"),
                 clock=Clock(),
             )

@@ -56,6 +56,12 @@ class StepRecord:
     def failed_grades(self) -> int:
         return sum(group.failed_grades for group in self.batch.generated)
 
+    def failures(self) -> str:
+        """`2 grades failed, the first on problem 17: crash (ValueError: no)`."""
+        failed = [(group.problem.id, grade) for group in self.batch.generated for grade in group.grades if grade.failed]
+        problem, grade = failed[0]
+        return f"{len(failed)} grades failed, the first on problem {problem}: {grade.outcome} ({grade.reason})"
+
     def metrics(self, recipe: Recipe, clock: Clock) -> dict[str, float]:
         """The step's line of metrics.jsonl; docs/metrics.md defines each key."""
         return {
@@ -96,6 +102,7 @@ class StepRecord:
             "expected": group.problem.answer,
             "answer": grade.answer,
             "outcome": grade.outcome,
+            "reason": grade.reason,
             "reward": float(self.rewards[trained.group, trained.member]),
             "advantage": float(self.advantages[trained.group, trained.member]),
             "mini_batch": trained.mini_batch,

@@ -8,9 +8,9 @@ from transformers import PreTrainedTokenizerBase
 
 from fipo.errors import UserError
 from fipo.models.loading import load, stop_tokens
-from fipo.rollout.decode import DecodeLoop
 from fipo.rollout.groups import ProblemStream, Roller
 from fipo.rollout.problems import usable_problems
+from fipo.rollout.select import make_sampler
 from fipo.tasks.grading_pool import GraderPool
 from fipo.tasks.problem import Problem
 from fipo.tasks.repeats import without
@@ -50,7 +50,7 @@ def set_up(recipe: Recipe, graders: GraderPool, say: Say, beat: Callable[[], Non
             model.parameters(), lr=recipe.update.learning_rate, weight_decay=recipe.update.weight_decay
         ),
         roller=Roller(
-            sampler=DecodeLoop(model, stop_tokens=stops, batch_size=recipe.rollout.decode_batch, beat=beat),
+            sampler=make_sampler(model, stop_tokens=stops, slots=recipe.rollout.decode_batch, beat=beat, say=say),
             tokenizer=tokenizer,
             prompt_format=recipe.data.prompt_format,
             grade=lambda answers: graders.grade(answers, beat),

@@ -56,7 +56,10 @@ def train_step(trainer: Trainer, step: int, clock: Clock) -> StepRecord:
         max_batches=rollout.max_generation_batches,
         drop_failed=recipe.grading.on_failure == "drop_group",
         params=SamplingParams(
-            temperature=rollout.temperature, top_p=rollout.top_p, max_tokens=rollout.max_response_tokens
+            temperature=rollout.temperature,
+            top_p=rollout.top_p,
+            top_k=rollout.top_k,
+            max_tokens=rollout.max_response_tokens,
         ),
         seed=derive_seed(recipe.run.seed, "rollout", step),
         clock=clock,

@@ -1,0 +1,109 @@
+"""One side of step_vs_trl.py: our own training step. Prints one JSON line."""
+
+import json
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Sequence
+from importlib.metadata import version
+
+import torch
+from small_model import PROMPT_TOKENS, RESPONSE_TOKENS, random_prompts, small_model
+
+from fipo.objective import ALGORITHMS
+from fipo.rollout.engine import SlotEngine
+from fipo.rollout.groups import ProblemStream, Roller
+from fipo.tasks.grade import Grade
+from fipo.tasks.problem import Problem
+from fipo.telemetry.clock import Clock
+from fipo.training.config import Recipe
+from fipo.training.step import Trainer, train_step
+
+GROUPS, GROUP_SIZE = 2, 8
+
+
+class Words:
+    """A tokenizer for prompts that are lists of numbers."""
+
+    chat_template = None
+
+    def encode(self, text: str) -> list[int]:
+        return [int(word) for word in text.split()]
+
+    def batch_decode(self, rows: Sequence[list[int]], skip_special_tokens: bool) -> list[str]:
+        return [" ".join(map(str, row)) for row in rows]
+
+
+def grade(answers: Sequence[tuple[str, Problem]]) -> list[Grade]:
+    """Right or wrong by the first token, as the other side rewards it."""
+    first = [int(text.split()[0]) for text, _ in answers]
+    return [Grade(outcome="correct" if token % 2 else "wrong", answer=str(token)) for token in first]
+
+
+def recipe(mini_batches: int) -> Recipe:
+    return Recipe.model_validate(
+        {
+            "run": {"name": "bench", "steps": 1},
+            "model": {"path": "embedded"},
+            "data": {
+                "grader": "number",
+                "train": {"source": "signed_sums", "count": 1},
+                "eval": {"source": "signed_sums", "count": 1},
+            },
+            "rollout": {
+                "groups": GROUPS,
+                "group_size": GROUP_SIZE,
+                "generation_batch": GROUPS,
+                "max_generation_batches": 1,
+                "max_prompt_tokens": PROMPT_TOKENS,
+                "max_response_tokens": RESPONSE_TOKENS,
+            },
+            "objective": {"preset": "dapo"},
+            "update": {"mini_batches": mini_batches, "learning_rate": 1e-4, "tokens_per_micro_batch": 4096},
+            "eval": {"every": 1, "samples": 1},
+            "checkpoint": {"every": 1},
+        }
+    )
+
+
+def main(steps: int, mini_batches: int) -> None:
+    torch.set_num_threads(1)
+    model = small_model()
+    prompts = [" ".join(map(str, prompt)) for prompt in random_prompts(64)]
+    problems = [Problem(id=str(i), prompt=prompt, answer="", source="bench") for i, prompt in enumerate(prompts)]
+    trainer = Trainer(
+        recipe=recipe(mini_batches),
+        algorithm=ALGORITHMS["dapo"],
+        model=model,
+        optimizer=torch.optim.AdamW(model.parameters(), lr=1e-4),
+        roller=Roller(
+            sampler=SlotEngine(model, stop_tokens=(), slots=GROUPS * GROUP_SIZE),
+            tokenizer=Words(),  # type: ignore[arg-type]
+            prompt_format="raw",
+            grade=grade,
+        ),
+        stream=ProblemStream(problems, seed=0),
+        beat=lambda: None,
+    )
+    seconds = []
+    for step in range(1, steps + 1):
+        started = time.process_time()
+        record = train_step(trainer, step, Clock())
+        seconds.append(time.process_time() - started)
+        assert len(record.batch.kept) == GROUPS
+    print(
+        json.dumps(
+            {
+                "cpu_s": statistics.median(seconds[1:]),
+                "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+                "tokens": GROUPS * GROUP_SIZE * RESPONSE_TOKENS,
+                "prompt_tokens": PROMPT_TOKENS,
+                "version": f"fipo {version('fipo')}",
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]))

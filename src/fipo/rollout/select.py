@@ -1,0 +1,62 @@
+"""Which sampler a model gets: the slot engine, or `generate` where that cannot decode it."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from transformers import PreTrainedModel
+
+from fipo.rollout.engine import SlotEngine
+from fipo.rollout.generate import GenerateSampler
+from fipo.rollout.sampler import Sampler, SamplingParams
+
+PROBES = [[5, 6, 7, 4, 3], [2, 4]]  # prompts of different lengths, in a vocabulary of any size
+TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3}  # of log-probs; of half precisions 0.1
+
+
+def make_sampler(
+    model: PreTrainedModel,
+    *,
+    stop_tokens: Sequence[int],
+    slots: int,
+    beat: Callable[[], None] = lambda: None,
+    say: Callable[[str], None] = lambda _: None,
+) -> Sampler:
+    """The slot engine for `slots` sequences at a time, or `generate`, which is slower, with one line that says why."""
+    reason = obstacle(model)
+    if reason is None:
+        return SlotEngine(model, stop_tokens=stop_tokens, slots=slots, beat=beat)
+    say(f"note: {type(model).__name__} is decoded by generate, which is slower: {reason}")
+    return GenerateSampler(model, stop_tokens=stop_tokens, batch_size=slots, beat=beat)
+
+
+def obstacle(model: PreTrainedModel) -> str | None:
+    """Why the slot engine cannot decode a model, or None."""
+    config = model.config.get_text_config()
+    kinds = set(getattr(config, "layer_types", None) or ["full_attention"]) - {"full_attention"}
+    if not model._supports_attention_backend:
+        return "its attention is not behind transformers' interface"
+    if not hasattr(config, "layer_types") and getattr(config, "sliding_window", None):
+        return "its attention has a sliding window"
+    if kinds:
+        return f"it has layers of {', '.join(sorted(kinds))}"
+    if getattr(config, "attn_logit_softcapping", None):
+        return "it caps the logits of its attention"
+    try:
+        error = _probe(model)
+    except Exception as failure:
+        return f"a trial failed with {type(failure).__name__}: {failure!s:.100}"
+    return None if error < TOLERANCE.get(model.dtype, 0.1) else f"in a trial its log-probs were off by {error:.2g}"
+
+
+@torch.inference_mode()
+def _probe(model: PreTrainedModel) -> float:
+    """The largest difference between log-probs of the engine and those of a fresh forward pass."""
+    params = SamplingParams(temperature=0.0, max_tokens=3)
+    worst = 0.0
+    responses = SlotEngine(model, stop_tokens=[], slots=2).sample(PROBES, params, seed=0)
+    for prompt, response in zip(PROBES, responses, strict=True):
+        ids = torch.tensor([prompt + response.tokens], device=model.device)
+        logits = model(input_ids=ids, use_cache=False).logits[0, len(prompt) - 1 : -1]
+        fresh = logits.float().log_softmax(-1).gather(-1, ids[0, len(prompt) :, None])[:, 0]
+        worst = max(worst, float((fresh - torch.tensor(response.logprobs, device=model.device)).abs().max()))
+    return worst
