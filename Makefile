@@ -2,7 +2,7 @@
 # make test    set everything up in .venv and run the tests
 # make slow    the tests that take longer
 # make lint    every linter
-# make bench   the benchmarks
+# make bench   the CPU benchmarks, Hugging Face TRL in an environment of its own
 
 PYTHON ?= python3
 EXTRAS ?= dev
@@ -28,8 +28,13 @@ lint: .venv/.dev
 	$(BIN)/lint-imports
 	$(BIN)/vulture
 
-bench: .venv/.dev
-	$(BIN)/python bench/future_kl.py
+bench: .venv/.dev .venv-trl/.ready
+	$(BIN)/python bench/cpu.py --trl .venv-trl/bin/python
+
+.venv-trl/.ready: constraints.txt
+	$(PYTHON) -m venv .venv-trl
+	.venv-trl/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt torch transformers trl==1.16.0
+	touch $@
 
 .venv/.train: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; v = sys.version.split()[0]; (3, 11) <= sys.version_info < (3, 14) or sys.exit("fipo needs Python 3.11 to 3.13, got " + v + "; choose one with make PYTHON=python3.12")'

@@ -8,21 +8,16 @@ also written to bench/results/future_kl.json.
 """
 
 import argparse
-import datetime
-import json
 import math
-import platform
 import statistics
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
+from machine import machine, save
 from torch import Tensor
 
 from fipo.objective import future_kl
-
-RESULT = Path(__file__).parent / "results" / "future_kl.json"
 
 
 def chunked_matmul(x: Tensor, half_life: float, chunk: int = 128) -> Tensor:
@@ -68,15 +63,6 @@ def measure(rows: int, length: int, repeats: int, half_life: float = 32.0) -> di
     }
 
 
-def processor() -> str:
-    """The CPU's name, where the system tells it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description="Time the future KL on one CPU thread.")
     parser.add_argument("--rows", type=int, default=16)
@@ -84,11 +70,8 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    machine = f"{processor()}, one thread, torch {torch.__version__}, Python {platform.python_version()}"
-    date = datetime.date.today().isoformat()
-
     print(f"future KL, B={options.rows}, float32, half-life 32, CPU ms, medians")
-    print(f"{machine}, {date}")
+    print(f"{machine()}, one thread")
     print(f"{'T':>7} {'ours':>10} {'chunked matmul':>15} {'ratio':>8} {'max diff':>10}")
     results = []
     for length in options.lengths:
@@ -98,10 +81,7 @@ def main() -> None:
             f"{length:>7} {1e3 * result['ours_s']:>10.3f} {1e3 * result['chunked_matmul_s']:>15.1f} "
             f"{result['ratio']:>7.0f}x {result['largest_difference']:>10.1e}"
         )
-    RESULT.parent.mkdir(exist_ok=True)
-    RESULT.write_text(
-        json.dumps({"date": date, "machine": machine, "rows": options.rows, "results": results}, indent=2) + "\n"
-    )
+    save("future_kl", {"rows": options.rows, "results": results})
 
 
 if __name__ == "__main__":

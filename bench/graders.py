@@ -8,18 +8,15 @@ graders. The result is also written to bench/results/graders.json.
 """
 
 import argparse
-import datetime
-import json
-import platform
 import random
 import time
-from pathlib import Path
+
+from machine import machine, save
 
 from fipo.tasks.countdown import countdown
 from fipo.tasks.grading_pool import GraderPool
 from fipo.tasks.problem import Problem
 
-RESULT = Path(__file__).parent / "results" / "graders.json"
 LENGTH = 2000  # characters
 GROUP = 8
 TURNS = 3
@@ -99,38 +96,25 @@ def measure(grader: str, answers: Answers, workers: int) -> dict[str, float]:
     }
 
 
-def processor() -> str:
-    """The CPU's name, where the system tells it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description="Answers per second of every grader.")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--answers", type=int, default=4000)
     options = parser.parse_args()
-    machine = f"{processor()}, Python {platform.python_version()}"
-    date = datetime.date.today().isoformat()
     graders = ["number", "exact", "dapo", "countdown", "math", "reasoning_gym"]
     loads = {grader: workload(grader, options.answers) for grader in graders}
     turns = [{grader: measure(grader, loads[grader], options.workers) for grader in graders} for _ in range(TURNS)]
     best = {grader: max((turn[grader] for turn in turns), key=lambda row: row["per_second"]) for grader in graders}
 
     print(f"grading with {options.workers} workers, responses of {LENGTH} characters")
-    print(f"{machine}, {date}")
+    print(machine())
     print(f"{'grader':>14} {'answers':>8} {'per second':>11} {'start s':>8} {'correct':>8} {'failed':>7}")
     for grader, row in best.items():
         print(
             f"{grader:>14} {row['answers']:>8} {row['per_second']:>11.0f} {row['start_s']:>8.2f} "
             f"{row['correct']:>8.2f} {row['failed']:>7.2f}"
         )
-    RESULT.parent.mkdir(exist_ok=True)
-    record = {"date": date, "machine": machine, "workers": options.workers, "characters": LENGTH, "results": best}
-    RESULT.write_text(json.dumps(record, indent=2) + "\n")
+    save("graders", {"workers": options.workers, "characters": LENGTH, "results": best})
 
 
 if __name__ == "__main__":

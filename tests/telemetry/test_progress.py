@@ -8,6 +8,10 @@ METRICS = {
     "response_length/mean": 17.6,
     "fipo/influence_weight/mean": 1.0432,
     "time/tokens_per_second": 12345.6,
+    "time/generate": 6.1,
+    "time/grade": 0.2,
+    "time/old_logprobs": 1.0,
+    "time/update": 2.7,
 }
 
 
@@ -30,7 +34,8 @@ def run_steps(steps, metrics=METRICS, first=0):
 def test_without_a_terminal_a_step_is_one_plain_line(capsys):
     run_steps(1)
     assert capsys.readouterr().out == (
-        "step 1/1  reward -0.12  accuracy 0.44  length 18  mean f 1.043  12,346 tokens/s  0:00:00 left\n"
+        "step 1/1  reward -0.12  accuracy 0.44  length 18  mean f 1.043  "
+        "12,346 tokens/s (generate 61% grade 2% log-probs 10% update 27%)  0:00:00 left\n"
     )
 
 

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 
 SECONDS_BETWEEN_LINES = 10.0
+PHASES = {"generate": "generate", "grade": "grade", "old_logprobs": "log-probs", "update": "update"}
 
 
 class PatientConsole(Console):
@@ -73,7 +74,7 @@ class TrainingProgress:
             f"reward {metrics['reward/mean']:+.2f}  accuracy {metrics['accuracy/mean']:.2f}  "
             f"length {metrics['response_length/mean']:.0f}  "
             f"mean f {metrics.get('fipo/influence_weight/mean', 1.0):.3f}  "
-            f"{metrics['time/tokens_per_second']:,.0f} tokens/s"
+            f"{metrics['time/tokens_per_second']:,.0f} tokens/s ({_split(metrics)})"
         )
         time_left = f"{timedelta(seconds=round(left))} left"
         self.bar.update(self.task, completed=step, description=self.summary, left=time_left)
@@ -81,3 +82,10 @@ class TrainingProgress:
         if not self.console.is_terminal and due:
             self.last_line = time.monotonic()
             self.say(f"step {step}/{self.steps}  {self.summary}  {time_left}")
+
+
+def _split(metrics: dict[str, float]) -> str:
+    """`generate 61% grade 2% log-probs 10% update 27%` of the time of these four."""
+    seconds = {name: metrics.get(f"time/{phase}", 0.0) for phase, name in PHASES.items()}
+    whole = sum(seconds.values()) or 1.0
+    return " ".join(f"{name} {share / whole:.0%}" for name, share in seconds.items())

@@ -170,13 +170,17 @@ def _rollout_metrics(batch: GroupBatch, recipe: Recipe) -> dict[str, float]:
 
 
 def _time_metrics(batch: GroupBatch, clock: Clock) -> dict[str, float]:
-    """Seconds by phase, and sampled tokens per second of the whole step."""
-    tokens = sum(len(response.tokens) for group in batch.generated for response in group.responses)
-    elapsed = clock.elapsed()
+    """Seconds by phase; tokens per second of the phases and of the whole step."""
+    sampled = sum(len(response.tokens) for group in batch.generated for response in group.responses)
+    trained = sum(len(g.prompt_tokens) + len(response.tokens) for g in batch.kept for response in g.responses)
+    tokens = {"generate": sampled, "old_logprobs": trained, "update": trained}
+    seconds, elapsed = clock.seconds, clock.elapsed()
     return {
-        **{f"time/{phase}": seconds for phase, seconds in clock.seconds.items()},
+        **{f"time/{phase}": seconds[phase] for phase in seconds},
+        **{f"time/tokens_per_second/{phase}": tokens[phase] / seconds[phase] for phase in tokens if phase in seconds},
+        "time/answers_per_second/grade": sum(len(group.grades) for group in batch.generated) / seconds["grade"],
         "time/step": elapsed,
-        "time/tokens_per_second": tokens / elapsed,
+        "time/tokens_per_second": sampled / elapsed,
     }
 
 
