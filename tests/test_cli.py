@@ -112,7 +112,7 @@ def test_a_run_that_is_already_there_is_not_touched(refusal, quickstart, tmp_pat
 def test_resuming_with_another_recipe_names_the_difference(refusal, quickstart, tmp_path):
     run = RunDirectory(tmp_path / "quickstart")
     recipe = load_recipe(Path(quickstart), {"run.folder": str(tmp_path)})
-    run.create(recipe.model_dump(exclude_none=True))
+    run.create({**recipe.model_dump(exclude_none=True), "resolved": {}, "versions": {}})
     answer = refusal("train", quickstart, "--run.folder", tmp_path, "--resume", "--rollout.groups", "15")
     assert answer == (
         f"{run.path}: --resume needs the recipe that the run began with; rollout.groups was 16, got 15 "

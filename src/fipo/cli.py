@@ -15,7 +15,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
     code = _run(arguments)
     try:
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except OSError:  # the reader went away or the log's disk is full, which says nothing about the command
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return code
@@ -42,6 +43,9 @@ def _run(arguments: Sequence[str] | None) -> int:
     except DiskError as error:
         print(f"fipo: {error}", file=sys.stderr)
         return 1
+    except OSError as error:
+        print(f"fipo: {error.filename}: {error.strerror}", file=sys.stderr)
+        return 2 if error.filename else 1
     except KeyboardInterrupt:
         print("fipo: interrupted", file=sys.stderr)
         return 130

@@ -52,7 +52,7 @@ def test_the_figures_of_an_evaluation_are_those_of_a_hand_count():
         "eval/response_length/mean": (20 + 12 + 32 + 12) / 16,
         "eval/truncated": 5 / 16,
         "eval/no_answer": 5 / 16,
-        "eval/failed_grades": 0.0,
+        "eval/failed": 0,
     }
     assert {key: metrics[key] for key in expected} == pytest.approx(expected)
     assert set(metrics) == set(expected) | {

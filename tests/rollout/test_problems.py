@@ -51,15 +51,18 @@ def test_exact_repeats_are_counted_by_role(usable):
     assert usable(rows[:2])[1] == ["data.train: 1 exact repeat merged"]
 
 
-def test_a_long_prompt_is_left_out_with_its_place_and_length_and_takes_nothing_from_the_budget(usable):
+def test_a_long_prompt_is_a_bad_row_named_with_its_place_and_length(usable):
     rows = [row("2+2="), row("1+1+1+1="), row("1+1+1+1+0="), row("1+3+0=")]
-    questions, said = usable(rows, limit=6)
+    questions, said = usable(rows, limit=6, budget=2)
     assert questions == ["2+2=", "1+3+0="]
+    rule = "a prompt must have at most rollout.max_prompt_tokens = 6 tokens"
     assert said == [
-        "data.train: 2 prompts longer than rollout.max_prompt_tokens = 6 left out, "
-        "the first is data.jsonl, line 2 with 8 tokens"
+        f"data.jsonl, line 2: {rule}, got 8; left out",
+        f"data.jsonl, line 3: {rule}, got 10; left out",
+        "data.train: 2 malformed rows left out (data.max_bad_rows = 2)",
     ]
-    assert usable(rows, limit=8)[0] == ["2+2=", "1+1+1+1=", "1+3+0="]
+    with pytest.raises(UserError, match=r"line 3: a prompt must have at most .* got 10 \(malformed row 2 of"):
+        usable(rows, limit=6, budget=1)
 
 
 def test_an_answer_that_the_number_grader_cannot_read_is_a_malformed_row(usable):
@@ -109,9 +112,7 @@ def test_every_stage_counts_within_one_budget(usable):
 def test_if_nothing_remains_the_line_counts_the_reasons(usable):
     with pytest.raises(UserError) as error:
         usable([row("2+2="), row("1+3="), {}], limit=3, budget=9)
-    assert str(error.value) == (
-        "data.train: at least one problem must remain, got none (2 prompts too long, 1 rows malformed)"
-    )
+    assert str(error.value) == ("data.train: at least one problem must remain, got none (3 rows malformed)")
 
 
 ARGUMENTS = {

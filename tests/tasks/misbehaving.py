@@ -101,6 +101,45 @@ def fork_a_daemon():
     return True
 
 
+def start_a_session_and_read_the_address_zero():
+    subprocess.Popen(["sleep", "60"], start_new_session=True)
+    read_the_address_zero()
+
+
+def write_without_end_into_every_descriptor():
+    for descriptor in range(3, 64):
+        while True:
+            try:
+                os.write(descriptor, b"x" * 65536)
+            except OSError:
+                break
+
+
+def write_numbers_into_every_descriptor():
+    write_to_all(b"1\n[]\n{}\n")
+
+
+def write_brackets_into_every_descriptor():
+    write_to_all(b"[" * 60_000 + b"\n")
+
+
+def write_half_a_grade_into_every_descriptor():
+    write_to_all(b'{"outcome": "correct"}\n')
+
+
+def write_to_all(data):
+    for descriptor in range(3, 64):
+        try:
+            os.write(descriptor, data)
+        except OSError:
+            continue
+
+
+def leave_a_thread_that_kills():
+    threading.Timer(0.3, os._exit, [3]).start()
+    return True
+
+
 def fork_and_exit():
     if os.fork() == 0:
         time.sleep(60)

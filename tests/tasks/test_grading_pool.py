@@ -30,6 +30,11 @@ MISDEEDS = [
     ("fill the memory at once", "crash", "MemoryError"),
     ("read the address zero", "crash", "the grader's process was killed by SIGSEGV"),
     ("kill itself", "crash", "the grader's process was killed by SIGKILL"),
+    ("start a session and read the address zero", "crash", "the grader's process was killed by SIGSEGV"),
+    ("write without end into every descriptor", "crash", "the grader's process"),
+    ("write numbers into every descriptor", "crash", "the grader's process"),
+    ("write brackets into every descriptor", "crash", "the grader's process"),
+    ("write half a grade into every descriptor", "crash", "the grader's process"),
     ("fork and exit", "crash", "the grader's process exited with status 0"),
     ("fork and sleep in the child", "crash", "the grader left a process behind"),
     ("fork and return twice", "crash", "the grader left a process behind"),
@@ -121,6 +126,13 @@ def test_many_misdeeds_at_once_leave_the_others_as_they_are():
     with pool_of("misbehaving:grade", deadline_seconds=60) as pool:  # a busy machine makes no timeout of a crash
         outcomes = [grade.outcome for grade in pool.grade(answers)]
     assert outcomes == ["crash", "correct", "wrong"] * len(chosen)
+
+
+def test_a_thread_that_a_grader_leaves_behind_cannot_harm_the_next_answer():
+    with pool_of("misbehaving:grade", workers=1) as pool:
+        assert pool.grade([("do: leave a thread that kills", problem(0))])[0].correct
+        time.sleep(0.5)
+        assert pool.grade([("5", problem(5))])[0].correct
 
 
 def test_grades_come_in_the_order_of_the_answers(pool):

@@ -1,5 +1,7 @@
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -43,6 +45,20 @@ def test_a_stall_that_lets_no_python_thread_run_is_ended_too(tmp_path: Path) -> 
     done = stall(tmp_path, "ctypes.PyDLL(None).sleep(60)")
     assert done.returncode == 1
     assert "in wait_for_ever" in (tmp_path / "stall.txt").read_text()
+
+
+def test_a_process_that_was_stopped_for_a_while_has_not_stalled(tmp_path: Path) -> None:
+    program = STALL.format(stall="[(time.sleep(0.05), watch.beat()) for _ in range(40)]")
+    program = program.replace(
+        "GRACE_SECONDS, heartbeat.REARM_SECONDS = 0.5", "GRACE_SECONDS, heartbeat.REARM_SECONDS = 60"
+    )
+    process = subprocess.Popen([sys.executable, "-c", program, tmp_path / "stall.txt"])
+    while not (tmp_path / "stall.txt").exists():
+        time.sleep(0.05)
+    process.send_signal(signal.SIGSTOP)
+    time.sleep(4)
+    process.send_signal(signal.SIGCONT)
+    assert process.wait(30) == 0
 
 
 def test_beats_keep_a_slow_phase_alive(tmp_path: Path) -> None:

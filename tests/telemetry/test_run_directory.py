@@ -91,6 +91,33 @@ def test_rollouts_come_back_as_they_were_written_whatever_their_text(run):
     assert (run.rollouts / "step_000003.jsonl").is_file()
 
 
+def test_a_lone_surrogate_is_written_and_read_back(run):
+    run.write_rollouts(3, [{"answer": "\ud800 and \udfff", "response": "∑"}])
+    assert run.read_rollouts(3) == [{"answer": "\ud800 and \udfff", "response": "∑"}]
+
+
+def test_a_damaged_line_is_named(run):
+    run.append_metrics({"step": 1})
+    with run.metrics.open("ab") as file:
+        file.write(b"\0\0\0\n")
+    with pytest.raises(UserError, match=r"metrics\.jsonl, line 2: damaged"):
+        run.read_metrics()
+
+
+@pytest.mark.parametrize("content", [b"[run\n", b"\xff"])
+def test_a_damaged_configuration_is_named(run, content):
+    run.config.write_bytes(content)
+    with pytest.raises(UserError, match=r"config\.toml: damaged: "):
+        run.read_config()
+
+
+def test_a_copy_of_a_checkpoint_under_another_name_is_none(run):
+    for name in ("step_000003", "step_000003_backup", "step_3", "step_1000000", "step_999999"):
+        (run.checkpoints / name).mkdir()
+    assert [path.name for path in run.all_checkpoints()] == ["step_000003", "step_999999", "step_1000000"]
+    assert run.newest_checkpoint().name == "step_1000000"
+
+
 def test_rollouts_of_a_step_may_be_none(run):
     run.write_rollouts(3, [])
     assert run.read_rollouts(3) == []

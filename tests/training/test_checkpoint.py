@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.conftest import random_model
+from tests.conftest import SHAPE, random_model
 from tests.telemetry.test_durable import largest_file
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, Qwen3MoeConfig
 
 from fipo.errors import RunStopped, UserError
 from fipo.models.tokenizer import make_tokenizer
@@ -14,7 +14,7 @@ from fipo.telemetry.durable import DiskError
 from fipo.telemetry.run_directory import RunDirectory
 from fipo.training.checkpoint import Position, find_damage, restore_newest, save, set_damaged_aside
 
-POSITION = Position(step=7, problems_taken=140, skipped_updates=1, failed_grades=2)
+POSITION = Position(step=7, problems_taken=140, skipped_updates=1)
 
 
 def trained(seed: int = 0) -> tuple[PreTrainedModel, torch.optim.AdamW]:
@@ -49,6 +49,25 @@ def test_weights_optimizer_and_position_come_back_bit_for_bit(run: RunDirectory)
         assert torch.equal(a, b)
         assert optimizer.state[a].keys() == fresh.state[b].keys() == {"step", "exp_avg", "exp_avg_sq"}
         assert all(torch.equal(optimizer.state[a][key], fresh.state[b][key]) for key in optimizer.state[a])
+
+
+def test_a_mixture_of_experts_comes_back_bit_for_bit(run: RunDirectory) -> None:
+    """transformers stores its experts one by one and holds them as one tensor."""
+    config = Qwen3MoeConfig(**SHAPE, head_dim=8, num_experts=4, num_experts_per_tok=2, moe_intermediate_size=16)
+    models = []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        model = AutoModelForCausalLM.from_config(config)
+        optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+        model(input_ids=torch.tensor([[3, 4, 5, 6]])).logits.square().mean().backward()
+        optimizer.step()
+        models.append((model, optimizer))
+    (model, optimizer), (other, fresh) = models
+    save(run, POSITION, model, make_tokenizer(), optimizer, keep=2)
+    assert restore_newest(run, other, fresh, print) == POSITION
+    for (name, a), (_, b) in zip(model.named_parameters(), other.named_parameters(), strict=True):
+        assert torch.equal(a, b), name
+        assert torch.equal(optimizer.state[a]["exp_avg"], fresh.state[b]["exp_avg"])
 
 
 def test_transformers_loads_a_checkpoint(run: RunDirectory) -> None:

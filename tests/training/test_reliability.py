@@ -125,6 +125,14 @@ def test_other_problems_than_the_run_began_with_are_refused(folder: Path) -> Non
         run_recipe(folder, "run", resume=True)
 
 
+def test_an_emptied_configuration_is_named_and_nothing_is_overwritten(folder: Path) -> None:
+    run = run_recipe(folder, "run", run__steps="2")
+    run.config.write_bytes(b"")
+    with pytest.raises(UserError, match=r"config\.toml: damaged: it lacks tables"):
+        run_recipe(folder, "run", resume=True)
+    assert len(run.read_metrics()) == 3
+
+
 def test_what_is_left_of_a_run_without_its_config_is_not_overwritten(folder: Path) -> None:
     run = run_recipe(folder, "run", run__steps="2")
     run.config.unlink()
@@ -237,6 +245,18 @@ def test_more_failed_grades_than_the_budget_end_the_run_with_its_state_saved(
     assert (
         run_recipe(folder, "run", **crashing, resume=True, grading__max_failures="999").read_metrics()[-1]["step"] == 4
     )
+
+
+def test_failed_grades_of_an_evaluation_are_said_and_count_too(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "failing.py").write_text("def grade(response, problem):\n    raise ValueError('\\ud800 no')\n")
+    monkeypatch.chdir(folder)
+    with pytest.raises(
+        RunStopped, match=r"step 0: 24 grades timed out or crashed, more than grading\.max_failures = 0"
+    ):
+        run_recipe(folder, "run", data__grader="failing:grade", grading__max_failures="0")
+    assert "step 0: 24 grades failed, the first on problem digits/" in capsys.readouterr().out
 
 
 def test_a_grader_that_cannot_be_had_is_refused_before_any_work(folder: Path) -> None:

@@ -36,7 +36,7 @@ class Evaluation:
             "eval/response_length/mean": fmean(len(response.tokens) for response in responses),
             "eval/truncated": fmean(response.truncated for response in responses),
             "eval/no_answer": fmean(grade.outcome == "no_answer" for grade in grades),
-            "eval/failed_grades": fmean(grade.failed for grade in grades),
+            "eval/failed": sum(grade.failed for group in [*self.sampled, *self.greedy] for grade in group.grades),
         }
         for name, values in by_problem.items():
             metrics[f"eval/ci/{name}/low"], metrics[f"eval/ci/{name}/high"] = interval(values)

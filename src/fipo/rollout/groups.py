@@ -81,6 +81,15 @@ class Roller:
         return groups
 
 
+def failures_of(groups: Sequence[Group]) -> str | None:
+    """`2 grades failed, the first on problem 17: crash (ValueError: no)`, or None."""
+    failed = [(group.problem.id, grade) for group in groups for grade in group.grades if grade.failed]
+    if not failed:
+        return None
+    problem, grade = failed[0]
+    return f"{len(failed)} grades failed, the first on problem {problem}: {grade.outcome} ({grade.reason})"
+
+
 class ProblemStream:
     """The training problems in an endless order that is a function of the seed: shuffled anew each epoch."""
 

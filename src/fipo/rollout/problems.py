@@ -28,16 +28,14 @@ def usable_problems(
 ) -> list[Problem]:
     """Each question once, in the order of the source. What is left out is said, with its place and the reason.
 
-    A long prompt is not malformed: it is left out whatever `max_bad_rows` is. Raises UserError for more than
-    `max_bad_rows` malformed rows, for a source that cannot be read, for one that the grader was not made for,
-    and if no problem remains.
+    Raises UserError for more than `max_bad_rows` malformed rows or long prompts, for a source that cannot be read,
+    for one that the grader was not made for, and if no problem remains.
     """
     bad_rows = BadRows(max_bad_rows, say)
     loaded = load_problems(source, role, seed, bad_rows)
     if loaded.repeats:
         say(f"data.{role}: {_count(loaded.repeats, 'exact repeat')} merged")
     usable: list[Problem] = []
-    too_long: list[str] = []
     for placed in loaded.problems:
         if grader in MADE_FOR and MADE_FOR[grader] not in placed.problem.metadata:
             raise UserError(f'data.{role}: grader "{grader}" needs source "{grader}", got {placed.where}')
@@ -47,25 +45,20 @@ def usable_problems(
             bad_rows.leave_out(placed.where, str(error))
             continue
         if length > max_prompt_tokens:
-            too_long.append(f"{placed.where} with {length} tokens")
+            bad_rows.leave_out(
+                placed.where,
+                f"a prompt must have at most rollout.max_prompt_tokens = {max_prompt_tokens} tokens, got {length}",
+            )
         elif grader == "number" and grade_number(placed.problem.answer, placed.problem).outcome == "no_answer":
             bad_rows.leave_out(
                 placed.where, f'grader "number" needs a numeric answer, got {placed.problem.answer!r:.80}'
             )
         else:
             usable.append(placed.problem)
-    if too_long:
-        say(
-            f"data.{role}: {_count(len(too_long), 'prompt')} longer than rollout.max_prompt_tokens = "
-            f"{max_prompt_tokens} left out, the first is {too_long[0]}"
-        )
     if bad_rows.count:
         say(f"data.{role}: {bad_rows.summary()}")
     if not usable:
-        raise UserError(
-            f"data.{role}: at least one problem must remain, got none "
-            f"({len(too_long)} prompts too long, {bad_rows.count} rows malformed)"
-        )
+        raise UserError(f"data.{role}: at least one problem must remain, got none ({bad_rows.count} rows malformed)")
     return usable
 
 

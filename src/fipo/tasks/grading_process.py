@@ -1,5 +1,6 @@
 """One grading worker as the trainer sees it: the process, its two pipes, and what it is working on."""
 
+import itertools
 import json
 import os
 import subprocess
@@ -10,10 +11,13 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
-from fipo.tasks.processes import death_of, kill_tree
+from fipo.tasks.processes import death_of, kill, kill_tree, processes_with
 
 THREADS = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
 CHUNK = 65536
+MARK = "FIPO_GRADING_WORKER"  # in the environment of a worker and of whatever it starts
+NUMBERS = itertools.count()
+KEYS = {"alive", "ready", "refused", "clock", "outcome"}  # each message of a worker has one of them
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +49,7 @@ class GradingProcess:
         for descriptor in (self.requests, self.replies):
             os.set_blocking(descriptor, False)
         theirs = (requests, replies, self.stacks.fileno())
+        self.mark = f"{os.getpid()}.{next(NUMBERS)}"
         settings: dict[str, object] = dict(zip(("requests", "replies", "stacks"), theirs, strict=True))
         settings |= {"grader": grader, "trainer": os.getpid(), "memory_mib": memory_mib}
         try:
@@ -55,7 +60,7 @@ class GradingProcess:
                 stderr=subprocess.DEVNULL,
                 pass_fds=theirs,
                 start_new_session=True,
-                env=os.environ | THREADS | {"PYTHONHASHSEED": "0"},
+                env=os.environ | THREADS | {"PYTHONHASHSEED": "0", MARK: self.mark},
             )
         finally:
             os.close(requests)
@@ -99,19 +104,17 @@ class GradingProcess:
 
     def receive(self) -> list[dict[str, Any]]:
         """The messages that have arrived; sets `ended` where no more can come."""
-        while not self.ended:
-            try:
-                data = os.read(self.replies, CHUNK)
-            except BlockingIOError:
-                break
-            self._incoming += data
-            self.ended = not data
-        *lines, self._incoming = self._incoming.split(b"\n")
+        try:
+            data = os.read(self.replies, CHUNK)  # once: a grader may write without end
+        except BlockingIOError:
+            return []
+        *lines, self._incoming = (self._incoming + data).split(b"\n")
+        self.ended = not data or len(self._incoming) > CHUNK
         messages = []
         for line in lines:
             try:
-                messages.append(json.loads(line))
-            except ValueError:
+                messages.append(_understood(json.loads(line)))
+            except (ValueError, RecursionError):
                 self.ended = True  # a grader wrote into the pipe
                 break
         return messages
@@ -133,7 +136,17 @@ class GradingProcess:
             time.sleep(0.001)
         kill_tree(self.process.pid)
         self.process.wait()
+        kill(processes_with(f"{MARK}={self.mark}"))  # what it had started in sessions of their own
         os.close(self.requests)
         os.close(self.replies)
         self.stacks.close()
         return death or "lost its connection"
+
+
+def _understood(message: Any) -> dict[str, Any]:
+    """Raises ValueError for what no worker of ours writes."""
+    if not isinstance(message, dict) or len(KEYS & message.keys()) != 1:
+        raise ValueError("not a worker's message")
+    if "outcome" in message and not {"answer", "reason", "leaving"} <= message.keys():
+        raise ValueError("not a whole grade")
+    return message

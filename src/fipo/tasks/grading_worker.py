@@ -18,6 +18,7 @@ import os
 import resource
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, get_args
@@ -30,6 +31,7 @@ from fipo.tasks.processes import adopt_orphans, die_with_parent, kill_children, 
 
 ANSWER_LENGTH = 1000  # characters that travel back
 REASON_LENGTH = 300
+LARGEST_FILE = 64 * 2**20  # bytes, that a grader may write
 OUTCOMES = get_args(Outcome)
 
 
@@ -76,6 +78,7 @@ def _set_up(settings: Settings) -> None:
     faulthandler.register(signal.SIGUSR1, file=settings.stacks, all_threads=True)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the trainer decides what Ctrl-C means
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (LARGEST_FILE, LARGEST_FILE))
     adopt_orphans()
     die_with_parent()
     os.register_at_fork(after_in_child=die_with_parent)
@@ -90,7 +93,7 @@ def _answered(
     line: bytes, grader: Grader, settings: Settings, reply: Callable[[dict[str, Any]], None], home: int
 ) -> dict[str, Any]:
     """The reply to one request, with everything undone that the grader left behind."""
-    worker = os.getpid()
+    worker, threads = os.getpid(), threading.active_count()
     request = json.loads(line)
     leaving = False
     try:
@@ -99,10 +102,12 @@ def _answered(
         grade = _shortened(grader(request["response"], problem))
     except BaseException as error:  # SystemExit and KeyboardInterrupt too: none of them may end the worker
         leaving = isinstance(error, MemoryError)  # what fills the memory may stay
-        grade = Grade(outcome="crash", answer=None, reason=f"{type(error).__name__}: {error!s:.{REASON_LENGTH}}")
+        said = " ".join(str(error).split())[:REASON_LENGTH]
+        grade = Grade(outcome="crash", answer=None, reason=f"{type(error).__name__}: {said}")
     _only_in(worker)
     if kill_children():
         grade = Grade(outcome="crash", answer=None, reason="the grader left a process behind")
+    leaving |= threading.active_count() > threads  # a thread that stays could harm the next answer
     signal.setitimer(signal.ITIMER_REAL, 0)
     os.fchdir(home)
     return {"id": request["id"], **asdict(grade), "leaving": leaving}

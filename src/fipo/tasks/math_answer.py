@@ -10,9 +10,11 @@ import re
 from functools import lru_cache
 from typing import Any
 
+import math_verify.parser
 import sympy
 from math_verify import parse, verify
 
+from fipo.tasks.arithmetic import evaluate
 from fipo.tasks.extract import tagged_answer
 from fipo.tasks.grade import Grade
 from fipo.tasks.problem import Problem
@@ -96,4 +98,11 @@ def _log10(expression: Any) -> float:
     return sum(inside) if isinstance(expression, sympy.Mul) else largest
 
 
+def _arithmetic(expression: str) -> sympy.Rational:
+    """In place of sympy's parser, which evals: math-verify hands plain expressions such as `(2+15)*2` to it."""
+    value = evaluate(expression)
+    return sympy.Rational(value.numerator, value.denominator)
+
+
+math_verify.parser.parse_expr_cached = _arithmetic
 _truth("\\frac{1}{2}")  # math-verify builds its parser with the first answer, on no answer's time

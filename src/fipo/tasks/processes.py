@@ -70,6 +70,18 @@ def kill_tree(pid: int) -> None:
         kill([pid])
 
 
+def processes_with(variable: str) -> list[int]:
+    """The living processes that have `NAME=value` in the environment they were started with."""
+    found = []
+    for environment in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if variable.encode() in environment.read_bytes().split(b"\0"):
+                found.append(int(environment.parent.name))
+        except OSError:
+            continue  # it ended meanwhile, or is another user's
+    return found
+
+
 def kill(pids: list[int], number: int = signal.SIGKILL) -> None:
     """Send a signal to those that still are there."""
     for pid in pids:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO
 
 GRACE_SECONDS = 30.0  # for our own thread, before faulthandler's takes over, which needs no interpreter
+SUSPENDED_SECONDS = 2.0  # that our own thread was not woken in
 REARM_SECONDS = 1.0  # a new timer at every beat would cost more than the beats are worth
 EXIT_CODE = 1
 
@@ -58,8 +59,12 @@ class Heartbeat:
         faulthandler.dump_traceback_later(self.limit_seconds + GRACE_SECONDS, exit=True, file=self._file)
 
     def _watch(self) -> None:
-        while not self._done.wait(min(1.0, self.limit_seconds / 4)):
-            silent = time.monotonic() - self._last
+        interval, tick = min(1.0, self.limit_seconds / 4), time.monotonic()
+        while not self._done.wait(interval):
+            before, tick = tick, time.monotonic()
+            if tick - before > interval + SUSPENDED_SECONDS:
+                self._last = tick  # the whole process was stopped (Ctrl-Z) and goes on now
+            silent = tick - self._last
             if silent > self.limit_seconds:
                 self._end(silent)
 

@@ -60,7 +60,8 @@ class TrainingProgress:
 
     def say(self, text: str) -> None:
         """A line that stays."""
-        self.console.print(text, markup=False)
+        printable = text.encode(errors="backslashreplace").decode()  # a lone surrogate cannot be written
+        self.console.print(printable, markup=False)
 
     def phase(self, name: str) -> None:
         """What is being done now."""

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import shutil
 import tomllib
 from collections.abc import Iterable
@@ -54,7 +55,11 @@ class RunDirectory:
         replace_file(self.config, tomli_w.dumps(config).encode())
 
     def read_config(self) -> dict[str, Any]:
-        return tomllib.loads(self.config.read_text(encoding="utf-8"))
+        """Raises UserError if it is not what a run wrote."""
+        try:
+            return tomllib.loads(self.config.read_text(encoding="utf-8"))
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise UserError(f"{self.config}: damaged: {error}") from None
 
     def append_metrics(self, values: dict[str, float | int]) -> None:
         """One line of JSON, on disk when this returns."""
@@ -67,16 +72,17 @@ class RunDirectory:
         return _read_lines(self.metrics)
 
     def newest_checkpoint(self) -> Path | None:
-        return max(self.all_checkpoints(), default=None)
+        return next(reversed(self.all_checkpoints()), None)
 
     def all_checkpoints(self) -> list[Path]:
         """The whole checkpoints, oldest first."""
-        return sorted(self.checkpoints.glob("step_*"))
+        named = [path for path in self.checkpoints.glob("step_*") if re.fullmatch(r"step_[0-9]{6,}", path.name)]
+        return sorted(named, key=lambda path: int(path.name.removeprefix("step_")))
 
     def write_rollouts(self, step: int, records: Iterable[dict[str, Any]]) -> None:
         """`rollouts/step_NNNNNN.jsonl`, one response per line."""
         lines = [json.dumps(record, ensure_ascii=False) + "\n" for record in records]
-        replace_file(self._rollouts_of(step), "".join(lines).encode())
+        replace_file(self._rollouts_of(step), "".join(lines).encode(errors="backslashreplace"))  # "\ud800" is JSON too
 
     def read_rollouts(self, step: int) -> list[dict[str, Any]]:
         return _read_lines(self._rollouts_of(step))

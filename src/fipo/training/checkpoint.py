@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -35,7 +36,6 @@ class Position:
     step: int = 0  # finished training steps
     problems_taken: int = 0  # from the problem stream
     skipped_updates: int = 0
-    failed_grades: int = 0
 
 
 def save(
@@ -139,11 +139,13 @@ def find_damage(path: Path) -> str | None:
 
 
 def _restore(path: Path, model: PreTrainedModel, optimizer: torch.optim.Optimizer) -> Position:
-    weights = load_file(path / "model.safetensors")
-    missing, unexpected = model.load_state_dict(weights, strict=False)
-    tied = set(model.all_tied_weights_keys)
-    if unexpected or set(missing) - tied:
-        raise UserError(f"{path}: the weights do not fit the model: {sorted({*unexpected, *missing} - tied)[:3]}")
+    # By transformers, which may store weights otherwise than it holds them (the experts of a mixture one by one).
+    saved: Any = type(model).from_pretrained(path, dtype=model.dtype, output_loading_info=True)
+    weights, report = saved
+    unfit = sorted({*map(str, report["missing_keys"]), *map(str, report["unexpected_keys"])})
+    if unfit:
+        raise UserError(f"{path}: the weights do not fit the model: {unfit[:3]}")
+    model.load_state_dict(weights.state_dict())
     _load_optimizer(load_file(path / "optimizer.safetensors"), model, optimizer)
     return Position(**json.loads((path / "state.json").read_text()))
 

@@ -17,9 +17,9 @@ Fraction = Annotated[float, Field(gt=0, le=1)]
 
 
 class Run(Table):
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
     """The run directory is `folder/name`."""
-    folder: str = "runs"
+    folder: Annotated[str, Field(pattern=r"^[^\x00]+$")] = "runs"
     seed: NonNegativeInt = 0
     steps: PositiveInt
     """Training steps: each samples one batch and updates the policy once per mini-batch."""
@@ -38,7 +38,8 @@ class Data(Table):
     """"raw": the problem's text as it stands, for base models; "chat": the tokenizer's chat template."""
     grader: GraderName
     max_bad_rows: NonNegativeInt = 0
-    """Malformed rows that are left out of each file, each of them named; one more ends the run before it begins."""
+    """Malformed rows and too long prompts that are left out of each source, each of them named; one more ends the
+    run before it begins."""
 
 
 class Grading(Table):
@@ -66,7 +67,7 @@ class Rollout(Table):
     on_short_batch: Literal["train", "stop"] = "train"
     """When the generation batches run out before `groups` is reached: train on what there is, or end the run."""
     max_prompt_tokens: PositiveInt
-    """Problems with a longer prompt are left out, and counted."""
+    """A longer one counts as a bad row; see `data.max_bad_rows`."""
     max_response_tokens: PositiveInt
     temperature: PositiveFloat = 1.0
     top_p: Fraction = 1.0
@@ -122,7 +123,7 @@ class Telemetry(Table):
     """Groups per step written to rollouts/ with per-token credit."""
     on_lost_rollouts: Literal["stop", "continue"] = "stop"
     """When rollouts/ cannot be written, on a full disk for example: end the run, or carry on without that file."""
-    stall_seconds: PositiveFloat = 1800.0
+    stall_seconds: Annotated[float, Field(gt=0, le=1e6)] = 1800.0
     """Longest time without a sign of life (a decoded token, a graded answer, a micro-batch) before the run writes
     the stacks of all threads and graders to stall.txt and ends."""
 

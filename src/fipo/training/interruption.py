@@ -1,9 +1,10 @@
-"""Ctrl-C and SIGTERM: the step in hand is finished or dropped, so that what is saved is whole."""
+"""Ctrl-C, SIGTERM and a terminal that goes away: the step in hand is finished or dropped, then the state is saved."""
 
-import os
 import signal
 from collections.abc import Callable
 from types import FrameType
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class StepDropped(Exception):
@@ -11,7 +12,7 @@ class StepDropped(Exception):
 
 
 class StopRequests:
-    """`with StopRequests(say) as stop:` notes SIGINT and SIGTERM; a second one ends the process at once."""
+    """`with StopRequests(say) as stop:` notes the first of SIGNALS; another one ends the process at once."""
 
     def __init__(self, say: Callable[[str], None]) -> None:
         self.say = say
@@ -19,7 +20,7 @@ class StopRequests:
         self.droppable = False  # nothing has changed yet since the state that would be saved
 
     def __enter__(self) -> "StopRequests":
-        self._previous = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
+        self._previous = {number: signal.signal(number, self._note) for number in SIGNALS}
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -28,12 +29,11 @@ class StopRequests:
 
     @property
     def exit_code(self) -> int:
-        """As a shell counts: 130 after Ctrl-C, 143 after SIGTERM."""
+        """As a shell counts: 130 after Ctrl-C, 143 after SIGTERM, 129 without a terminal."""
         return 128 + (self.signal or 0)
 
     def _note(self, number: int, _: FrameType | None) -> None:
-        if self.signal is not None:
-            signal.signal(number, signal.SIG_DFL)
-            os.kill(os.getpid(), number)
         self.signal = number
+        for other in SIGNALS:  # no handler of Python's: that would wait for the end of a long operation in C
+            signal.signal(other, signal.SIG_DFL)
         self.say("stopping at the next safe moment, then saving; once more to quit at once")

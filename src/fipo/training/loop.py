@@ -1,10 +1,12 @@
 """A whole run: evaluate, step, evaluate, checkpoint, until done or interrupted."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
 from fipo.errors import RunStopped
 from fipo.evaluation import evaluate
+from fipo.rollout.groups import Group, failures_of
 from fipo.rollout.sampler import SamplingParams
 from fipo.seeding import derive_seed
 from fipo.tasks.grading_pool import GraderPool
@@ -63,6 +65,7 @@ class _Loop:
         self.graders = graders
         self.heartbeat = heartbeat
         self.stop = stop
+        self.failed_grades = 0  # in the whole run, evaluations included
         self.saved_step = 0  # the last one whose state is on disk; before the first step that is the recipe itself
 
     def run_all(self, *, resume: bool) -> None:
@@ -72,6 +75,8 @@ class _Loop:
                 if not self.run.read_metrics():
                     self.stop.droppable = True
                     self.run.append_metrics({"step": 0, **self.evaluate(0, Clock(self.enter))})
+                self.failed_grades = sum(map(failed_grades, self.run.read_metrics()))
+                self.check_failed_grades(position)
                 self.progress.start(position.step)
                 while position.step < self.recipe.run.steps:
                     position = self.step(position)
@@ -123,11 +128,9 @@ class _Loop:
             step=step,
             problems_taken=self.setup.trainer.stream.taken,
             skipped_updates=position.skipped_updates + record.skipped_updates,
-            failed_grades=position.failed_grades + record.failed_grades,
         )
         self.progress.step(step, metrics)
-        if record.failed_grades:
-            self.progress.say(f"step {step}: {record.failures()}")
+        self.say_failures(step, record.batch.generated)
         evaluated = last or step % recipe.eval.every == 0
         if evaluated:
             metrics |= self.evaluate(step, clock)
@@ -135,6 +138,7 @@ class _Loop:
         write_anomalies(run, record)
         self.write_rollouts(record)
         run.append_metrics({"step": step, **metrics})
+        self.failed_grades += failed_grades(metrics)
         self.check_skipped(position)
         if last or step % recipe.checkpoint.every == 0 or (evaluated and best_step(run) == step):
             self.checkpoint(position)
@@ -159,6 +163,7 @@ class _Loop:
                 seed=derive_seed(self.recipe.run.seed, "eval"),
                 clock=Clock(),
             )
+        self.say_failures(step, [*evaluation.sampled, *evaluation.greedy])
         metrics = evaluation.metrics()
         self.progress.say(
             f"after step {step}: greedy {metrics['eval/greedy']:.3f}  "
@@ -197,12 +202,16 @@ class _Loop:
 
     def check_failed_grades(self, position: Position) -> None:
         budget = self.recipe.grading.max_failures
-        if budget is not None and position.failed_grades > budget:
+        if budget is not None and self.failed_grades > budget:
             self.checkpoint(position)
             raise RunStopped(
-                f"step {position.step}: {position.failed_grades} grades timed out or crashed, more than "
+                f"step {position.step}: {self.failed_grades} grades timed out or crashed, more than "
                 f"grading.max_failures = {budget}; the state after this step is saved"
             )
+
+    def say_failures(self, step: int, groups: Sequence[Group]) -> None:
+        if failures := failures_of(groups):
+            self.progress.say(f"step {step}: {failures}")
 
     def interrupted(self, position: Position) -> NoReturn:
         self.checkpoint(position)
@@ -222,6 +231,11 @@ class _Loop:
         self.heartbeat.beat()
         if self.stop.signal is not None and self.stop.droppable:
             raise StepDropped
+
+
+def failed_grades(metrics: dict[str, float]) -> int:
+    """Timeouts and crashes of one step and its evaluation."""
+    return int(metrics.get("grade/failed", 0) + metrics.get("eval/failed", 0))
 
 
 def _what_is_safe(run: RunDirectory) -> str:

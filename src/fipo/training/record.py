@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from statistics import fmean
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
@@ -12,13 +12,14 @@ from transformers import PreTrainedTokenizerBase
 
 from fipo.objective import LossOutput, merge_metrics, metric_values
 from fipo.rollout.groups import GroupBatch
+from fipo.tasks.graders import Outcome
 from fipo.telemetry.clock import Clock
 from fipo.training.config import Recipe
 from fipo.training.logprobs import ScoredPack
 from fipo.training.reward import group_rewards
 from fipo.training.update import UpdateOutcome
 
-OUTCOMES_WITHOUT_ANSWER = ("no_answer", "timeout", "crash")
+OUTCOMES = get_args(Outcome)
 QUANTILES = {"min": 0.0, "p25": 0.25, "p50": 0.5, "p75": 0.75, "max": 1.0}
 
 
@@ -51,16 +52,6 @@ class StepRecord:
     @property
     def skipped_updates(self) -> int:
         return sum(outcome.skipped for outcome in self.outcomes)
-
-    @property
-    def failed_grades(self) -> int:
-        return sum(group.failed_grades for group in self.batch.generated)
-
-    def failures(self) -> str:
-        """`2 grades failed, the first on problem 17: crash (ValueError: no)`."""
-        failed = [(group.problem.id, grade) for group in self.batch.generated for grade in group.grades if grade.failed]
-        problem, grade = failed[0]
-        return f"{len(failed)} grades failed, the first on problem {problem}: {grade.outcome} ({grade.reason})"
 
     def metrics(self, recipe: Recipe, clock: Clock) -> dict[str, float]:
         """The step's line of metrics.jsonl; docs/metrics.md defines each key."""
@@ -160,7 +151,8 @@ def _rollout_metrics(batch: GroupBatch, recipe: Recipe) -> dict[str, float]:
         "response_length/mean": float(lengths.mean()),
         **{f"response_length/{name}": float(lengths.quantile(q)) for name, q in QUANTILES.items()},
         "response_length/truncated": fmean(response.truncated for response in responses),
-        **{f"grade/{outcome}": fmean(g.outcome == outcome for g in grades) for outcome in OUTCOMES_WITHOUT_ANSWER},
+        **{f"grade/{outcome}": fmean(grade.outcome == outcome for grade in grades) for outcome in OUTCOMES},
+        "grade/failed": sum(grade.failed for grade in grades),
         "groups/generated": len(batch.generated),
         "groups/kept": len(batch.kept),
         "groups/all_correct": sum(all(g.correct for g in group.grades) for group in batch.generated),

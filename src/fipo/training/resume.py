@@ -57,7 +57,10 @@ def fingerprint(problems: Sequence[Problem]) -> str:
 
 def check_same_recipe(recipe: Recipe, run: RunDirectory) -> None:
     """Raise UserError if the recipe differs from the run's in what could change its result."""
-    before, now = _flat(run.read_config()), _flat(recipe.model_dump(exclude_none=True))
+    config = run.read_config()
+    if not {"resolved", "versions"} <= config.keys():
+        raise UserError(f"{run.config}: damaged: it lacks tables that every run writes")
+    before, now = _flat(config), _flat(recipe.model_dump(exclude_none=True))
     recorded = {key for key in before if not key.startswith(("resolved.", "versions."))}
     for key in sorted({*recorded, *now} - FREE_TO_CHANGE):
         if before.get(key) != now.get(key):
