@@ -1,11 +1,20 @@
-"""Groups of random responses with chosen lengths and outcomes."""
+"""Runs of the small recipe (see conftest.py), and groups of random responses with chosen lengths and outcomes."""
 
 import random
+from pathlib import Path
 
 from fipo.rollout.groups import Group
 from fipo.rollout.sampler import Response
 from fipo.tasks.graders import Grade
 from fipo.tasks.problem import Problem
+from fipo.telemetry.run_directory import RunDirectory
+from fipo.training import load_recipe, train
+
+
+def run_recipe(folder: Path, name: str, *, resume: bool = False, **overrides: str) -> RunDirectory:
+    """`run_recipe(folder, "first", run__steps="2")`: overrides with __ in place of the dot."""
+    settings = {key.replace("__", "."): value for key, value in overrides.items()}
+    return train(load_recipe(folder / "recipe.toml", {"run.name": name, **settings}), resume=resume)
 
 
 def random_groups(

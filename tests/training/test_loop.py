@@ -4,16 +4,11 @@ import hashlib
 from pathlib import Path
 
 import pytest
+from tests.training.helpers import run_recipe
 from transformers import AutoModelForCausalLM
 
 from fipo.errors import RunStopped, UserError
 from fipo.telemetry.run_directory import RunDirectory
-from fipo.training import load_recipe, train
-
-
-def run_recipe(folder: Path, name: str, *, resume: bool = False, **overrides: str) -> RunDirectory:
-    settings = {key.replace("__", "."): value for key, value in overrides.items()}
-    return train(load_recipe(folder / "recipe.toml", {"run.name": name, **settings}), resume=resume)
 
 
 def metrics_without_times(run: RunDirectory) -> list[dict[str, float]]:

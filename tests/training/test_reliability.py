@@ -12,17 +12,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from tests.faults.small_run import digests
 from tests.telemetry.test_durable import largest_file
+from tests.training.helpers import run_recipe
 
 from fipo.errors import RunStopped, UserError
 from fipo.telemetry.run_directory import RunDirectory
 from fipo.telemetry.run_lock import run_lock
-from fipo.training import load_recipe, setup, train
+from fipo.training import setup
 from fipo.training.checkpoint import find_damage
-
-
-def run_recipe(folder: Path, name: str, *, resume: bool = False, **overrides: str) -> RunDirectory:
-    settings = {key.replace("__", "."): value for key, value in overrides.items()}
-    return train(load_recipe(folder / "recipe.toml", {"run.name": name, **settings}), resume=resume)
 
 
 @pytest.fixture
