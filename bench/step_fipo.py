@@ -1,15 +1,12 @@
 """One side of step_vs_trl.py: our own training step. Prints one JSON line."""
 
-import json
-import resource
-import statistics
 import sys
 import time
 from collections.abc import Sequence
 from importlib.metadata import version
 
 import torch
-from small_model import PROMPT_TOKENS, RESPONSE_TOKENS, random_prompts, small_model
+from small_model import GROUP_SIZE, GROUPS, PROMPT_TOKENS, RESPONSE_TOKENS, print_side, random_prompts, small_model
 
 from fipo.objective import ALGORITHMS
 from fipo.rollout.engine import SlotEngine
@@ -19,8 +16,6 @@ from fipo.tasks.problem import Problem
 from fipo.telemetry.clock import Clock
 from fipo.training.config import Recipe
 from fipo.training.step import Trainer, train_step
-
-GROUPS, GROUP_SIZE = 2, 8
 
 
 class Words:
@@ -92,17 +87,7 @@ def main(steps: int, mini_batches: int) -> None:
         record = train_step(trainer, step, Clock())
         seconds.append(time.process_time() - started)
         assert len(record.batch.kept) == GROUPS
-    print(
-        json.dumps(
-            {
-                "cpu_s": statistics.median(seconds[1:]),
-                "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-                "tokens": GROUPS * GROUP_SIZE * RESPONSE_TOKENS,
-                "prompt_tokens": PROMPT_TOKENS,
-                "version": f"fipo {version('fipo')}",
-            }
-        )
-    )
+    print_side(seconds, f"fipo {version('fipo')}")
 
 
 if __name__ == "__main__":

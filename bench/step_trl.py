@@ -1,8 +1,5 @@
 """One side of step_vs_trl.py: TRL's GRPOTrainer. Runs in an environment of its own; prints one JSON line."""
 
-import json
-import resource
-import statistics
 import sys
 import time
 import warnings
@@ -10,11 +7,9 @@ import warnings
 import torch
 import trl
 from datasets import Dataset
-from small_model import PROMPT_TOKENS, RESPONSE_TOKENS, WORDS, random_prompts, small_model
+from small_model import GROUP_SIZE, GROUPS, RESPONSE_TOKENS, WORDS, print_side, random_prompts, small_model
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast, TrainerCallback, logging
-
-GROUPS, GROUP_SIZE = 2, 8
 
 
 def main(steps: int, mini_batches: int) -> None:
@@ -69,17 +64,7 @@ def main(steps: int, mini_batches: int) -> None:
     trainer.train()
     sys.stdout = sys.__stdout__
     rollouts = [sum(seconds[i : i + mini_batches]) for i in range(0, len(seconds), mini_batches)]
-    print(
-        json.dumps(
-            {
-                "cpu_s": statistics.median(rollouts[1:]),
-                "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-                "tokens": GROUPS * GROUP_SIZE * RESPONSE_TOKENS,
-                "prompt_tokens": PROMPT_TOKENS,
-                "version": f"trl {trl.__version__}",
-            }
-        )
-    )
+    print_side(rollouts, f"trl {trl.__version__}")
 
 
 if __name__ == "__main__":

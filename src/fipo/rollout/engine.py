@@ -8,15 +8,13 @@ from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from math import isfinite
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from fipo.errors import RunStopped
 from fipo.rollout.choose import choose
-from fipo.rollout.sampler import Response, SamplingParams, uniforms_of
+from fipo.rollout.sampler import Response, SamplingParams, check_finite, uniforms_of
 from fipo.rollout.slots import SlotCache, prefill, slot_decoding, visible
 
 PREFILL_TOKENS = 16384  # in one forward pass
@@ -55,10 +53,14 @@ class SlotEngine:
         return [batch.done[i] for i in range(len(prompts))]
 
     def _cache_for(self, slots: int, length: int) -> SlotCache:
-        """The cache of an earlier call if it is large enough."""
-        if self._cache is None or self._cache.slots < slots or self._cache.length < length:
-            self._cache = SlotCache(self.model, slots, length)
-        return self._cache
+        """The cache of an earlier call if it is large enough; else one that would have served both calls."""
+        cache = self._cache
+        if cache is None or cache.slots < slots or cache.length < length:
+            if cache is not None:
+                slots, length = max(slots, cache.slots), max(length, cache.length)
+            self._cache = cache = None  # its memory is free before the new one takes its own
+            self._cache = cache = SlotCache(self.model, slots, length)
+        return cache
 
 
 @dataclass(kw_only=True)
@@ -159,8 +161,7 @@ class _Batch:
     def _finish(self, slot: int, *, truncated: bool) -> None:
         """Take the response of a slot out, and move the last active slot into the gap."""
         row = self.active[slot]
-        if not all(map(isfinite, row.logprobs)):
-            raise RunStopped("sampling: the model's log-probs must be finite, got NaN or inf: its weights are damaged")
+        check_finite(row.logprobs)
         self.done[row.index] = Response(
             tokens=row.tokens,
             logprobs=row.logprobs,

@@ -1,16 +1,14 @@
 """Sampling by transformers' own `generate`, for models whose attention or cache the slot engine cannot use."""
 
 from collections.abc import Callable, Sequence
-from math import isfinite
 from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import LogitsProcessor, LogitsProcessorList, PreTrainedModel
 
-from fipo.errors import RunStopped
 from fipo.rollout.choose import Choice, choose
-from fipo.rollout.sampler import Response, SamplingParams, uniforms_of
+from fipo.rollout.sampler import Response, SamplingParams, check_finite, uniforms_of
 
 
 class GenerateSampler:
@@ -63,8 +61,7 @@ class GenerateSampler:
         """Up to and with the first stop token."""
         stops = [i for i, token in enumerate(tokens) if token in self.stop_tokens]
         end = stops[0] + 1 if stops else len(tokens)
-        if not all(map(isfinite, logprobs[:end])):
-            raise RunStopped("sampling: the model's log-probs must be finite, got NaN or inf: its weights are damaged")
+        check_finite(logprobs[:end])
         return Response(
             tokens=tokens[:end],
             logprobs=logprobs[:end],

@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import Protocol
 
 import torch
 
+from fipo.errors import RunStopped
 from fipo.seeding import derive_seed
 
 
@@ -35,3 +37,9 @@ def uniforms_of(seed: int, index: int, count: int) -> list[float]:
     """The random numbers in [0, 1) of response number `index`, whatever is sampled beside it."""
     generator = torch.Generator().manual_seed(derive_seed(seed, "noise", index))
     return torch.rand(count, generator=generator, dtype=torch.float64).tolist()
+
+
+def check_finite(logprobs: Sequence[float]) -> None:
+    """Raise RunStopped if a log-prob of a response is NaN or infinite."""
+    if not all(map(isfinite, logprobs)):
+        raise RunStopped("sampling: the model's log-probs must be finite, got NaN or inf: its weights are damaged")
