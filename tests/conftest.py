@@ -1,10 +1,15 @@
 """What several tests need: small random models, and a run that is over in seconds."""
 
 import copy
+import os
 from pathlib import Path
 
 import pytest
 import torch
+
+if not torch.cuda.is_available():
+    os.environ.setdefault("TRITON_INTERPRET", "1")  # read when triton is imported, which transformers may do
+
 from transformers import AutoModelForCausalLM, GemmaConfig, LlamaConfig, PreTrainedModel, Qwen2Config, Qwen3Config
 
 torch.set_num_threads(1)
@@ -27,6 +32,14 @@ ARCHITECTURES = {
     "llama": LlamaConfig(**SHAPE),
     "gemma": GemmaConfig(**SHAPE, head_dim=8),
 }
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if torch.cuda.is_available():
+        return
+    for item in items:
+        if item.get_closest_marker("gpu"):
+            item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
 
 
 def random_model(architecture: str = "qwen2", seed: int = 0, scale: float = 8.0) -> PreTrainedModel:

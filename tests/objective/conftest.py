@@ -1,12 +1,14 @@
 """Batches that the tests of the objective share. Helpers come as session fixtures that give a function."""
 
 from collections.abc import Callable
+from importlib.util import find_spec
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from fipo.objective import FIPOConfig, LossInputs, LossOutput, policy_loss
+from fipo.objective import FIPOConfig, LossInputs, LossOutput, fused, policy_loss
 
 torch.set_num_threads(1)
 
@@ -54,5 +56,22 @@ def run() -> Callable[..., tuple[LossOutput, Tensor]]:
         out = policy_loss(fresh, cfg, **options)
         (gradient,) = torch.autograd.grad(out.loss, logprobs)
         return out, gradient
+
+    return call
+
+
+@pytest.fixture
+def run_fused(run, monkeypatch) -> Callable[..., tuple[LossOutput, Tensor]]:
+    """The same by the Triton kernels: on a CUDA device where there is one, else interpreted on the CPU."""
+    if find_spec("triton") is None:
+        pytest.skip("needs triton")
+    monkeypatch.setattr(fused, "applies", lambda inputs: inputs.logprobs.dtype == torch.float32)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+
+    def call(inputs: LossInputs, cfg: FIPOConfig, **options: object) -> tuple[LossOutput, Tensor]:
+        there = LossInputs(**{name: tensor.detach().to(device) for name, tensor in vars(inputs).items()})
+        with np.errstate(all="ignore"):  # the interpreter computes in numpy, which warns of inf - inf
+            out, gradient = run(there, cfg, **options)
+        return out, gradient.cpu()
 
     return call

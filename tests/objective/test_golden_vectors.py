@@ -41,6 +41,7 @@ QUANTILES = {
     for sign, names in (("neg", ("p75", "p995", "p999")), ("pos", ("p25", "median", "p75", "p995", "p999")))
     for q in names
 }
+QUICK = {"mask_with_holes", "seq_sum_dropped", "single_token"}  # interpreted kernels are slow
 # The released code counts a weight that is 1 by nature as clipped at the lower bound 1; ours does not.
 DIFFERENT = {"influence_clip_fraction", "influence_clip_fraction_lower"}
 
@@ -86,6 +87,20 @@ def test_loss_gradient_and_future_kl_are_the_released_ones(path, dtype, toleranc
     assert out.loss.item() == pytest.approx(metrics["loss"], rel=tolerance)
     assert relative(gradient, truth["grad_logprobs"]) <= tolerance
     assert relative(out.future_kl, truth["future_kl"]) <= min(tolerance, 3e-6)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(path, id=path.stem, marks=() if path.stem in QUICK else pytest.mark.slow) for path in VECTORS],
+)
+def test_the_kernels_give_the_released_loss_gradient_and_metrics(path, run_fused):
+    inputs, cfg, aggregation, truth, metrics = load(path, torch.float32)
+    out, gradient = run_fused(inputs, cfg, aggregation=aggregation)
+    assert out.loss.item() == pytest.approx(metrics["loss"], rel=1e-5)
+    assert relative(gradient, truth["grad_logprobs"]) <= 1e-5
+    values = metric_values(out.metrics())
+    for theirs, ours in OURS.items():
+        assert values[ours] == pytest.approx(metrics[theirs], rel=2e-5, abs=1e-6), theirs
 
 
 @pytest.mark.parametrize("path", VECTORS, ids=lambda path: path.stem)

@@ -58,8 +58,15 @@ def test_inputs_and_outputs_are_frozen():
 
 def test_only_the_loss_carries_a_graph(make_inputs):
     out = policy_loss(make_inputs(0), FIPOConfig.release_7b())
-    tensors = {field.name: getattr(out, field.name) for field in dataclasses.fields(out) if field.name != "config"}
-    assert {name for name, tensor in tensors.items() if tensor.requires_grad} == {"loss"}
+    parts = (out, out.rows, out.fields)
+    tensors = {
+        (type(part).__name__, field.name): getattr(part, field.name)
+        for part in parts
+        for field in dataclasses.fields(part)
+        if isinstance(getattr(part, field.name), torch.Tensor)
+    }
+    assert {name for name, tensor in tensors.items() if tensor.requires_grad} == {("LossOutput", "loss")}
+    assert not out.kept.requires_grad
 
 
 def test_the_output_says_per_token_what_the_loss_saw(make_inputs):

@@ -17,6 +17,7 @@ Aggregation = Literal[
 ]
 AGGREGATIONS: tuple[str, ...] = get_args(Aggregation)
 
+MAX_LOG_RATIO = 20.0  # e^20 is already far outside every clip; keeps exp finite
 UNCLIPPED_BOUNDS = (0.0, 10.0)  # what the released code does where it says "no clip"
 
 

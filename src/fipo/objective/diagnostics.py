@@ -1,12 +1,14 @@
 """What one call of the loss did, measured over its loss tokens."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from fipo.objective.config import FIPOConfig
 from fipo.objective.influence import needs_safety
 from fipo.objective.metrics import (
     QUANTILES,
@@ -22,12 +24,58 @@ from fipo.objective.metrics import (
 )
 
 if TYPE_CHECKING:
-    from fipo.objective.types import LossOutput
+    from fipo.objective.types import LossOutput, TokenFields
 
 TINY_RATIO = 1e-3  # a token that the policy all but gave up although it was rewarded
 
+# Events whose share of the loss tokens is a metric, described in `loss_metrics`.
+EVENTS = (
+    "policy/clip_fraction_high",
+    "policy/clip_fraction_low",
+    "policy/dual_clip_fraction",
+    "policy/ratio_pos/share_tiny",
+    "policy/ratio_neg/share_2_3",
+    "policy/ratio_neg/share_3_4",
+    "policy/ratio_neg/share_4_dual",
+    "fipo/safety_capped",
+    "fipo/influence_weight/clipped_high",
+    "fipo/influence_weight/clipped_low",
+)
+
 # How to build a metric from numbers that are still on the device.
 _Pending = tuple[Callable[..., Metric], tuple[Tensor, ...]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spread:
+    """A quantity over the loss tokens."""
+
+    total: Tensor  # []
+    squares: Tensor  # [] sum of (x - mean)^2
+    smallest: Tensor  # [] inf over nothing
+    largest: Tensor  # [] -inf over nothing
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ratios:
+    """The distribution of log_ratio over the loss tokens of one sign of the advantage."""
+
+    counts: Tensor  # [RATIO_BINS] int64
+    smallest: Tensor  # [] inf over nothing
+    largest: Tensor  # [] -inf over nothing
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenSums:
+    """All that the metrics need of the tokens, on the device. Sums and extremes are float64, where it has that."""
+
+    tokens: Tensor  # [] int64, loss tokens
+    events: Mapping[str, Tensor]  # [] int64 each, how often each of EVENTS happened
+    log_ratio: Tensor  # [] sum
+    weights: Spread  # f as used
+    raw_weights: Spread  # exp(future_kl) before any bound
+    positive: Ratios  # A > 0
+    negative: Ratios  # A < 0
 
 
 @torch.no_grad()
@@ -53,105 +101,101 @@ def loss_metrics(out: "LossOutput") -> dict[str, Metric]:
 
     With `policy_loss(influence=...)` the raw weight and the last three shares are FIPO's own.
     """
-    pending = {**_policy_metrics(out), **_ratio_metrics(out), **_influence_metrics(out)}
-    return _fetch(pending, _wide(out.log_ratio))
-
-
-def _policy_metrics(out: "LossOutput") -> dict[str, _Pending]:
-    cfg, over = out.config, _Over(out.loss_mask)
-    weighted = out.advantages * out.influence_weights
-    high = (weighted > 0) & (out.ratio > 1 + cfg.clip_high)
-    low = (weighted < 0) & (out.ratio < 1 - cfg.clip_low)
-    dropped = out.loss_mask.any(dim=1) & ~out.kept.any(dim=1)
-    return {
+    sums = out.rows.sums()
+    filtered = ((out.rows.tokens > 0) & ~out.kept_rows).sum()
+    high, low = (sums.events[f"policy/clip_fraction_{side}"] for side in ("high", "low"))
+    pending: dict[str, _Pending] = {
         "policy/loss": (Mean, (out.total, out.weight)),
-        "policy/kl": over.mean(-out.log_ratio),
-        "policy/clip_fraction": over.share(high | low),
-        "policy/clip_fraction_high": over.share(high),
-        "policy/clip_fraction_low": over.share(low),
-        "policy/dual_clip_fraction": over.share(out.dual_clipped),
-        "policy/filtered_sequences": (Sum, (dropped.sum(),)),
+        "policy/kl": (Mean, (-sums.log_ratio, sums.tokens)),
+        "policy/clip_fraction": (Mean, (high + low, sums.tokens)),
+        "policy/filtered_sequences": (Sum, (filtered,)),
+        **{name: (Mean, (sums.events[name], sums.tokens)) for name in EVENTS},
+        "policy/ratio_pos": _histogram(sums.positive, tuple(QUANTILES)),
+        "policy/ratio_neg": _histogram(sums.negative, ("p75", "p995", "p999", "max")),
+        **_spread("fipo/influence_weight", sums.weights, sums.tokens),
+        **_spread("fipo/raw_influence_weight", sums.raw_weights, sums.tokens),
     }
+    return _fetch(pending, sums.log_ratio.dtype)
 
 
-def _influence_metrics(out: "LossOutput") -> dict[str, _Pending]:
-    over = _Over(out.loss_mask)
-    wide = _wide(out.future_kl)
-    # exp beyond this would overflow when squared and summed for the std: such a value only says "huge".
-    limit = math.log(torch.finfo(wide).max) / 3
-    raw = out.future_kl.to(wide).clamp(-limit, limit).exp()
-    low, high = out.config.influence_bounds
-    bounded = raw.clamp(low, high)
-    unsafe = needs_safety(out.log_ratio, out.advantages, out.config)
-    capped = unsafe & ((bounded > 1) | (bounded < out.config.safety_floor))
+def _spread(name: str, x: Spread, count: Tensor) -> dict[str, _Pending]:
     return {
-        **over.spread("fipo/influence_weight", out.influence_weights),
-        **over.spread("fipo/raw_influence_weight", raw),
-        "fipo/influence_weight/clipped_high": over.share((raw > high) & ~capped),
-        "fipo/influence_weight/clipped_low": over.share((raw < low) & ~capped),
-        "fipo/safety_capped": over.share(capped),
+        f"{name}/mean": (Mean, (x.total, count)),
+        f"{name}/std": (Std, (count, x.total / count.clamp(min=1), x.squares)),
+        f"{name}/min": (Min, (x.smallest,)),
+        f"{name}/max": (Max, (x.largest,)),
     }
 
 
-def _ratio_metrics(out: "LossOutput") -> dict[str, _Pending]:
-    over, ratio = _Over(out.loss_mask), out.ratio
-    positive, negative = out.advantages > 0, out.advantages < 0  # advantages are 0 off the mask
-    bins = ratio_bins(out.log_ratio)
-
-    def between(low: float, high: float) -> _Pending:
-        return over.share(negative & (ratio > low) & (ratio <= high))
-
-    return {
-        "policy/ratio_pos": _histogram(out.log_ratio, bins, positive, tuple(QUANTILES)),
-        "policy/ratio_neg": _histogram(out.log_ratio, bins, negative, ("p75", "p995", "p999", "max")),
-        "policy/ratio_pos/share_tiny": over.share(positive & (ratio < TINY_RATIO)),
-        "policy/ratio_neg/share_2_3": between(2, 3),
-        "policy/ratio_neg/share_3_4": between(3, 4),
-        "policy/ratio_neg/share_4_dual": between(4, out.config.dual_clip),
-    }
-
-
-class _Over:
-    """Statistics over the True tokens of a mask, left on the device."""
-
-    def __init__(self, mask: Tensor) -> None:
-        self.mask = mask
-        self.count = mask.sum()
-
-    def mean(self, x: Tensor) -> _Pending:
-        return Mean, (self._sum(x), self.count)
-
-    def share(self, event: Tensor) -> _Pending:
-        return Mean, ((event & self.mask).sum(), self.count)
-
-    def max(self, x: Tensor) -> _Pending:
-        return Max, (x.masked_fill(~self.mask, -math.inf).amax() if x.numel() else x.new_tensor(-math.inf),)
-
-    def min(self, x: Tensor) -> _Pending:
-        return Min, (x.masked_fill(~self.mask, math.inf).amin() if x.numel() else x.new_tensor(math.inf),)
-
-    def std(self, x: Tensor) -> _Pending:
-        mean = self._sum(x) / self.count.clamp(min=1)
-        return Std, (self.count, mean, self._sum((x.to(mean.dtype) - mean).square()))
-
-    def spread(self, name: str, x: Tensor) -> dict[str, _Pending]:
-        return {f"{name}/{key}": getattr(self, key)(x) for key in ("mean", "std", "min", "max")}
-
-    def _sum(self, x: Tensor) -> Tensor:
-        return torch.where(self.mask, x, 0.0).sum(dtype=_wide(x))
-
-
-def _histogram(log_ratio: Tensor, bins: Tensor, mask: Tensor, quantiles: tuple[str, ...]) -> _Pending:
-    """The ratio's distribution over a mask. Integer counts: no order of additions can change them."""
-    counts = torch.zeros(RATIO_BINS, dtype=torch.int64, device=bins.device)
-    counts.scatter_add_(0, bins.flatten(), mask.to(torch.int64).flatten())
-    over = _Over(mask)
-    (_, smallest), (_, largest) = over.min(log_ratio), over.max(log_ratio)
-
+def _histogram(ratios: Ratios, quantiles: tuple[str, ...]) -> _Pending:
     def build(counts: tuple[float, ...], smallest: float, largest: float) -> RatioHistogram:
         return RatioHistogram(counts, Min(smallest), Max(largest), quantiles)
 
-    return build, (counts, *smallest, *largest)
+    return build, (ratios.counts, ratios.smallest, ratios.largest)
+
+
+@torch.no_grad()
+def token_sums(fields: "TokenFields", loss_mask: Tensor, cfg: FIPOConfig) -> TokenSums:
+    """The sums of a batch from its per-token fields, [B, T] each."""
+    wide = _wide(fields.future_kl)
+    raw = fields.future_kl.to(wide).clamp(-max_future_kl(wide), max_future_kl(wide)).exp()
+    return TokenSums(
+        tokens=loss_mask.sum(),
+        events={name: (event & loss_mask).sum() for name, event in _events(fields, raw, cfg).items()},
+        log_ratio=torch.where(loss_mask, fields.log_ratio, 0.0).sum(dtype=wide),
+        weights=_spread_of(fields.influence_weights.to(wide), loss_mask),
+        raw_weights=_spread_of(raw, loss_mask),
+        positive=_ratios_of(fields.log_ratio, fields.advantages > 0),  # advantages are 0 off the mask
+        negative=_ratios_of(fields.log_ratio, fields.advantages < 0),
+    )
+
+
+def max_future_kl(dtype: torch.dtype) -> float:
+    """exp beyond this would overflow when squared and summed for the std: such a value only says "huge"."""
+    return math.log(torch.finfo(dtype).max) / 3
+
+
+def _events(fields: "TokenFields", raw: Tensor, cfg: FIPOConfig) -> dict[str, Tensor]:
+    """Where each of EVENTS happened, [B, T] bool; what they say off the mask means nothing."""
+    ratio, positive, negative = fields.ratio, fields.advantages > 0, fields.advantages < 0
+    weighted = fields.advantages * fields.influence_weights
+    low, high = cfg.influence_bounds
+    bounded = raw.clamp(low, high)
+    unsafe = needs_safety(fields.log_ratio, fields.advantages, cfg)
+    capped = unsafe & ((bounded > 1) | (bounded < cfg.safety_floor))
+    return {
+        "policy/clip_fraction_high": (weighted > 0) & (ratio > 1 + cfg.clip_high),
+        "policy/clip_fraction_low": (weighted < 0) & (ratio < 1 - cfg.clip_low),
+        "policy/dual_clip_fraction": fields.dual_clipped,
+        "policy/ratio_pos/share_tiny": positive & (ratio < TINY_RATIO),
+        "policy/ratio_neg/share_2_3": negative & (ratio > 2) & (ratio <= 3),
+        "policy/ratio_neg/share_3_4": negative & (ratio > 3) & (ratio <= 4),
+        "policy/ratio_neg/share_4_dual": negative & (ratio > 4) & (ratio <= cfg.dual_clip),
+        "fipo/influence_weight/clipped_high": (raw > high) & ~capped,
+        "fipo/influence_weight/clipped_low": (raw < low) & ~capped,
+        "fipo/safety_capped": capped,
+    }
+
+
+def _spread_of(x: Tensor, mask: Tensor) -> Spread:
+    total = torch.where(mask, x, 0.0).sum()
+    deviation = torch.where(mask, x - total / mask.sum().clamp(min=1), 0.0)
+    return Spread(total=total, squares=deviation.square().sum(), smallest=_min(x, mask), largest=_max(x, mask))
+
+
+def _ratios_of(log_ratio: Tensor, mask: Tensor) -> Ratios:
+    """Integer counts: no order of additions can change them."""
+    counts = torch.zeros(RATIO_BINS, dtype=torch.int64, device=log_ratio.device)
+    counts.scatter_add_(0, ratio_bins(log_ratio).flatten(), mask.to(torch.int64).flatten())
+    return Ratios(counts=counts, smallest=_min(log_ratio, mask), largest=_max(log_ratio, mask))
+
+
+def _min(x: Tensor, mask: Tensor) -> Tensor:
+    return x.masked_fill(~mask, math.inf).amin() if x.numel() else x.new_tensor(math.inf)
+
+
+def _max(x: Tensor, mask: Tensor) -> Tensor:
+    return -_min(-x, mask)
 
 
 def _wide(x: Tensor) -> torch.dtype:

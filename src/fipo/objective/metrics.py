@@ -15,6 +15,8 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from fipo.objective.config import MAX_LOG_RATIO
+
 
 class Metric(ABC):
     """A measurement that knows how to be merged with another part of itself."""
@@ -118,15 +120,15 @@ class Std(Scalar):
 
 # Bins of log_ratio, edges at SCALE * sinh(i * WIDTH): 0.00016 wide at 0, 1.6% of the log-ratio far out.
 # 2 * HALF of them cover +-20, where policy_loss clamps.
-_HALF, _SCALE = 512, 0.01
-_WIDTH = math.asinh(20.0 / _SCALE) / _HALF
+_HALF, RATIO_SCALE = 512, 0.01
+RATIO_WIDTH = math.asinh(MAX_LOG_RATIO / RATIO_SCALE) / _HALF
 RATIO_BINS = 2 * _HALF
 QUANTILES = {"min": 0.0, "p25": 0.25, "median": 0.5, "p75": 0.75, "p995": 0.995, "p999": 0.999, "max": 1.0}
 
 
 def ratio_bins(log_ratio: Tensor) -> Tensor:
     """The index of each log_ratio's bin in a RatioHistogram, int64 of the same shape."""
-    index = (log_ratio.nan_to_num(0.0) / _SCALE).asinh().div(_WIDTH).floor()
+    index = (log_ratio.nan_to_num(0.0) / RATIO_SCALE).asinh().div(RATIO_WIDTH).floor()
     return index.clamp(-_HALF, _HALF - 1).to(torch.int64) + _HALF
 
 
@@ -164,7 +166,7 @@ class RatioHistogram(Metric):
             return math.exp(high if k else low)
         index = bisect_right(cumulated, k)
         within = 1 - (cumulated[index] - k - 0.5) / self.counts[index]
-        log_ratio = _SCALE * math.sinh((index - _HALF + within) * _WIDTH)
+        log_ratio = RATIO_SCALE * math.sinh((index - _HALF + within) * RATIO_WIDTH)
         return math.exp(min(max(log_ratio, low), high))
 
 

@@ -1,15 +1,16 @@
 """The policy loss: FIPO, and as other values of its config DAPO, GRPO and Dr. GRPO."""
 
 import math
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from fipo.objective.config import Aggregation, FIPOConfig, check_aggregation, check_number
+from fipo.objective import fused
+from fipo.objective.config import MAX_LOG_RATIO, Aggregation, FIPOConfig, check_aggregation, check_number
+from fipo.objective.diagnostics import token_sums
 from fipo.objective.influence import Influence, bounded_weights, influence_kl
-from fipo.objective.types import LossInputs, LossOutput
-
-MAX_LOG_RATIO = 20.0  # e^20 is already far outside every clip; keeps exp finite
+from fipo.objective.types import LossInputs, LossOutput, RowLosses, TokenFields
 
 
 def policy_loss(
@@ -42,6 +43,9 @@ def policy_loss(
     token_divisor: the fixed number of tokens of seq-mean-token-sum-norm (the longest response allowed).
     influence: replaces the FIPO weights.
 
+    On CUDA, in float32 and with FIPO's own weights, the sums over each sequence and their gradient come from the
+    Triton kernels of `fused` if triton is there; otherwise, and as their definition, from the equations below.
+
     A sequence with more than cfg.max_dual_clipped_tokens dual-clipped tokens is dropped: it contributes 0,
     and under token-mean its tokens leave the denominator. A batch without kept tokens has loss 0 and
     gradient 0. Padding rows and columns change nothing.
@@ -52,6 +56,25 @@ def policy_loss(
     """
     check_aggregation(aggregation)
     _check_divisor(aggregation, token_divisor)
+    rows = _fused_rows(inputs, cfg) if influence is None and fused.applies(inputs) else _rows(inputs, cfg, influence)
+
+    keep = _keep(rows.dual_clipped, cfg.max_dual_clipped_tokens)
+    sums, kept = torch.where(keep, rows.loss, 0.0), torch.where(keep, rows.tokens, 0)
+    total, weight = _aggregate(sums, kept, rows.tokens, aggregation, token_divisor)
+    return LossOutput(
+        loss=total / _checked_denominator(denominator, weight, total.dtype),
+        total=total.detach(),
+        weight=weight,
+        kept_tokens=kept.sum(),
+        kept_rows=keep,
+        loss_mask=inputs.loss_mask,
+        config=cfg,
+        rows=replace(rows, loss=rows.loss.detach()),
+    )
+
+
+def _rows(inputs: LossInputs, cfg: FIPOConfig, influence: Influence | None) -> RowLosses:
+    """The equations of `policy_loss`, token by token, and their sums over each sequence."""
     loss_mask = inputs.loss_mask
     log_ratio = _masked_log_ratio(inputs)
     advantages = _masked_advantages(inputs, log_ratio.dtype)
@@ -71,24 +94,29 @@ def policy_loss(
     clipped = torch.maximum(l1, l2)
     cap = torch.where(weighted < 0, -weighted * cfg.dual_clip, math.inf)
     token_loss = torch.minimum(clipped, cap)
-
     dual_clipped = clipped > cap  # never off the mask, where the advantage is 0 and so the cap inf
-    kept = _keep(loss_mask, dual_clipped, cfg.max_dual_clipped_tokens)
-    total, weight = _aggregate(token_loss, kept, loss_mask, aggregation, token_divisor)
-    return LossOutput(
-        loss=total / _checked_denominator(denominator, weight, total.dtype),
-        total=total.detach(),
-        weight=weight,
-        kept=kept,
+
+    fields = TokenFields(
         log_ratio=constant,
         ratio=ratio.detach(),
         future_kl=kl,
         influence_weights=f,
         dual_clipped=dual_clipped,
         advantages=advantages,
-        loss_mask=loss_mask,
-        config=cfg,
     )
+    return RowLosses(
+        loss=torch.where(loss_mask, token_loss, 0.0).sum(dim=1),
+        tokens=loss_mask.sum(dim=1),
+        dual_clipped=dual_clipped.sum(dim=1),
+        fields=lambda: fields,
+        sums=lambda: token_sums(fields, loss_mask, cfg),
+    )
+
+
+def _fused_rows(inputs: LossInputs, cfg: FIPOConfig) -> RowLosses:
+    """The same by the kernels of `fused`; the per-token fields by the equations, when somebody looks."""
+    constant = replace(inputs, logprobs=inputs.logprobs.detach())
+    return fused.row_losses(inputs, cfg, fields=lambda: _rows(constant, cfg, None).fields())
 
 
 def _masked_log_ratio(inputs: LossInputs) -> Tensor:
@@ -107,32 +135,25 @@ def _masked_advantages(inputs: LossInputs, dtype: torch.dtype) -> Tensor:
     return torch.where(inputs.loss_mask, advantages, 0.0)
 
 
-def _keep(loss_mask: Tensor, dual_clipped: Tensor, limit: int | None) -> Tensor:
-    """The loss tokens of the sequences with at most `limit` dual-clipped tokens (released code only)."""
-    if limit is None:
-        return loss_mask
-    return loss_mask & (dual_clipped.sum(dim=1, keepdim=True) <= limit)
+def _keep(dual_clipped: Tensor, limit: int | None) -> Tensor:
+    """The sequences with at most `limit` dual-clipped tokens, [B] bool (released code only)."""
+    return torch.ones_like(dual_clipped, dtype=torch.bool) if limit is None else dual_clipped <= limit
 
 
 def _aggregate(
-    token_loss: Tensor,
-    kept: Tensor,
-    loss_mask: Tensor,
-    aggregation: Aggregation,
-    token_divisor: float | None,
+    sums: Tensor, kept: Tensor, tokens: Tensor, aggregation: Aggregation, token_divisor: float | None
 ) -> tuple[Tensor, Tensor]:
-    """(total, weight) of the table in `policy_loss`.
+    """(total, weight) of the table in `policy_loss`, from each row's loss, kept tokens and loss tokens, [B].
 
     A dropped sequence stays in the mean over sequences (released behaviour); a row of padding was never one.
     """
-    sums = torch.where(kept, token_loss, 0.0).sum(dim=1)
     if aggregation == "token-mean":
         return sums.sum(), kept.sum()
     if aggregation == "seq-mean-token-mean":
-        sums = sums / kept.sum(dim=1).clamp(min=1)
+        sums = sums / kept.clamp(min=1)
     elif token_divisor is not None:
         sums = sums / token_divisor
-    return sums.sum(), loss_mask.any(dim=1).sum()
+    return sums.sum(), (tokens > 0).sum()
 
 
 def _checked_denominator(denominator: float | Tensor | None, weight: Tensor, dtype: torch.dtype) -> float | Tensor:

@@ -1,12 +1,14 @@
 """What goes into the loss and what comes out of it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from fipo.objective.config import FIPOConfig
-from fipo.objective.diagnostics import loss_metrics
+from fipo.objective.diagnostics import TokenSums, loss_metrics
 from fipo.objective.metrics import Metric
 
 
@@ -44,21 +46,77 @@ class LossInputs:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class LossOutput:
-    """The loss, and per token what it was made of. Only `loss` carries a graph."""
+class TokenFields:
+    """What the loss was made of, token by token, without a graph."""
 
-    loss: Tensor  # [] total / denominator, to call backward on
-    total: Tensor  # [] the un-normalised sum
-    weight: Tensor  # [] int64, this batch's part of the natural denominator (see policy_loss)
-    kept: Tensor  # [B, T] bool, loss tokens of the sequences that the filter kept
     log_ratio: Tensor  # [B, T] logprobs - old_logprobs, clamped to +-20, 0 off the mask
     ratio: Tensor  # [B, T] exp(log_ratio)
     future_kl: Tensor  # [B, T] by the definition, also when `influence` was given
     influence_weights: Tensor  # [B, T] f as used
     dual_clipped: Tensor  # [B, T] bool, loss tokens that the dual clip stopped
     advantages: Tensor  # [B, T] 0 off the mask
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RowLosses:
+    """The token losses summed over each sequence, before the filter and the aggregation."""
+
+    loss: Tensor  # [B] sum of l over the loss tokens, with the graph
+    tokens: Tensor  # [B] int64, loss tokens
+    dual_clipped: Tensor  # [B] int64, loss tokens that the dual clip stopped
+    fields: Callable[[], TokenFields]
+    sums: Callable[[], TokenSums]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LossOutput:
+    """The loss, and on demand what it was made of. Only `loss` carries a graph.
+
+    The per-token tensors are those of `TokenFields`, and `kept`. After the fused kernels they do not exist yet:
+    the first look computes them with the reference.
+    """
+
+    loss: Tensor  # [] total / denominator, to call backward on
+    total: Tensor  # [] the un-normalised sum
+    weight: Tensor  # [] int64, this batch's part of the natural denominator (see policy_loss)
+    kept_tokens: Tensor  # [] int64, loss tokens of the sequences that the filter kept
+    kept_rows: Tensor  # [B] bool, the filter kept the sequence
     loss_mask: Tensor  # [B, T] bool
     config: FIPOConfig
+    rows: RowLosses
+
+    @cached_property
+    def kept(self) -> Tensor:
+        """[B, T] bool, loss tokens of the sequences that the filter kept."""
+        return self.loss_mask & self.kept_rows[:, None]
+
+    @cached_property
+    def fields(self) -> TokenFields:
+        return self.rows.fields()
+
+    @property
+    def log_ratio(self) -> Tensor:
+        return self.fields.log_ratio
+
+    @property
+    def ratio(self) -> Tensor:
+        return self.fields.ratio
+
+    @property
+    def future_kl(self) -> Tensor:
+        return self.fields.future_kl
+
+    @property
+    def influence_weights(self) -> Tensor:
+        return self.fields.influence_weights
+
+    @property
+    def dual_clipped(self) -> Tensor:
+        return self.fields.dual_clipped
+
+    @property
+    def advantages(self) -> Tensor:
+        return self.fields.advantages
 
     def metrics(self) -> dict[str, Metric]:
         """Statistics over the loss tokens that merge over micro-batches; see `loss_metrics`."""
