@@ -15,6 +15,8 @@ from fipo.tasks.grade import Grade
 from fipo.tasks.problem import Problem
 from fipo.telemetry.clock import Clock
 from fipo.training.config import Recipe
+from fipo.training.mfu import compute_of
+from fipo.training.optimizer import MasterAdamW
 from fipo.training.step import Trainer, train_step
 
 
@@ -71,7 +73,8 @@ def main(steps: int, mini_batches: int) -> None:
         recipe=recipe(mini_batches),
         algorithm=ALGORITHMS["dapo"],
         model=model,
-        optimizer=torch.optim.AdamW(model.parameters(), lr=1e-4),
+        layout="packed",
+        optimizer=MasterAdamW(model, lr=1e-4, weight_decay=0.01),
         roller=Roller(
             sampler=SlotEngine(model, stop_tokens=(), slots=GROUPS * GROUP_SIZE),
             tokenizer=Words(),  # type: ignore[arg-type]
@@ -79,6 +82,7 @@ def main(steps: int, mini_batches: int) -> None:
             grade=grade,
         ),
         stream=ProblemStream(problems, seed=0),
+        compute=compute_of(model),
         beat=lambda: None,
     )
     seconds = []

@@ -13,14 +13,15 @@ from fipo.models.tokenizer import make_tokenizer
 from fipo.telemetry.durable import DiskError
 from fipo.telemetry.run_directory import RunDirectory
 from fipo.training.checkpoint import Position, find_damage, restore_newest, save, set_damaged_aside
+from fipo.training.optimizer import MasterAdamW
 
 POSITION = Position(step=7, problems_taken=140, skipped_updates=1)
 
 
-def trained(seed: int = 0) -> tuple[PreTrainedModel, torch.optim.AdamW]:
+def trained(seed: int = 0) -> tuple[PreTrainedModel, MasterAdamW]:
     """A model and an optimizer with two steps behind them."""
     model = random_model(seed=seed)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    optimizer = MasterAdamW(model, lr=1e-3, weight_decay=0.01)
     for step in range(2):
         model(input_ids=torch.tensor([[3, 4, 5, 6 + step]])).logits.square().mean().backward()
         optimizer.step()
@@ -58,7 +59,7 @@ def test_a_mixture_of_experts_comes_back_bit_for_bit(run: RunDirectory) -> None:
     for seed in (0, 1):
         torch.manual_seed(seed)
         model = AutoModelForCausalLM.from_config(config)
-        optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+        optimizer = MasterAdamW(model, lr=1e-3, weight_decay=0.01)
         model(input_ids=torch.tensor([[3, 4, 5, 6]])).logits.square().mean().backward()
         optimizer.step()
         models.append((model, optimizer))

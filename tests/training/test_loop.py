@@ -43,6 +43,7 @@ def test_a_run_leaves_metrics_of_every_step_with_the_evaluations_that_were_due(f
         "policy/grad_norm",
         "fipo/influence_weight/mean",
         "time/step",
+        "time/mfu",
     } <= metrics[1].keys()
 
 
@@ -79,6 +80,32 @@ def test_a_resumed_run_equals_the_uninterrupted_one_bit_for_bit(folder: Path) ->
     resumed = run_recipe(folder, "parts", resume=True)
     assert metrics_without_times(resumed) == metrics_without_times(whole)
     assert weights_hash(resumed) == weights_hash(whole)
+
+
+@pytest.mark.parametrize("settings", [{"model__dtype": "bfloat16"}, {"update__gradient_checkpointing": "true"}])
+def test_so_does_one_in_bfloat16_and_one_that_recomputes_its_activations(
+    folder: Path, settings: dict[str, str]
+) -> None:
+    whole = run_recipe(folder, "whole", **settings)
+    run_recipe(folder, "parts", run__steps="2", **settings)
+    resumed = run_recipe(folder, "parts", resume=True, **settings)
+    assert metrics_without_times(resumed) == metrics_without_times(whole)
+    assert weights_hash(resumed) == weights_hash(whole)
+    for line in whole.read_metrics()[1:]:
+        assert line["fipo/mini_batch_0/influence_weight/std"] == 0 < line["fipo/mini_batch_1/influence_weight/std"]
+
+
+def test_recomputed_activations_give_the_same_weights(folder: Path) -> None:
+    plain = run_recipe(folder, "plain")
+    assert weights_hash(plain) == weights_hash(run_recipe(folder, "recompute", update__gradient_checkpointing="true"))
+
+
+def test_a_run_begun_before_a_key_existed_is_resumed_with_its_default(folder: Path) -> None:
+    run = run_recipe(folder, "run", run__steps="2")
+    config = run.config.read_text()
+    assert 'dtype = "auto"' in config
+    run.config.write_text(config.replace('dtype = "auto"\n', ""))
+    assert len(run_recipe(folder, "run", resume=True).read_metrics()) == 5
 
 
 def test_resuming_a_finished_run_changes_nothing(folder: Path) -> None:

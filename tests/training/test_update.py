@@ -1,4 +1,5 @@
 import dataclasses
+from dataclasses import dataclass
 from itertools import pairwise
 
 import pytest
@@ -9,39 +10,64 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from fipo.objective import ALGORITHMS, Algorithm, LossInputs, group_advantages, policy_loss
-from fipo.training.logprobs import score, token_logprobs
-from fipo.training.packing import pack
+from fipo.training.logprobs import Scores, old_scores, score
+from fipo.training.packing import Layout, Pack, pack
 from fipo.training.update import UpdateOutcome, update
 
 GROUPS = random_groups(4, 4)
 ADVANTAGES = group_advantages(torch.tensor([[float(g.correct) for g in group.grades] for group in GROUPS]))
 
 
-def scored_packs(model: PreTrainedModel, *, tokens: int = 10_000, mini_batches: int = 1, drift: float = 0.0):
+@dataclass(frozen=True, kw_only=True)
+class MiniBatch:
+    packs: list[Pack]
+    old: list[Scores]
+
+
+def mini_batches_of(
+    model: PreTrainedModel, *, tokens: int = 10_000, count: int = 1, drift: float = 0.0, layout: Layout = "packed"
+) -> list[MiniBatch]:
     """Packs with old log-probs; `drift` moves these, so that the ratios are not all 1."""
-    packs = pack(
+    mini_batches = pack(
         GROUPS,
         ADVANTAGES,
-        mini_batches=mini_batches,
+        mini_batches=count,
         tokens_per_micro_batch=tokens,
         mask_truncated=False,
+        layout=layout,
         device=torch.device("cpu"),
     )
-    scored = [[score(model, p, 1.0) for p in mini_batch] for mini_batch in packs]
-    return [[_drifted(one, drift) for one in mini_batch] for mini_batch in scored]
+    return [
+        MiniBatch(
+            packs=packs,
+            old=[
+                _drifted(one, scores, drift)
+                for one, scores in zip(packs, old_scores(model, packs, 1.0, lambda: None), strict=True)
+            ],
+        )
+        for packs in mini_batches
+    ]
 
 
-def _drifted(scored, drift: float):
+def _drifted(one: Pack, scores: Scores, drift: float) -> Scores:
     """Old log-probs moved by a function of the token and its place in the response alone."""
-    place = scored.pack.loss_mask.cumsum(1)
-    moved = scored.old_logprobs + drift * torch.sin(place * 1.7 + scored.pack.scored_ids)
-    return dataclasses.replace(scored, old_logprobs=moved)
+    tokens = torch.zeros_like(one.loss_mask, dtype=torch.long).masked_scatter(one.loss_mask, one.tokens)
+    moved = scores.logprobs + drift * torch.sin(one.loss_mask.cumsum(1) * 1.7 + tokens)
+    return dataclasses.replace(scores, logprobs=moved)
 
 
-def run_update(model: PreTrainedModel, packs, algorithm: Algorithm, learning_rate: float = 0.0) -> UpdateOutcome:
-    optimizer = torch.optim.SGD(model.parameters(), lr=learning_rate)
+def run_update(
+    model: PreTrainedModel, batch: MiniBatch, algorithm: Algorithm, learning_rate: float = 0.0
+) -> UpdateOutcome:
     return update(
-        model, optimizer, packs, algorithm, temperature=1.0, token_divisor=divisor(algorithm), max_grad_norm=1e9
+        model,
+        torch.optim.SGD(model.parameters(), lr=learning_rate),
+        batch.packs,
+        batch.old,
+        algorithm,
+        temperature=1.0,
+        token_divisor=divisor(algorithm),
+        max_grad_norm=1e9,
     )
 
 
@@ -54,14 +80,15 @@ def gradients(model: PreTrainedModel) -> Tensor:
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)
-def test_gradients_do_not_depend_on_how_a_mini_batch_is_cut(name: str) -> None:
+def test_gradients_do_not_depend_on_how_a_mini_batch_is_cut_and_laid_out(name: str) -> None:
     model = random_model().double()
     results = []
-    for tokens in (1, 50, 120, 10_000):
-        [packs] = scored_packs(model, tokens=tokens, drift=1.5)
-        outcome = run_update(model, packs, ALGORITHMS[name])
-        results.append((gradients(model).clone(), len(outcome.outputs)))
-    assert len({packs for _, packs in results}) == 4
+    for layout in ("padded", "packed"):
+        for tokens in (1, 50, 120, 10_000):
+            [batch] = mini_batches_of(model, tokens=tokens, drift=1.5, layout=layout)
+            run_update(model, batch, ALGORITHMS[name])
+            results.append((gradients(model).clone(), len(batch.packs)))
+    assert len({packs for _, packs in results}) >= 4
     for (a, _), (b, _) in pairwise(results):
         torch.testing.assert_close(a, b, atol=1e-10, rtol=1e-10)
     assert results[0][0].norm() > 1e-3
@@ -69,18 +96,19 @@ def test_gradients_do_not_depend_on_how_a_mini_batch_is_cut(name: str) -> None:
 
 def test_the_sequence_filter_takes_its_tokens_out_of_the_one_denominator() -> None:
     model = random_model().double()
-    [packs] = scored_packs(model, tokens=50, drift=6.0)
-    outcome = run_update(model, packs, ALGORITHMS["release_7b"])
+    [batch] = mini_batches_of(model, tokens=50, drift=6.0)
+    outcome = run_update(model, batch, ALGORITHMS["release_7b"])
     cut = gradients(model).clone()
-    kept = sum(int(output.kept.sum()) for output in outcome.outputs)
-    assert 0 < kept < sum(int(output.loss_mask.sum()) for output in outcome.outputs)
+    kept = sum(int(one.output.kept.sum()) for one in outcome.packs)
+    assert 0 < kept < sum(len(one.pack.tokens) for one in outcome.packs)
 
-    [[whole]] = scored_packs(model, drift=6.0)
+    [whole] = mini_batches_of(model, drift=6.0)
+    [one], [old] = whole.packs, whole.old
     inputs = LossInputs(
-        logprobs=token_logprobs(model, whole.pack, 1.0),
-        old_logprobs=whole.old_logprobs,
-        advantages=whole.pack.advantages,
-        loss_mask=whole.pack.loss_mask,
+        logprobs=score(model, one, 1.0, entropy=False).logprobs,
+        old_logprobs=old.logprobs,
+        advantages=one.advantages,
+        loss_mask=one.loss_mask,
     )
     model.zero_grad()
     policy_loss(inputs, ALGORITHMS["release_7b"].config, denominator=kept).loss.backward()
@@ -88,33 +116,53 @@ def test_the_sequence_filter_takes_its_tokens_out_of_the_one_denominator() -> No
     torch.testing.assert_close(cut, gradients(model), atol=1e-7, rtol=1e-5)
 
 
+@pytest.mark.parametrize("layout", ["padded", "packed"])
+@pytest.mark.parametrize("scored_before", [False, True])
 @pytest.mark.parametrize("architecture", ["qwen2", "qwen3", "llama"])
-def test_in_the_first_mini_batch_every_log_ratio_is_exactly_zero_and_every_weight_exactly_one(architecture) -> None:
+def test_in_the_first_mini_batch_every_log_ratio_is_exactly_zero_and_every_weight_exactly_one(
+    architecture: str, scored_before: bool, layout: Layout
+) -> None:
     model = random_model(architecture)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
-    outcomes = [
-        update(
-            model,
-            optimizer,
-            packs,
-            ALGORITHMS["release_32b"],
-            temperature=0.7,
-            token_divisor=None,
-            max_grad_norm=1.0,
-        )
-        for packs in [[score(model, s.pack, 0.7) for s in packs] for packs in scored_packs(model, mini_batches=2)]
-    ]
-    for output in outcomes[0].outputs:
-        assert bool((output.log_ratio == 0).all())
-        assert bool((output.influence_weights[output.loss_mask] == 1).all())
+    first, _ = mini_batches_of(model, count=2, layout=layout)
+    outcome = update(
+        model,
+        torch.optim.AdamW(model.parameters(), lr=1e-2),
+        first.packs,
+        first.old if scored_before else None,
+        ALGORITHMS["release_32b"],
+        temperature=1.0,
+        token_divisor=None,
+        max_grad_norm=1.0,
+    )
+    for one in outcome.packs:
+        assert bool((one.output.log_ratio == 0).all())
+        assert bool((one.output.influence_weights[one.output.loss_mask] == 1).all())
+
+
+def test_old_scores_that_the_update_computes_itself_are_those_computed_before_it() -> None:
+    model = random_model()
+    [batch] = mini_batches_of(model)
+    outcome = update(
+        model,
+        torch.optim.SGD(model.parameters(), lr=0.1),
+        batch.packs,
+        None,
+        ALGORITHMS["dapo"],
+        temperature=1.0,
+        token_divisor=None,
+        max_grad_norm=1.0,
+    )
+    for one, old in zip(outcome.packs, batch.old, strict=True):
+        assert torch.equal(one.old.logprobs, old.logprobs)
+        assert torch.equal(one.old.entropy, old.entropy)
 
 
 def test_from_the_second_mini_batch_on_the_weights_differ_from_one() -> None:
     model = random_model()
-    first, second = scored_packs(model, mini_batches=2)
+    first, second = mini_batches_of(model, count=2)
     run_update(model, first, ALGORITHMS["release_7b"], learning_rate=0.5)
     outcome = run_update(model, second, ALGORITHMS["release_7b"])
-    weights = torch.cat([output.influence_weights[output.loss_mask] for output in outcome.outputs])
+    weights = torch.cat([one.output.influence_weights[one.output.loss_mask] for one in outcome.packs])
     assert float(weights.std()) > 1e-3
 
 
@@ -122,8 +170,8 @@ def test_with_one_mini_batch_fipo_is_dapo_bit_for_bit() -> None:
     results = []
     for name in ("release_32b", "dapo"):
         model = random_model()
-        [packs] = scored_packs(model)
-        run_update(model, packs, ALGORITHMS[name], learning_rate=0.1)
+        [batch] = mini_batches_of(model)
+        run_update(model, batch, ALGORITHMS[name], learning_rate=0.1)
         results.append(torch.cat([p.detach().flatten() for p in model.parameters()]))
     assert torch.equal(*results)
 
@@ -132,11 +180,11 @@ def test_with_one_mini_batch_fipo_is_dapo_bit_for_bit() -> None:
 def test_a_gradient_that_is_not_finite_never_reaches_the_weights(bad: float) -> None:
     model = random_model()
     before = [p.detach().clone() for p in model.parameters()]
-    [packs] = scored_packs(model)
-    advantages = packs[0].pack.advantages.clone()
+    [batch] = mini_batches_of(model)
+    advantages = batch.packs[0].advantages.clone()
     advantages[0] = bad
-    packs[0] = dataclasses.replace(packs[0], pack=dataclasses.replace(packs[0].pack, advantages=advantages))
-    outcome = run_update(model, packs, ALGORITHMS["dapo"], learning_rate=0.1)
+    batch.packs[0] = dataclasses.replace(batch.packs[0], advantages=advantages)
+    outcome = run_update(model, batch, ALGORITHMS["dapo"], learning_rate=0.1)
     assert outcome.skipped
     assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
 
@@ -144,18 +192,7 @@ def test_a_gradient_that_is_not_finite_never_reaches_the_weights(bad: float) -> 
 def test_an_empty_mini_batch_changes_nothing() -> None:
     model = random_model()
     before = [p.detach().clone() for p in model.parameters()]
-    outcome = run_update(model, [], ALGORITHMS["dapo"], learning_rate=0.1)
+    outcome = run_update(model, MiniBatch(packs=[], old=[]), ALGORITHMS["dapo"], learning_rate=0.1)
     assert not outcome.skipped
     assert outcome.grad_norm == 0
     assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
-
-
-def test_entropy_is_that_of_the_sampling_distribution() -> None:
-    model = random_model()
-    [packs] = scored_packs(model)
-    one = packs[0].pack
-    with torch.no_grad():
-        logits = model(input_ids=one.input_ids, use_cache=False).logits[:, -one.loss_mask.shape[1] - 1 : -1]
-    expected = torch.distributions.Categorical(logits=logits / 0.5).entropy()
-    entropy = score(model, one, 0.5).entropy
-    torch.testing.assert_close(entropy, expected * one.loss_mask, atol=1e-5, rtol=1e-5)

@@ -27,8 +27,10 @@ EMBEDDED_FOLDER = Path(__file__).parent / "tiny"
 HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 
 
-def load(path: str, device: torch.device | str = "cpu") -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """(model, tokenizer), the model in float32 and in evaluation mode: dropout would fake a change of policy.
+def load(
+    path: str, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """(model, tokenizer), the model in evaluation mode: dropout would fake a change of policy.
 
     `path` is "embedded", a local folder, or the name of a model on the hub; nothing is downloaded unless it
     is such a name. No code of a model is run and no pickle is read. Raises UserError if it cannot be loaded.
@@ -45,7 +47,7 @@ def load(path: str, device: torch.device | str = "cpu") -> tuple[PreTrainedModel
         untrusted.check(name)
         tokenizer = _tokenizer_class(name).from_pretrained(name, trust_remote_code=False)
         loaded: Any = AutoModelForCausalLM.from_pretrained(
-            name, dtype=torch.float32, output_loading_info=True, trust_remote_code=False, use_safetensors=True
+            name, dtype=dtype, output_loading_info=True, trust_remote_code=False, use_safetensors=True
         )
     except (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError, StrictDataclassError) as error:
         raise UserError(f"model.path: cannot load {path!r}: {_reason(error)}") from None

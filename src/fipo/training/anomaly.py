@@ -26,14 +26,14 @@ def write_anomalies(run: RunDirectory, record: StepRecord) -> None:
 def _tensors(record: StepRecord, mini_batch: int) -> dict[str, Tensor]:
     """The inputs and outcomes of each pack; log_ratio is logprobs - old_logprobs, clamped as the loss saw it."""
     tensors: dict[str, Tensor] = {}
-    packs, outputs = record.mini_batches[mini_batch], record.outcomes[mini_batch].outputs
-    for j, (scored, output) in enumerate(zip(packs, outputs, strict=True)):
-        pack = scored.pack
+    for j, trained in enumerate(record.outcomes[mini_batch].packs):
+        pack, output = trained.pack, trained.output
         tensors |= {
             f"pack_{j}/input_ids": pack.input_ids,
+            f"pack_{j}/lengths": torch.tensor(pack.lengths or [pack.input_ids.shape[1]] * len(pack.rollouts)),
             f"pack_{j}/loss_mask": pack.loss_mask,
             f"pack_{j}/advantages": pack.advantages,
-            f"pack_{j}/old_logprobs": scored.old_logprobs,
+            f"pack_{j}/old_logprobs": trained.old.logprobs,
             f"pack_{j}/log_ratio": output.log_ratio,
             f"pack_{j}/influence_weights": output.influence_weights,
         }
@@ -42,16 +42,16 @@ def _tensors(record: StepRecord, mini_batch: int) -> dict[str, Tensor]:
 
 def _description(record: StepRecord, mini_batch: int) -> dict[str, object]:
     outcome = record.outcomes[mini_batch]
-    packs = record.mini_batches[mini_batch]
+    packs = outcome.packs
     return {
         "step": record.step,
         "mini_batch": mini_batch,
         "learning_rate": record.learning_rate,
         "grad_norm": str(outcome.grad_norm),
-        "loss_by_pack": [str(float(output.total)) for output in outcome.outputs],
+        "loss_by_pack": [str(float(one.output.total)) for one in packs],
         "not_finite": {
-            "old_logprobs": sum(int((~torch.isfinite(scored.old_logprobs)).sum()) for scored in packs),
-            "log_ratio": sum(int((~torch.isfinite(output.log_ratio)).sum()) for output in outcome.outputs),
+            "old_logprobs": sum(int((~torch.isfinite(one.old.logprobs)).sum()) for one in packs),
+            "log_ratio": sum(int((~torch.isfinite(one.output.log_ratio)).sum()) for one in packs),
         },
         "rollouts": [
             {
@@ -61,7 +61,7 @@ def _description(record: StepRecord, mini_batch: int) -> dict[str, object]:
                 "response": record.batch.kept[group].texts[member],
                 "reward": float(record.rewards[group, member]),
             }
-            for j, scored in enumerate(packs)
-            for row, (group, member) in enumerate(scored.pack.rollouts)
+            for j, one in enumerate(packs)
+            for row, (group, member) in enumerate(one.pack.rollouts)
         ],
     }

@@ -16,7 +16,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -24,6 +23,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from fipo.errors import RunStopped, UserError
 from fipo.telemetry.durable import DiskError, disk_errors, fsync
 from fipo.telemetry.run_directory import RunDirectory
+from fipo.training.optimizer import MasterAdamW
 
 MANIFEST = "manifest.json"
 BEST_BY = "eval/avg_at_k"
@@ -43,7 +43,7 @@ def save(
     position: Position,
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
-    optimizer: torch.optim.Optimizer,
+    optimizer: MasterAdamW,
     *,
     keep: int,
 ) -> Path:
@@ -51,7 +51,7 @@ def save(
 
     Raises RunStopped if a weight is not finite and DiskError if there is no room; what was there stays in both cases.
     """
-    optimizer_tensors = _optimizer_tensors(model, optimizer)
+    optimizer_tensors = optimizer.state_tensors()
     _refuse_non_finite({**model.state_dict(), **optimizer_tensors}, position)
     final = run.checkpoints / f"step_{position.step:06d}"
     temporary = run.checkpoints / f".{final.name}.tmp"
@@ -92,7 +92,7 @@ def best_step(run: RunDirectory) -> int | None:
 
 
 def restore_newest(
-    run: RunDirectory, model: PreTrainedModel, optimizer: torch.optim.Optimizer, say: Callable[[str], None]
+    run: RunDirectory, model: PreTrainedModel, optimizer: MasterAdamW, say: Callable[[str], None]
 ) -> Position:
     """Load the newest checkpoint that is whole, and say which ones are not; they are kept as `damaged_step_NNNNNN`.
 
@@ -138,7 +138,7 @@ def find_damage(path: Path) -> str | None:
     return None
 
 
-def _restore(path: Path, model: PreTrainedModel, optimizer: torch.optim.Optimizer) -> Position:
+def _restore(path: Path, model: PreTrainedModel, optimizer: MasterAdamW) -> Position:
     # By transformers, which may store weights otherwise than it holds them (the experts of a mixture one by one).
     saved: Any = type(model).from_pretrained(path, dtype=model.dtype, output_loading_info=True)
     weights, report = saved
@@ -146,7 +146,7 @@ def _restore(path: Path, model: PreTrainedModel, optimizer: torch.optim.Optimize
     if unfit:
         raise UserError(f"{path}: the weights do not fit the model: {unfit[:3]}")
     model.load_state_dict(weights.state_dict())
-    _load_optimizer(load_file(path / "optimizer.safetensors"), model, optimizer)
+    optimizer.load_state_tensors(load_file(path / "optimizer.safetensors"))
     return Position(**json.loads((path / "state.json").read_text()))
 
 
@@ -192,25 +192,6 @@ def _library_errors() -> Iterator[None]:
         if number is None:
             raise
         raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
-
-
-def _optimizer_tensors(model: PreTrainedModel, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """AdamW's state as `parameter|field` tensors."""
-    return {
-        f"{name}|{field}": tensor
-        for name, parameter in model.named_parameters()
-        for field, tensor in optimizer.state.get(parameter, {}).items()
-    }
-
-
-def _load_optimizer(tensors: dict[str, Tensor], model: PreTrainedModel, optimizer: torch.optim.Optimizer) -> None:
-    parameters = dict(model.named_parameters())
-    optimizer.state.clear()
-    for key, tensor in tensors.items():
-        name, field = key.rsplit("|", 1)
-        parameter = parameters[name]
-        device = "cpu" if field == "step" else parameter.device
-        optimizer.state[parameter][field] = tensor.to(device)
 
 
 def _sha256(path: Path) -> str:

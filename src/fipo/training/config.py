@@ -29,6 +29,8 @@ class Run(Table):
 class Model(Table):
     path: str
     """"embedded", a local folder in transformers' format, or the name of a hub model."""
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Of the policy; auto = bfloat16 on CUDA, float32 elsewhere. Its master weights and AdamW's state are float32."""
 
 
 class Data(Table):
@@ -90,7 +92,9 @@ class Update(Table):
     mini_batches: PositiveInt
     """Optimizer steps per training step. With 1 the ratio is 1 and FIPO is DAPO."""
     tokens_per_micro_batch: PositiveInt = 16384
-    """Padded tokens in one forward pass: memory against speed; it changes the result by rounding alone."""
+    """Tokens in one forward pass, padding included: memory against speed; it changes the result by rounding alone."""
+    gradient_checkpointing: bool = False
+    """Compute activations again in the backward pass instead of keeping them: a third more work, far less memory."""
     learning_rate: Annotated[float, Field(gt=0, le=1)]
     warmup_steps: NonNegativeInt = 0
     """Training steps of linear warm-up; constant afterwards."""

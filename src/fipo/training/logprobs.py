@@ -4,7 +4,7 @@ The logits of all tokens never exist at once: they are made from the last hidden
 and made again in the backward pass. A 20,480-token response over 152k words would need 11.6 GiB per copy in float32.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -13,86 +13,71 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
+from fipo.training.packed_attention import attending_within_sequences, sequence_arguments
 from fipo.training.packing import Pack
 
-CHUNK = 2**25  # logits at a time: 128 MiB in float32
+CHUNK = {"cpu": 2**25, "cuda": 2**28}  # logits at a time: 128 MiB, 1 GiB in float32
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScoredPack:
-    pack: Pack
-    old_logprobs: Tensor  # [B, K] under the weights before the step's first update, 0 off the loss mask
-    entropy: Tensor  # [B, K] nats, of the distribution that each token came from, 0 off the loss mask
+class Scores:
+    logprobs: Tensor  # [B, K] log softmax(logits / temperature) of each trained token, 0 off the loss mask
+    entropy: Tensor | None  # [B, K] nats, of the distribution that each token came from, 0 off the mask; no graph
+
+
+def score(model: PreTrainedModel, pack: Pack, temperature: float, *, entropy: bool) -> Scores:
+    """The scores of a pack's trained tokens; the log-probs with their graph where gradients are on."""
+    chunks = _chunks(model, pack)
+    if len(chunks) == 1:
+        scored = [_score(*chunks[0], model, temperature, entropy)]
+    else:
+        scored = [
+            checkpoint(_score, *chunk, model, temperature, entropy, use_reentrant=False, preserve_rng_state=False)
+            for chunk in chunks
+        ]
+    return Scores(
+        logprobs=_placed(pack, [logprobs for logprobs, _ in scored]),
+        entropy=_placed(pack, [entropies for _, entropies in scored]) if entropy else None,
+    )
 
 
 @torch.no_grad()
-def score(
-    model: PreTrainedModel, pack: Pack, temperature: float, beat: Callable[[], None] = lambda: None
-) -> ScoredPack:
-    """The pack with its old log-probs: the same rows, shapes and kernels as the update will use."""
-    hidden, tokens = _scored(model, pack)
-    chunks = [_logprobs_and_entropy(*chunk, model, temperature) for chunk in _chunks(model, hidden, tokens)]
-    beat()
-    return ScoredPack(
-        pack=pack,
-        old_logprobs=_placed(pack, [logprobs for logprobs, _ in chunks]),
-        entropy=_placed(pack, [entropy for _, entropy in chunks]),
-    )
+def old_scores(
+    model: PreTrainedModel, packs: Sequence[Pack], temperature: float, beat: Callable[[], None]
+) -> list[Scores]:
+    """The scores before the step's first update: of the same tensors, by the same kernels as the new ones."""
+    scores = []
+    for pack in packs:
+        scores.append(score(model, pack, temperature, entropy=True))
+        beat()
+    return scores
 
 
-def token_logprobs(model: PreTrainedModel, pack: Pack, temperature: float) -> Tensor:
-    """[B, K] log softmax(logits / temperature) of each loss token, with its graph; 0 off the loss mask."""
-    hidden, tokens = _scored(model, pack)
-    chunks = _chunks(model, hidden, tokens)
-    if len(chunks) == 1:
-        return _placed(pack, [_logprobs(*chunks[0], model, temperature)])
-    return _placed(
-        pack,
-        [
-            checkpoint(_logprobs, *chunk, model, temperature, use_reentrant=False, preserve_rng_state=False)
-            for chunk in chunks
-        ],
-    )
+def _chunks(model: PreTrainedModel, pack: Pack) -> list[tuple[Tensor, Tensor]]:
+    """(what the output layer sees before each trained token [N, hidden], the tokens [N]), N at a time."""
+    whole: torch.nn.Module = model.get_decoder() if has_plain_head(model) else model
+    sequences = sequence_arguments(pack.lengths, model.device) if pack.lengths else {}
+    with attending_within_sequences(model, on=pack.lengths is not None):
+        out = whole(input_ids=pack.input_ids, use_cache=False, **sequences)
+    last = out.last_hidden_state if has_plain_head(model) else out.logits
+    size = max(1, CHUNK.get(model.device.type, CHUNK["cpu"]) // model.config.get_text_config().vocab_size)
+    return list(zip(last.flatten(0, 1)[pack.before].split(size), pack.tokens.split(size), strict=True))
 
 
-def _scored(model: PreTrainedModel, pack: Pack) -> tuple[Tensor, Tensor]:
-    """(what the output layer sees before each of the N loss tokens [N, hidden], the tokens [N])."""
-    scored = pack.loss_mask.shape[1]
-    if has_plain_head(model):
-        hidden = model.get_decoder()(input_ids=pack.input_ids, use_cache=False).last_hidden_state
-        before = hidden[:, -scored - 1 : -1]
-    else:
-        before = model(input_ids=pack.input_ids, use_cache=False, logits_to_keep=scored + 1).logits[:, :-1]
-    return before[pack.loss_mask], pack.scored_ids[pack.loss_mask]
-
-
-def _chunks(model: PreTrainedModel, hidden: Tensor, tokens: Tensor) -> list[tuple[Tensor, Tensor]]:
-    size = max(1, CHUNK // model.config.get_text_config().vocab_size)
-    return list(zip(hidden.split(size), tokens.split(size), strict=True))
-
-
-def _logprobs(hidden: Tensor, tokens: Tensor, model: PreTrainedModel, temperature: float) -> Tensor:
-    logits = _logits(hidden, model, temperature)
-    return logits.gather(-1, tokens[:, None])[:, 0] - logits.logsumexp(-1)
-
-
-def _logprobs_and_entropy(
-    hidden: Tensor, tokens: Tensor, model: PreTrainedModel, temperature: float
+def _score(
+    last: Tensor, tokens: Tensor, model: PreTrainedModel, temperature: float, with_entropy: bool
 ) -> tuple[Tensor, Tensor]:
-    logits = _logits(hidden, model, temperature)
+    """(log-probs [N], entropies [N] or [0]), in float32 at least."""
+    logits = model.get_output_embeddings()(last) if has_plain_head(model) else last
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32)) / temperature
     normaliser = logits.logsumexp(-1)
-    entropy = normaliser - (logits.softmax(-1) * logits).sum(-1)
+    with torch.no_grad():
+        entropy = normaliser - torch.linalg.vecdot(logits.softmax(-1), logits) if with_entropy else logits.new_empty(0)
     return logits.gather(-1, tokens[:, None])[:, 0] - normaliser, entropy
 
 
-def _logits(hidden: Tensor, model: PreTrainedModel, temperature: float) -> Tensor:
-    """[N, V] logits / temperature, in float32 at least."""
-    logits = model.get_output_embeddings()(hidden) if has_plain_head(model) else hidden
-    return logits.to(torch.promote_types(logits.dtype, torch.float32)) / temperature
-
-
 def _placed(pack: Pack, values: list[Tensor]) -> Tensor:
-    """[B, K] with the values of the loss tokens where these stand."""
+    """[B, K] with the values of the trained tokens where these stand."""
     together = torch.cat(values)
     return together.new_zeros(pack.loss_mask.shape).masked_scatter(pack.loss_mask, together)
 

@@ -2,34 +2,36 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from fipo.rollout.groups import Group
 
+Layout = Literal["padded", "packed"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Pack:
-    """One micro-batch: what a single forward and backward pass sees.
+    """One micro-batch: B sequences that a single forward and backward pass sees.
 
-    Rows are padded on the right, where causal attention never looks, so no attention mask is needed. The
-    tokens that are scored are the last K of each row: as many as the longest response of the pack needs.
+    padded: a row for each sequence, padded on the right, where causal attention never looks.
+    packed: one row with all sequences, one after the other, no padding; see packed_attention.py.
     """
 
-    input_ids: Tensor  # [B, S] prompt, response, padding
-    loss_mask: Tensor  # [B, K] bool, True = trained response token, among the last K columns of input_ids
+    input_ids: Tensor  # [B, S], or [1, S] if packed: prompts and responses
+    lengths: list[int] | None  # of the sequences if packed
+    loss_mask: Tensor  # [B, K] bool, True = trained token; column 0 is the first token of each response
+    tokens: Tensor  # [M] the trained tokens, response after response
+    before: Tensor  # [M] the place in input_ids.flatten() of the token before each of them
     advantages: Tensor  # [B]
-    rollouts: list[tuple[int, int]]  # (group, member) of each row
-
-    @property
-    def scored_ids(self) -> Tensor:
-        """[B, K] the tokens whose log-probs the loss needs."""
-        return self.input_ids[:, -self.loss_mask.shape[1] :]
+    rollouts: list[tuple[int, int]]  # (group, member) of each sequence
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Row:
+class _Sequence:
     rollout: tuple[int, int]
     prompt: list[int]
     response: list[int]
@@ -47,6 +49,7 @@ def pack(
     mini_batches: int,
     tokens_per_micro_batch: int,
     mask_truncated: bool,
+    layout: Layout,
     device: torch.device,
 ) -> list[list[Pack]]:
     """The packs of each mini-batch, `mini_batches` lists of them.
@@ -54,10 +57,11 @@ def pack(
     advantages is [P, G] for P groups. Groups are dealt out in turn, so that a short batch still gives every
     mini-batch its share; with fewer groups than mini-batches the last ones are empty.
     """
+    cut = _cut_padded if layout == "padded" else _cut_packed
     result = []
     for i in range(mini_batches):
-        rows = [
-            _Row(
+        sequences = [
+            _Sequence(
                 rollout=(g, m),
                 prompt=groups[g].prompt_tokens,
                 response=response.tokens,
@@ -67,32 +71,62 @@ def pack(
             for g in range(i, len(groups), mini_batches)
             for m, response in enumerate(groups[g].responses)
         ]
-        result.append([_collate(cut, device) for cut in _cut(rows, tokens_per_micro_batch)])
+        longest_first = sorted(sequences, key=len, reverse=True)
+        result.append([_collate(part, layout, device) for part in cut(longest_first, tokens_per_micro_batch)])
     return result
 
 
-def _cut(rows: list[_Row], tokens: int) -> list[list[_Row]]:
-    """Rows of similar length together, at most `tokens` padded tokens each (one row may exceed that alone)."""
-    cuts: list[list[_Row]] = []
-    for row in sorted(rows, key=len, reverse=True):
-        if cuts and len(cuts[-1][0]) * (len(cuts[-1]) + 1) <= tokens:
-            cuts[-1].append(row)
+def _cut_padded(longest_first: list[_Sequence], tokens: int) -> list[list[_Sequence]]:
+    """Similar lengths together, at most `tokens` tokens with padding each (one sequence may exceed that alone)."""
+    parts: list[list[_Sequence]] = []
+    for sequence in longest_first:
+        if parts and len(parts[-1][0]) * (len(parts[-1]) + 1) <= tokens:
+            parts[-1].append(sequence)
         else:
-            cuts.append([row])
-    return cuts
+            parts.append([sequence])
+    return parts
 
 
-def _collate(rows: list[_Row], device: torch.device) -> Pack:
-    width = max(len(row) for row in rows)
-    scored = width - min(len(row.prompt) for row in rows)
-    input_ids = torch.zeros(len(rows), width, dtype=torch.long)
-    is_response = torch.zeros(len(rows), width, dtype=torch.bool)
-    for i, row in enumerate(rows):
-        input_ids[i, : len(row)] = torch.tensor(row.prompt + row.response)
-        is_response[i, len(row.prompt) : len(row)] = row.trained
+def _cut_packed(longest_first: list[_Sequence], tokens: int) -> list[list[_Sequence]]:
+    """As few parts as it takes, about equally many tokens in each, at most `tokens` (but for one long sequence)."""
+    for count in range(-(-sum(map(len, longest_first)) // tokens), len(longest_first) + 1):
+        parts: list[list[_Sequence]] = [[] for _ in range(count)]
+        sizes = [0] * count
+        for sequence in longest_first:
+            emptiest = sizes.index(min(sizes))
+            parts[emptiest].append(sequence)
+            sizes[emptiest] += len(sequence)
+        if all(size <= tokens or len(part) == 1 for size, part in zip(sizes, parts, strict=True)):
+            return [part for part in parts if part]
+    return [[sequence] for sequence in longest_first]
+
+
+def _collate(sequences: list[_Sequence], layout: Layout, device: torch.device) -> Pack:
+    lengths = [len(sequence) for sequence in sequences]
+    if layout == "padded":
+        width = max(lengths)
+        input_ids = torch.zeros(len(sequences), width, dtype=torch.long)
+        starts = [i * width for i in range(len(sequences))]
+    else:
+        input_ids = torch.zeros(1, sum(lengths), dtype=torch.long)
+        starts = list(accumulate(lengths, initial=0))[:-1]
+    flat = input_ids.view(-1)
+    loss_mask = torch.zeros(len(sequences), max(len(s.response) for s in sequences), dtype=torch.bool)
+    tokens: list[int] = []
+    before: list[int] = []
+    for i, (sequence, start) in enumerate(zip(sequences, starts, strict=True)):
+        flat[start : start + len(sequence)] = torch.tensor(sequence.prompt + sequence.response)
+        if sequence.trained:
+            loss_mask[i, : len(sequence.response)] = True
+            tokens += sequence.response
+            first = start + len(sequence.prompt)
+            before += range(first - 1, first - 1 + len(sequence.response))
     return Pack(
         input_ids=input_ids.to(device),
-        loss_mask=is_response[:, -scored:].to(device),
-        advantages=torch.tensor([row.advantage for row in rows], device=device),
-        rollouts=[row.rollout for row in rows],
+        lengths=lengths if layout == "packed" else None,
+        loss_mask=loss_mask.to(device),
+        tokens=torch.tensor(tokens, dtype=torch.long, device=device),
+        before=torch.tensor(before, dtype=torch.long, device=device),
+        advantages=torch.tensor([sequence.advantage for sequence in sequences], device=device),
+        rollouts=[sequence.rollout for sequence in sequences],
     )

@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from fipo.objective import LossOutput, merge_metrics, metric_values
+from fipo.objective import merge_metrics, metric_values
 from fipo.rollout.groups import GroupBatch
 from fipo.tasks.graders import Outcome
 from fipo.telemetry.clock import Clock
 from fipo.training.config import Recipe
-from fipo.training.logprobs import ScoredPack
+from fipo.training.mfu import Compute
 from fipo.training.reward import group_rewards
-from fipo.training.update import UpdateOutcome
+from fipo.training.update import TrainedPack, UpdateOutcome
 
 OUTCOMES = get_args(Outcome)
 QUANTILES = {"min": 0.0, "p25": 0.25, "p50": 0.5, "p75": 0.75, "max": 1.0}
@@ -30,13 +30,12 @@ class TrainedRollout:
     group: int
     member: int
     mini_batch: int
-    scored: ScoredPack
-    output: LossOutput
-    row: int  # in scored and in output
+    trained: TrainedPack
+    row: int  # in it
 
     def tokens_of(self, per_token: Tensor) -> list[float]:
         """This response's values of a [B, K] tensor, its untrained tokens left out."""
-        return per_token[self.row][self.output.loss_mask[self.row]].tolist()
+        return per_token[self.row][self.trained.pack.loss_mask[self.row]].tolist()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,8 +44,8 @@ class StepRecord:
     batch: GroupBatch
     rewards: Tensor  # [P, G] of the kept groups
     advantages: Tensor  # [P, G]
-    mini_batches: list[list[ScoredPack]]
     outcomes: list[UpdateOutcome]  # one per mini-batch
+    compute: Compute
     learning_rate: float
 
     @property
@@ -62,7 +61,7 @@ class StepRecord:
             **self._sampler_gap(),
             "update/learning_rate": self.learning_rate,
             "update/skipped": self.skipped_updates,
-            **_time_metrics(self.batch, clock),
+            **self._time_metrics(clock),
         }
 
     def rollouts(self, tokenizer: PreTrainedTokenizerBase, groups: int) -> list[dict[str, Any]]:
@@ -72,17 +71,15 @@ class StepRecord:
         return [self._rollout(trained, tokenizer) for trained in chosen]
 
     def _trained(self) -> Iterator[TrainedRollout]:
-        for i, (packs, outcome) in enumerate(zip(self.mini_batches, self.outcomes, strict=True)):
-            for scored, output in zip(packs, outcome.outputs, strict=True):
-                for row, (group, member) in enumerate(scored.pack.rollouts):
-                    yield TrainedRollout(
-                        group=group, member=member, mini_batch=i, scored=scored, output=output, row=row
-                    )
+        for i, outcome in enumerate(self.outcomes):
+            for one in outcome.packs:
+                for row, (group, member) in enumerate(one.pack.rollouts):
+                    yield TrainedRollout(group=group, member=member, mini_batch=i, trained=one, row=row)
 
     def _rollout(self, trained: TrainedRollout, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
         group = self.batch.kept[trained.group]
         response, grade = group.responses[trained.member], group.grades[trained.member]
-        output = trained.output
+        output = trained.trained.output
         return {
             "step": self.step,
             "problem": group.problem.id,
@@ -106,16 +103,17 @@ class StepRecord:
     def _policy_metrics(self) -> dict[str, float]:
         """Of the objective over the updates that were made; the influence weights of each too, as the first is 1."""
         by_mini_batch = {
-            i: merge_metrics([output.metrics() for output in outcome.outputs])
+            i: merge_metrics([one.output.metrics() for one in outcome.packs])
             for i, outcome in enumerate(self.outcomes)
-            if outcome.outputs and not outcome.skipped
+            if outcome.packs and not outcome.skipped
         }
         if not by_mini_batch:
             return {}
         metrics = metric_values(merge_metrics(list(by_mini_batch.values())))
-        entropies = [s.entropy[s.pack.loss_mask] for packs in self.mini_batches for s in packs]
-        tokens = torch.cat(entropies)
-        metrics["policy/entropy"] = float(tokens.sum()) / max(1, len(tokens))
+        packs = [one for outcome in self.outcomes for one in outcome.packs]
+        tokens = sum(len(one.pack.tokens) for one in packs)
+        entropy = sum(float(one.old.entropy.sum()) for one in packs if one.old.entropy is not None)
+        metrics["policy/entropy"] = entropy / max(1, tokens)
         metrics["policy/grad_norm"] = fmean(self.outcomes[i].grad_norm for i in by_mini_batch)
         for i, merged in by_mini_batch.items():
             for statistic in ("influence_weight/mean", "influence_weight/std"):
@@ -133,10 +131,32 @@ class StepRecord:
         """|rollout log-prob - trainer log-prob| over trained tokens: what the sampler's arithmetic differs by."""
         gaps = []
         for trained in self._trained():
-            ours = trained.tokens_of(trained.scored.old_logprobs)
+            ours = trained.tokens_of(trained.trained.old.logprobs)
             reported = self.batch.kept[trained.group].responses[trained.member].logprobs
             gaps += [abs(a - b) for a, b in zip(ours, reported, strict=False)]
         return {"rollout/logprob_gap/mean": fmean(gaps), "rollout/logprob_gap/max": max(gaps)} if gaps else {}
+
+    def _time_metrics(self, clock: Clock) -> dict[str, float]:
+        """Seconds by phase; tokens per second of the phases and of the whole step; the share of the device's peak."""
+        sampled = sum(len(response.tokens) for group in self.batch.generated for response in group.responses)
+        updated, scored = self._sequence_lengths(first=0), self._sequence_lengths(first=1)
+        tokens = {"generate": sampled, "old_logprobs": sum(scored), "update": sum(updated)}
+        seconds, elapsed = clock.seconds, clock.elapsed()
+        training = seconds["old_logprobs"] + seconds["update"]
+        return {
+            **{f"time/{phase}": seconds[phase] for phase in seconds},
+            **{f"time/tokens_per_second/{phase}": n / seconds[phase] for phase, n in tokens.items() if n},
+            "time/answers_per_second/grade": sum(len(g.grades) for g in self.batch.generated) / seconds["grade"],
+            "time/step": elapsed,
+            "time/tokens_per_second": sampled / elapsed,
+            "time/mfu": self.compute.training_flops(updated, scored) / training / self.compute.peak,
+        }
+
+    def _sequence_lengths(self, *, first: int) -> list[int]:
+        """Tokens of each prompt with its response in the mini-batches from number `first` on."""
+        rollouts = [r for outcome in self.outcomes[first:] for one in outcome.packs for r in one.pack.rollouts]
+        kept = self.batch.kept
+        return [len(kept[g].prompt_tokens) + len(kept[g].responses[m].tokens) for g, m in rollouts]
 
 
 def _rollout_metrics(batch: GroupBatch, recipe: Recipe) -> dict[str, float]:
@@ -158,21 +178,6 @@ def _rollout_metrics(batch: GroupBatch, recipe: Recipe) -> dict[str, float]:
         "groups/all_correct": sum(all(g.correct for g in group.grades) for group in batch.generated),
         "groups/all_wrong": sum(not any(g.correct for g in group.grades) for group in batch.generated),
         "groups/generation_batches": batch.generation_batches,
-    }
-
-
-def _time_metrics(batch: GroupBatch, clock: Clock) -> dict[str, float]:
-    """Seconds by phase; tokens per second of the phases and of the whole step."""
-    sampled = sum(len(response.tokens) for group in batch.generated for response in group.responses)
-    trained = sum(len(g.prompt_tokens) + len(response.tokens) for g in batch.kept for response in g.responses)
-    tokens = {"generate": sampled, "old_logprobs": trained, "update": trained}
-    seconds, elapsed = clock.seconds, clock.elapsed()
-    return {
-        **{f"time/{phase}": seconds[phase] for phase in seconds},
-        **{f"time/tokens_per_second/{phase}": tokens[phase] / seconds[phase] for phase in tokens if phase in seconds},
-        "time/answers_per_second/grade": sum(len(group.grades) for group in batch.generated) / seconds["grade"],
-        "time/step": elapsed,
-        "time/tokens_per_second": sampled / elapsed,
     }
 
 

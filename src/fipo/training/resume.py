@@ -11,7 +11,7 @@ from typing import Any
 from fipo.errors import UserError
 from fipo.tasks.problem import Problem
 from fipo.telemetry.run_directory import RunDirectory
-from fipo.training.config import Recipe
+from fipo.training.config import Recipe, load_recipe
 from fipo.training.setup import Setup
 
 FREE_TO_CHANGE = {  # on --resume: none of it changes what a step computes
@@ -60,9 +60,8 @@ def check_same_recipe(recipe: Recipe, run: RunDirectory) -> None:
     config = run.read_config()
     if not {"resolved", "versions"} <= config.keys():
         raise UserError(f"{run.config}: damaged: it lacks tables that every run writes")
-    before, now = _flat(config), _flat(recipe.model_dump(exclude_none=True))
-    recorded = {key for key in before if not key.startswith(("resolved.", "versions."))}
-    for key in sorted({*recorded, *now} - FREE_TO_CHANGE):
+    before, now = (_flat(r.model_dump(exclude_none=True)) for r in (load_recipe(run.config, {}), recipe))
+    for key in sorted({*before, *now} - FREE_TO_CHANGE):
         if before.get(key) != now.get(key):
             raise UserError(
                 f"{run.path}: --resume needs the recipe that the run began with; "

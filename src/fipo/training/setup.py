@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from transformers import PreTrainedTokenizerBase
@@ -17,6 +18,10 @@ from fipo.tasks.repeats import without
 from fipo.tasks.sources import Role, Source
 from fipo.training.config import Recipe
 from fipo.training.determinism import seed_global_generators
+from fipo.training.layout import layout_of
+from fipo.training.mfu import compute_of
+from fipo.training.optimizer import MasterAdamW
+from fipo.training.recompute import check_recomputing
 from fipo.training.step import Trainer
 
 Say = Callable[[str], None]
@@ -33,7 +38,7 @@ def set_up(recipe: Recipe, graders: GraderPool, say: Say, beat: Callable[[], Non
     device = _device(recipe.run.device)
     seed_global_generators(recipe.run.seed, step=0)
     torch.use_deterministic_algorithms(True, warn_only=True)
-    model, tokenizer = load(recipe.model.path, device)
+    model, tokenizer = load(recipe.model.path, device, _dtype(recipe.model.dtype, device))
     _check_context(recipe, getattr(model.config, "max_position_embeddings", None))
     stops = stop_tokens(model, tokenizer)
     if not stops:
@@ -41,14 +46,15 @@ def set_up(recipe: Recipe, graders: GraderPool, say: Say, beat: Callable[[], Non
     algorithm = recipe.objective.algorithm()
     for note in algorithm.config.notes():
         say(f"note: {note}")
+    if recipe.update.gradient_checkpointing:
+        check_recomputing(model)
     train, held_out = _problems(recipe, tokenizer, say)
     trainer = Trainer(
         recipe=recipe,
         algorithm=algorithm,
         model=model,
-        optimizer=torch.optim.AdamW(
-            model.parameters(), lr=recipe.update.learning_rate, weight_decay=recipe.update.weight_decay
-        ),
+        layout=layout_of(model, say),
+        optimizer=MasterAdamW(model, lr=recipe.update.learning_rate, weight_decay=recipe.update.weight_decay),
         roller=Roller(
             sampler=make_sampler(model, stop_tokens=stops, slots=recipe.rollout.decode_batch, beat=beat, say=say),
             tokenizer=tokenizer,
@@ -56,6 +62,7 @@ def set_up(recipe: Recipe, graders: GraderPool, say: Say, beat: Callable[[], Non
             grade=lambda answers: graders.grade(answers, beat),
         ),
         stream=ProblemStream(train, recipe.run.seed),
+        compute=compute_of(model),
         beat=beat,
     )
     return Setup(trainer=trainer, eval_problems=held_out)
@@ -67,6 +74,12 @@ def _device(name: str) -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(name)
+
+
+def _dtype(name: Literal["auto", "float32", "bfloat16"], device: torch.device) -> torch.dtype:
+    if name == "auto":
+        return torch.bfloat16 if device.type == "cuda" else torch.float32
+    return torch.bfloat16 if name == "bfloat16" else torch.float32
 
 
 def _check_context(recipe: Recipe, context: int | None) -> None:

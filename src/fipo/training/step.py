@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import torch
 from transformers import PreTrainedModel
 
 from fipo.objective import Algorithm, group_advantages
@@ -13,8 +12,11 @@ from fipo.seeding import derive_seed
 from fipo.telemetry.clock import Clock
 from fipo.training.config import Recipe
 from fipo.training.determinism import seed_global_generators
-from fipo.training.logprobs import score
-from fipo.training.packing import pack
+from fipo.training.logprobs import old_scores
+from fipo.training.mfu import Compute
+from fipo.training.optimizer import MasterAdamW
+from fipo.training.packing import Layout, pack
+from fipo.training.recompute import recomputing
 from fipo.training.record import StepRecord
 from fipo.training.reward import group_rewards
 from fipo.training.update import update
@@ -27,9 +29,11 @@ class Trainer:
     recipe: Recipe
     algorithm: Algorithm
     model: PreTrainedModel
-    optimizer: torch.optim.Optimizer
+    layout: Layout  # of what the model is trained on
+    optimizer: MasterAdamW
     roller: Roller
     stream: ProblemStream
+    compute: Compute
     beat: Callable[[], None]  # called after every piece of work
 
 
@@ -73,27 +77,30 @@ def train_step(trainer: Trainer, step: int, clock: Clock) -> StepRecord:
     rewards = group_rewards(batch.kept, rollout, recipe.reward)
     advantages = group_advantages(rewards, scale_by_std=algorithm.scale_by_std)
 
-    # Packed once: the old log-probs and every update see the same tensors, so the first ratio is exactly 1.
-    mini_batches = pack(
+    # Packed once. The old log-probs of the first mini-batch are those that its own update computes, as the weights
+    # have not moved by then; those of the others are computed before it.
+    first, *later = pack(
         batch.kept,
         advantages,
         mini_batches=recipe.update.mini_batches,
         tokens_per_micro_batch=recipe.update.tokens_per_micro_batch,
         mask_truncated=recipe.reward.mask_truncated,
+        layout=trainer.layout,
         device=model.device,
     )
     with clock.phase("old_logprobs"):
-        scored = [[score(model, p, rollout.temperature, trainer.beat) for p in packs] for packs in mini_batches]
+        old = [old_scores(model, packs, rollout.temperature, trainer.beat) for packs in later]
 
     learning_rate = recipe.update.learning_rate * min(1.0, step / max(1, recipe.update.warmup_steps))
     for parameters in trainer.optimizer.param_groups:
         parameters["lr"] = learning_rate
-    with clock.phase("update"):
+    with clock.phase("update"), recomputing(model, recipe.update.gradient_checkpointing):
         outcomes = [
             update(
                 model,
                 trainer.optimizer,
                 packs,
+                scores,
                 algorithm,
                 temperature=rollout.temperature,
                 token_divisor=rollout.max_response_tokens
@@ -102,7 +109,7 @@ def train_step(trainer: Trainer, step: int, clock: Clock) -> StepRecord:
                 max_grad_norm=recipe.update.max_grad_norm,
                 beat=trainer.beat,
             )
-            for packs in scored
+            for packs, scores in zip([first, *later], [None, *old], strict=True)
         ]
 
     return StepRecord(
@@ -110,7 +117,7 @@ def train_step(trainer: Trainer, step: int, clock: Clock) -> StepRecord:
         batch=batch,
         rewards=rewards,
         advantages=advantages,
-        mini_batches=scored,
         outcomes=outcomes,
+        compute=trainer.compute,
         learning_rate=learning_rate,
     )

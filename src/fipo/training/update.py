@@ -4,16 +4,26 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from fipo.errors import RunStopped
 from fipo.objective import Algorithm, LossInputs, LossOutput, policy_loss
-from fipo.training.logprobs import ScoredPack, token_logprobs
+from fipo.training.logprobs import Scores, score
+from fipo.training.packed_attention import attending_within_sequences
+from fipo.training.packing import Pack
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedPack:
+    pack: Pack
+    old: Scores  # under the weights before the step's first update
+    output: LossOutput  # the metrics and the per-token credit
 
 
 @dataclass(frozen=True, kw_only=True)
 class UpdateOutcome:
-    outputs: list[LossOutput]  # one per pack: the metrics and the per-token credit
+    packs: list[TrainedPack]
     grad_norm: float  # before clipping; 0 without loss tokens
     skipped: bool  # the loss or the gradient was not finite: the weights are untouched
 
@@ -21,7 +31,8 @@ class UpdateOutcome:
 def update(
     model: PreTrainedModel,
     optimizer: torch.optim.Optimizer,
-    packs: Sequence[ScoredPack],
+    packs: Sequence[Pack],
+    old: Sequence[Scores] | None,
     algorithm: Algorithm,
     *,
     temperature: float,
@@ -33,18 +44,21 @@ def update(
 
     One division for the whole mini-batch makes the result independent of how it is cut, also where the
     sequence filter takes tokens out of the denominator. Without a token in the loss nothing happens.
+    `old` None: the weights have not moved since the packs were made, so the log-probs of now are the old ones.
 
     Raises RunStopped if a weight is not finite afterwards. AdamW cannot make it so from a finite gradient at a
     learning rate of at most 1, but a broken machine can.
     """
     optimizer.zero_grad()
-    outputs = []
-    for scored in packs:
+    trained = []
+    for i, pack in enumerate(packs):
+        now = score(model, pack, temperature, entropy=old is None)
+        before = Scores(logprobs=now.logprobs.detach(), entropy=now.entropy) if old is None else old[i]
         inputs = LossInputs(
-            logprobs=token_logprobs(model, scored.pack, temperature),
-            old_logprobs=scored.old_logprobs,
-            advantages=scored.pack.advantages,
-            loss_mask=scored.pack.loss_mask,
+            logprobs=now.logprobs,
+            old_logprobs=before.logprobs,
+            advantages=pack.advantages,
+            loss_mask=pack.loss_mask,
         )
         output = policy_loss(
             inputs,
@@ -53,22 +67,28 @@ def update(
             denominator=1.0,
             token_divisor=token_divisor,
         )
-        output.loss.backward()
-        outputs.append(output)
+        with attending_within_sequences(model, on=pack.lengths is not None):
+            output.loss.backward()
+        trained.append(TrainedPack(pack=pack, old=before, output=output))
         beat()
 
-    weight = sum(int(output.weight) for output in outputs)
-    if not any(bool(output.kept.any()) for output in outputs):
-        return UpdateOutcome(outputs=outputs, grad_norm=0.0, skipped=False)
-    for parameter in model.parameters():
-        if parameter.grad is not None:
-            parameter.grad /= weight
-    grad_norm = float(torch.nn.utils.clip_grad_norm_(model.parameters(), max_grad_norm))
+    outputs = [one.output for one in trained]
+    if not any(int(output.kept_tokens) for output in outputs):
+        return UpdateOutcome(packs=trained, grad_norm=0.0, skipped=False)
+    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+    _divide_gradients(weights, sum(int(output.weight) for output in outputs))
+    grad_norm = float(torch.nn.utils.clip_grad_norm_(weights, max_grad_norm))
     finite = grad_norm < float("inf") and all(bool(output.total.isfinite()) for output in outputs)
     if finite:
         optimizer.step()
         _check_weights(model)
-    return UpdateOutcome(outputs=outputs, grad_norm=grad_norm, skipped=not finite)
+    return UpdateOutcome(packs=trained, grad_norm=grad_norm, skipped=not finite)
+
+
+def _divide_gradients(weights: Sequence[Tensor], divisor: int) -> None:
+    for weight in weights:
+        if weight.grad is not None:
+            weight.grad /= divisor
 
 
 def _check_weights(model: PreTrainedModel) -> None:

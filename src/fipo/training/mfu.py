@@ -1,0 +1,78 @@
+"""Model FLOPs utilisation: the arithmetic that training needs, per second, as a share of what the device can do."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel
+
+# Dense peaks of the data sheets in bfloat16, FLOP/s, by a part of the name that CUDA reports; the first that fits.
+DATA_SHEETS = {
+    "B200": 2250e12,
+    "H100 PCIe": 756e12,
+    "H100 NVL": 835e12,
+    "H100": 989e12,
+    "H200": 989e12,
+    "H20": 148e12,
+    "A100": 312e12,
+    "A800": 312e12,
+    "L40S": 362e12,
+    "RTX 4090": 165e12,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compute:
+    """What a model costs on a device. A recomputed activation is not counted: MFU is of the work that is needed."""
+
+    per_token: float  # FLOPs of a forward pass, of products with weights
+    per_pair: float  # FLOPs of a forward pass for each token and each token that it looks at
+    peak: float  # FLOP/s
+
+    def training_flops(self, updated: Sequence[int], scored: Sequence[int]) -> float:
+        """A forward and a backward pass (two forward ones) over sequences `updated`, a forward one over `scored`."""
+        return 3 * sum(map(self._forward, updated)) + sum(map(self._forward, scored))
+
+    def _forward(self, length: int) -> float:
+        return self.per_token * length + self.per_pair * length * (length + 1) / 2
+
+
+def compute_of(model: PreTrainedModel) -> Compute:
+    """By the usual count: 2 FLOPs per weight and token, embeddings looked up for nothing; 4 per pair, head and size.
+
+    Of a mixture of experts all weights are counted, although a token meets a few of them: an upper bound.
+    """
+    config = model.config.get_text_config()
+    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    weights = sum(parameter.numel() for parameter in model.parameters() if parameter.dim() > 1)
+    head: Any = model.get_output_embeddings()
+    embedding: Any = model.get_input_embeddings()
+    looked_up = 0 if head is not None and head.weight is embedding.weight else embedding.weight.numel()
+    return Compute(
+        per_token=2.0 * (weights - looked_up),
+        per_pair=4.0 * config.num_hidden_layers * config.num_attention_heads * size,
+        peak=peak_flops(model.device, model.dtype),
+    )
+
+
+def peak_flops(device: torch.device, dtype: torch.dtype) -> float:
+    """FLOP/s of the data sheet in bfloat16 on a known GPU; elsewhere what a large matrix product reaches now."""
+    if device.type == "cuda" and dtype == torch.bfloat16:
+        name = torch.cuda.get_device_name(device)
+        for part, peak in DATA_SHEETS.items():
+            if part in name:
+                return peak
+    return _matmul_rate(device, dtype)
+
+
+def _matmul_rate(device: torch.device, dtype: torch.dtype) -> float:
+    size = 4096 if device.type == "cuda" else 768
+    a = torch.ones(size, size, device=device, dtype=dtype)
+    best = 0.0
+    for _ in range(4):
+        started = time.perf_counter()
+        float((a @ a)[0, 0])  # waits for the device
+        best = max(best, 2 * size**3 / (time.perf_counter() - started))
+    return best
