@@ -1,10 +1,13 @@
+import gc
+import weakref
+
 import pytest
 import torch
 from tests.conftest import random_model
-from transformers import PreTrainedModel
+from transformers import AutoModelForCausalLM, GPT2Config, PreTrainedModel
 
 from fipo.errors import RunStopped
-from fipo.rollout.engine import SlotEngine
+from fipo.rollout.engine import STEPS, SlotEngine
 from fipo.rollout.sampler import SamplingParams
 
 PROMPTS = [[5, 6, 7], [8], [9, 10, 11, 12, 13], [14, 15], [5, 6, 7]]
@@ -84,13 +87,58 @@ def test_a_response_ends_with_its_first_stop_token_and_is_truncated_only_without
         assert len(response.tokens) == 4 or not response.truncated
 
 
+@pytest.mark.parametrize("steps", [3, 16])
+@pytest.mark.parametrize("slots", [1, 3, 19])
+def test_several_tokens_between_two_looks_are_the_same_tokens(
+    model: PreTrainedModel, slots: int, steps: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prompts = PROMPTS * 4
+    one_by_one = engine(model, MANY_STOPS, slots).sample(prompts, SAMPLED, seed=0)
+    monkeypatch.setitem(STEPS, "cpu", steps)
+    for response, expected in zip(
+        engine(model, MANY_STOPS, slots).sample(prompts, SAMPLED, 0), one_by_one, strict=True
+    ):
+        assert (response.tokens, response.truncated) == (expected.tokens, expected.truncated)
+        assert response.logprobs == pytest.approx(expected.logprobs, abs=1e-5)
+        assert response.sampling_logprobs == pytest.approx(expected.sampling_logprobs, abs=1e-5)
+
+
+def test_no_token_is_fed_beyond_the_last_position_that_a_response_may_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    """GPT-2 looks positions up in a table, which ends there."""
+    torch.manual_seed(0)
+    config = GPT2Config(vocab_size=48, n_embd=32, n_layer=1, n_head=4, n_positions=24)
+    monkeypatch.setitem(STEPS, "cpu", 16)
+    sampler = engine(AutoModelForCausalLM.from_config(config).eval(), (), slots=2)
+    responses = sampler.sample([[5, 6, 7, 8], [9]], GREEDY, seed=0)
+    assert [len(response.tokens) for response in responses] == [20, 20]
+
+
 def test_the_cache_is_allocated_once_and_reused_by_smaller_calls(model: PreTrainedModel) -> None:
     sampler = engine(model, slots=4)
     fresh = [r.tokens for r in engine(model, slots=4).sample(PROMPTS[:2], SAMPLED, seed=5)]
     sampler.sample(PROMPTS * 2, GREEDY, seed=0)
-    storage = sampler._cache.storage.data_ptr()
+    storage = sampler._recorder.cache.storage.data_ptr()
     assert [r.tokens for r in sampler.sample(PROMPTS[:2], SAMPLED, seed=5)] == fresh
-    assert sampler._cache.storage.data_ptr() == storage
+    assert sampler._recorder.cache.storage.data_ptr() == storage
+
+
+def test_a_cache_that_is_too_small_is_given_up_before_a_larger_one_is_made(model: PreTrainedModel) -> None:
+    sampler = engine(model)
+    sampler.sample(PROMPTS, GREEDY, seed=0)
+    storage = weakref.ref(sampler._recorder.cache.storage)
+    gc.disable()
+    try:
+        sampler._recorder_for(len(PROMPTS), 512)
+    finally:
+        gc.enable()
+    assert storage() is None
+
+
+def test_earlier_calls_do_not_change_a_single_bit_of_later_ones(model: PreTrainedModel) -> None:
+    fresh = engine(model).sample(PROMPTS, SAMPLED, seed=1)
+    sampler = engine(model)
+    sampler.sample([list(range(2, 42))] * 9, SamplingParams(temperature=0.7, max_tokens=60), seed=0)
+    assert sampler.sample(PROMPTS, SAMPLED, seed=1) == fresh
 
 
 def test_the_model_is_left_as_it_was(model: PreTrainedModel) -> None:
@@ -113,8 +161,11 @@ def test_weights_that_are_not_finite_stop_the_sampling() -> None:
         engine(model).sample(PROMPTS, SAMPLED, seed=0)
 
 
-def test_every_token_is_a_sign_of_life(model: PreTrainedModel) -> None:
-    beats = []
-    sampler = SlotEngine(model, stop_tokens=(), slots=64, beat=lambda: beats.append(1))
-    sampler.sample(PROMPTS, SAMPLED, seed=0)
-    assert len(beats) == SAMPLED.max_tokens
+@pytest.mark.parametrize(("steps", "beats"), [(1, 20), (8, 3)])
+def test_every_look_at_new_tokens_is_a_sign_of_life(
+    model: PreTrainedModel, steps: int, beats: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(STEPS, "cpu", steps)
+    heard: list[int] = []
+    SlotEngine(model, stop_tokens=(), slots=64, beat=lambda: heard.append(1)).sample(PROMPTS, SAMPLED, seed=0)
+    assert len(heard) == beats

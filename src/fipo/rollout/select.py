@@ -5,8 +5,10 @@ from collections.abc import Callable, Sequence
 import torch
 from transformers import PreTrainedModel
 
+from fipo.models.attention import special_attention
 from fipo.rollout.engine import SlotEngine
 from fipo.rollout.generate import GenerateSampler
+from fipo.rollout.recorder import EAGER_STEPS
 from fipo.rollout.sampler import Sampler, SamplingParams
 
 PROBES = [[5, 6, 7, 4, 3], [2, 4]]  # prompts of different lengths, in a vocabulary of any size
@@ -31,16 +33,8 @@ def make_sampler(
 
 def obstacle(model: PreTrainedModel) -> str | None:
     """Why the slot engine cannot decode a model, or None."""
-    config = model.config.get_text_config()
-    kinds = set(getattr(config, "layer_types", None) or ["full_attention"]) - {"full_attention"}
-    if not model._supports_attention_backend:
-        return "its attention is not behind transformers' interface"
-    if not hasattr(config, "layer_types") and getattr(config, "sliding_window", None):
-        return "its attention has a sliding window"
-    if kinds:
-        return f"it has layers of {', '.join(sorted(kinds))}"
-    if getattr(config, "attn_logit_softcapping", None):
-        return "it caps the logits of its attention"
+    if reason := special_attention(model):
+        return reason
     try:
         error = _probe(model)
     except Exception as failure:
@@ -50,8 +44,8 @@ def obstacle(model: PreTrainedModel) -> str | None:
 
 @torch.inference_mode()
 def _probe(model: PreTrainedModel) -> float:
-    """The largest difference between log-probs of the engine and those of a fresh forward pass."""
-    params = SamplingParams(temperature=0.0, max_tokens=3)
+    """The largest difference between log-probs of the engine, eager and recorded, and those of a fresh forward pass."""
+    params = SamplingParams(temperature=0.0, max_tokens=2 * EAGER_STEPS)
     worst = 0.0
     responses = SlotEngine(model, stop_tokens=[], slots=2).sample(PROBES, params, seed=0)
     for prompt, response in zip(PROBES, responses, strict=True):

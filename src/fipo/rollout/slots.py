@@ -29,14 +29,16 @@ class SlotCache(Cache):
         self.storage = torch.zeros(shape, dtype=model.dtype, device=model.device)
         self.slots = slots
         self.length = length
-        super().__init__(layers=[_SlotLayer(self, keys, values) for keys, values in self.storage])
-        self.see(length, torch.zeros(slots, dtype=torch.long, device=model.device))
+        self.slot_layers = [_SlotLayer() for _ in range(config.num_hidden_layers)]
+        super().__init__(layers=list(self.slot_layers))
 
-    def see(self, length: int, positions: Tensor) -> None:
-        """The next forward pass is over the first slots, each at its own of `positions` [rows], below `length`."""
-        self.seen = length
-        self.rows = torch.arange(len(positions), device=positions.device)
-        self.positions = positions
+    def see(self, storage: Tensor, positions: Tensor, length: int) -> None:
+        """The next forward pass is over the first slots of `storage`, at `positions` [rows], all below `length`."""
+        rows = positions.shape[0]
+        columns = positions[:, None, None, None].expand(rows, storage.shape[3], 1, storage.shape[5])
+        seen = storage[:, :, :rows, :, :length].flatten(0, 1).unbind(0)
+        for layer, keys, values in zip(self.slot_layers, seen[::2], seen[1::2], strict=True):
+            layer.keys, layer.values, layer.columns = keys, values, columns
 
     def put(self, slot: int, prefix: Tensor) -> None:
         """`prefix` [layers, 2, heads, T, size] as the first T tokens of a slot."""
@@ -52,11 +54,11 @@ class _SlotLayer(CacheLayerMixin):
 
     is_sliding = False
 
-    def __init__(self, cache: SlotCache, keys: Tensor, values: Tensor) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.cache = cache
-        self.keys: Tensor = keys  # [slots, heads, length, size]
-        self.values: Tensor = values
+        self.keys: Tensor  # [rows, heads, length, size]
+        self.values: Tensor
+        self.columns: Tensor  # [rows, heads, 1, size], where the new token goes
         self.is_initialized = True
 
     def lazy_initialization(self, *_: Any, **__: Any) -> None:
@@ -64,19 +66,18 @@ class _SlotLayer(CacheLayerMixin):
 
     def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
         """One new token per row; all keys and values that the rows may look at."""
-        cache, rows = self.cache, len(key_states)
-        self.keys[cache.rows, :, cache.positions] = key_states[:, :, 0]
-        self.values[cache.rows, :, cache.positions] = value_states[:, :, 0]
-        return self.keys[:rows, :, : cache.seen], self.values[:rows, :, : cache.seen]
+        self.keys.scatter_(2, self.columns, key_states)
+        self.values.scatter_(2, self.columns, value_states)
+        return self.keys, self.values
 
     def get_seq_length(self) -> int:
         return 0  # positions are given to the model, not counted here
 
     def get_max_length(self) -> int:
-        return self.cache.length
+        return self.keys.shape[2]
 
     def get_mask_sizes(self, _: int) -> tuple[int, int]:
-        return self.cache.seen, 0
+        return self.keys.shape[2], 0
 
 
 def visible(positions: Tensor, length: int, dtype: torch.dtype) -> Tensor:
@@ -115,13 +116,20 @@ AttentionMaskInterface.register(ATTENTION, lambda *_, **__: None)  # ours come w
 
 @contextmanager
 def slot_decoding(model: PreTrainedModel) -> Iterator[None]:
-    """Inside, the model's attention is over the slots of a SlotCache."""
-    before = model.config._attn_implementation
+    """Inside, the model's attention is over the slots of a SlotCache.
+
+    Each write of decoding has a place of its own, so the slower kernels that fix an order are switched off.
+    """
+    attention = model.config._attn_implementation
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
     model.set_attn_implementation(ATTENTION)
+    torch.use_deterministic_algorithms(False)
     try:
         yield
     finally:
-        model.set_attn_implementation(before)
+        model.set_attn_implementation(attention)
+        torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
 
 
 def prefill(model: PreTrainedModel, prompts: Sequence[tuple[int, ...]], tokens: int) -> dict[tuple[int, ...], Tensor]:
