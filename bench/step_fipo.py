@@ -57,7 +57,7 @@ def recipe(mini_batches: int) -> Recipe:
                 "max_response_tokens": RESPONSE_TOKENS,
             },
             "objective": {"preset": "dapo"},
-            "update": {"mini_batches": mini_batches, "learning_rate": 1e-4, "tokens_per_micro_batch": 4096},
+            "update": {"mini_batches": mini_batches, "learning_rate": 1e-4, "tokens_per_micro_batch": 1024},
             "eval": {"every": 1, "samples": 1},
             "checkpoint": {"every": 1},
         }

@@ -1,4 +1,4 @@
-"""Files in DAPO's published schema, and an object that shows whether it was unpickled."""
+"""Rows and files as they are published, and an object that shows whether it was unpickled."""
 
 import json
 
@@ -15,6 +15,62 @@ def dapo_row(number, question="What is 2+2?", answer="4"):
         "reward_model": {"ground_truth": answer, "style": "rule-lighteval/MATH_v2"},
         "extra_info": {"index": f"id-{number}"},
     }
+
+
+PUBLISHED = {  # rows with the columns of a published dataset, and the answer that each gives
+    "openai/gsm8k": [
+        (
+            {
+                "question": "A farm sells 54 crates of 20 eggs. How many eggs is that?",
+                "answer": "Each crate has 20 eggs, so 54*20 = <<54*20=1080>>1080 eggs.\n#### 1,080",
+            },
+            "1080",
+        ),
+        ({"question": "It was 2 degrees and fell by 5. What is it now?", "answer": "2-5 = -3\n#### -3"}, "-3"),
+    ],
+    "DigitalLearningGmbH/MATH-lighteval": [
+        (
+            {
+                "problem": "Compute $\\frac{1}{4}+\\frac{1}{4}$.",
+                "level": "Level 1",
+                "type": "Algebra",
+                "solution": "Not $\\boxed{1}$: the sum is $\\frac{2}{4} = \\boxed{\\frac{1}{2}}$.",
+            },
+            "\\frac{1}{2}",
+        ),
+    ],
+    "HuggingFaceH4/MATH-500": [
+        (
+            {
+                "problem": "Where is $x^2 = 4$?",
+                "solution": "At $\\boxed{-2, 2}$, both.",
+                "answer": "-2, 2",
+                "subject": "Algebra",
+                "level": 2,
+                "unique_id": "test/algebra/1.json",
+            },
+            "-2, 2",
+        ),
+    ],
+    "Maxwell-Jia/AIME_2024": [
+        ({"ID": "2024-I-1", "Problem": "What is $17+16$?", "Solution": "It is 33.", "Answer": 33}, "33"),
+    ],
+    "HuggingFaceH4/aime_2024": [
+        (
+            {
+                "id": 60,
+                "problem": "What is $17+16$?",
+                "solution": "It is $\\boxed{033}$.",
+                "answer": "033",
+                "url": "https://artofproblemsolving.com/",
+                "year": "2024",
+            },
+            "33",
+        ),
+    ],
+    "math-ai/aime25": [({"problem": "What is $35*2$?", "answer": "70", "id": "0"}, "70")],
+    "opencompass/AIME2025": [({"question": "What is $6*56$ degrees?", "answer": "336^\\circ"}, "336^\\circ")],
+}
 
 
 def write_jsonl(path, rows):

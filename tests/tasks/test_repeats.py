@@ -8,6 +8,7 @@ from fipo.errors import UserError
 from fipo.tasks.bad_rows import BadRows
 from fipo.tasks.problem import Placed, Problem
 from fipo.tasks.repeats import first_of_each, merge_repeats, without
+from fipo.tasks.templates import TEMPLATES
 
 
 def problem(text, answer="4", name=None):
@@ -106,3 +107,11 @@ def test_a_generators_answers_do_not_contradict_each_other():
 def test_held_out_questions_leave_training_whatever_their_id():
     kept = problem("1+3=")
     assert without([problem("2+2="), kept, problem("3+1=")], [problem("2+2=", name="other"), problem("3+1=")]) == [kept]
+
+
+def test_a_held_out_question_leaves_training_whatever_its_template():
+    before, after = TEMPLATES["dapo"]
+    held_out = Problem(id="a", prompt=[{"role": "user", "content": f"{before}2+2={after}"}], answer="4", source="dapo")
+    kept = problem("1+3=")
+    assert without([problem("2+2="), problem(f"2+2={TEMPLATES['boxed'][1]}"), kept], [held_out]) == [kept]
+    assert without([held_out, kept], [problem(" 2+2=\n")]) == [kept]

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 from pyarrow import parquet
-from tests.tasks.helpers import WRITERS, dapo_row, write_jsonl
+from tests.tasks.helpers import PUBLISHED, WRITERS, dapo_row, write_jsonl
 
 from fipo.errors import UserError
 from fipo.strict import Table, validate
@@ -13,6 +13,7 @@ from fipo.tasks.bad_rows import BadRows
 from fipo.tasks.countdown import countdown
 from fipo.tasks.signed_sums import signed_sums
 from fipo.tasks.sources import Countdown, File, ReasoningGym, SignedSums, Source, load_problems
+from fipo.tasks.templates import TEMPLATES
 
 
 def load(source, role="train", seed=0):
@@ -107,6 +108,61 @@ def test_a_file_of_malformed_rows_alone_is_not_an_empty_one(tmp_path):
     assert load_file(path, budget=2)[0] == {}
 
 
+@pytest.mark.parametrize("kind", WRITERS)
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_a_file_with_the_columns_of_a_published_dataset_is_read_as_that(name, kind, tmp_path):
+    path = tmp_path / f"data.{kind}"
+    WRITERS[kind](path, [row for row, _ in PUBLISHED[name]])
+    problems, repeats, said = load_file(path)
+    assert [problem.answer for problem in problems.values()] == [answer for _, answer in PUBLISHED[name]]
+    assert {problem.source for problem in problems.values()} == {"data"}
+    assert (repeats, said) == (0, [])
+
+
+def test_the_rows_of_a_published_dataset_that_do_not_fit_are_named_within_the_budget(tmp_path):
+    path = tmp_path / "data.jsonl"
+    rows = [row for row, _ in PUBLISHED["openai/gsm8k"]]
+    write_jsonl(path, [*rows, rows[0], rows[1] | {"answer": "It is -3."}, {"question": "2+2="}])
+    problems, repeats, said = load_file(path, budget=2)
+    assert (list(problems), repeats) == (["line 1", "line 2"], 1)
+    assert said[0].startswith("line 4: answer must end in '#### ' and the final answer, or be that alone, got 'It")
+    assert said[1].startswith("line 5: must have the columns of a known layout (dapo: prompt, reward_model; ")
+
+
+def test_the_files_of_one_dataset_are_read_as_one(tmp_path):
+    paths = [tmp_path / "aime2025-I.jsonl", tmp_path / "aime2025-II.parquet"]
+    first, second = {"question": "2+2=", "answer": "4"}, {"question": "1+2=", "answer": "3"}
+    WRITERS["jsonl"](paths[0], [first])
+    WRITERS["parquet"](paths[1], [second, first])
+    source = File(source="file", path=[str(path) for path in paths])
+    merged = load_problems(source, "train", 0, BadRows(0, print))
+    assert [placed.where for placed in merged.problems] == [f"{paths[0]}, line 1", f"{paths[1]}, row 1"]
+    assert [placed.problem.source for placed in merged.problems] == ["aime2025-I", "aime2025-II"]
+    assert merged.repeats == 1
+
+
+def test_each_of_several_files_must_hold_rows(tmp_path):
+    paths = [tmp_path / "a.jsonl", tmp_path / "b.jsonl"]
+    write_jsonl(paths[0], [dapo_row(1)])
+    write_jsonl(paths[1], [])
+    with pytest.raises(UserError) as error:
+        load_problems(File(source="file", path=[str(path) for path in paths]), "train", 0, BadRows(0, print))
+    assert str(error.value) == f"{paths[1]}: holds no rows"
+
+
+def test_the_template_of_a_file_goes_around_its_questions(tmp_path):
+    path = tmp_path / "data.jsonl"
+    write_jsonl(path, [{"question": "2+2=", "answer": "#### 4"}])
+    (problem,) = load(File(source="file", path=str(path), template="boxed"))
+    assert problem.prompt == f"2+2={TEMPLATES['boxed'][1]}"
+    write_jsonl(path, [dapo_row(1)])
+    with pytest.raises(UserError) as error:
+        load(File(source="file", path=str(path), template="boxed"))
+    assert str(error.value).startswith(
+        f"{path}, line 1: template must be left out for data that has prompts of its own"
+    )
+
+
 # Generators
 
 
@@ -149,6 +205,21 @@ class Holder(Table):
 def test_what_countdown_cannot_be_is_refused_with_the_key(key, value, message):
     with pytest.raises(UserError) as error:
         validate(Holder, {"train": {"source": "countdown", "count": 5, key: value}}, "recipe")
+    assert str(error.value) == f"recipe: {message}"
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("path", 5, "train.path: must be a path or a list of paths, got 5"),
+        ("path", [], "train.path: must be a path or a list of paths, got []"),
+        ("path", ["a.jsonl", 5], "train.path: must be a path or a list of paths, got ['a.jsonl', 5]"),
+        ("template", "DAPO", "train.template: must be 'none', 'dapo' or 'boxed', got 'DAPO'"),
+    ],
+)
+def test_what_a_file_source_cannot_be_is_refused_with_the_key(key, value, message):
+    with pytest.raises(UserError) as error:
+        validate(Holder, {"train": {"source": "file", "path": "data.jsonl", key: value}}, "recipe")
     assert str(error.value) == f"recipe: {message}"
 
 

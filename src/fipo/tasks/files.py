@@ -4,7 +4,7 @@ What a row means is decided elsewhere. Nothing here unpickles, and no file is in
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,14 @@ BATCH = 1024  # parquet rows decoded together
 # What pyarrow raises for files that were cut or changed, whatever the place.
 DAMAGE = (pyarrow.ArrowException, OSError, ValueError, OverflowError, MemoryError, RecursionError)
 
+ChooseColumns = Callable[[Sequence[str]], Sequence[str]]
 
-def read_rows(path: Path, columns: Sequence[str], bad_rows: BadRows) -> Iterator[tuple[str, Any]]:
+
+def read_rows(path: Path, choose: ChooseColumns, bad_rows: BadRows) -> Iterator[tuple[str, Any]]:
     """(place, row) for every row that can be read; what cannot goes to `bad_rows`.
 
-    Of a parquet file only `columns` are read. Raises UserError for a file that cannot be read on, naming it
-    and how far it was read.
+    Of a parquet file's columns only those are read that `choose` names of them. Raises UserError for a file that
+    cannot be read on, naming it and how far it was read, and for columns that `choose` raises MalformedRow for.
     """
     if path.is_dir():
         raise UserError(f"{path}: must be a .jsonl or .parquet file, got a folder")
@@ -33,7 +35,7 @@ def read_rows(path: Path, columns: Sequence[str], bad_rows: BadRows) -> Iterator
         raise UserError(f"{path}: must be a regular file")
     match path.suffix.lower():
         case ".parquet":
-            yield from _parquet_rows(path, columns, bad_rows)
+            yield from _parquet_rows(path, choose, bad_rows)
         case ".jsonl":
             yield from _jsonl_rows(path, bad_rows)
         case _:
@@ -79,18 +81,17 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return row
 
 
-def _parquet_rows(path: Path, columns: Sequence[str], bad_rows: BadRows) -> Iterator[tuple[str, Any]]:
+def _parquet_rows(path: Path, choose: ChooseColumns, bad_rows: BadRows) -> Iterator[tuple[str, Any]]:
     """In batches: the published DAPO file has 1.8 million rows."""
     number = 0
     try:
         file = parquet.ParquetFile(path, pre_buffer=False, page_checksum_verification=True)
-        there = file.schema_arrow.names
-        wanted = [name for name in columns if name in there]
-        if not wanted:
-            raise UserError(f"{path}: must have the columns {', '.join(columns)}, got {', '.join(there)!r:.80}")
-        for batch in file.iter_batches(batch_size=BATCH, columns=wanted, use_threads=False):
+        columns = list(choose(file.schema_arrow.names))
+        for batch in file.iter_batches(batch_size=BATCH, columns=columns, use_threads=False):
             yield from _batch_rows(batch, path, number, bad_rows)
             number += batch.num_rows
+    except MalformedRow as error:
+        raise UserError(f"{path}: {error}") from None
     except DAMAGE as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise UserError(f"{path}: not readable as parquet after row {number}: {reason}") from None

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from fipo.tasks.bad_rows import BadRows
 from fipo.tasks.problem import Placed, Problem
+from fipo.tasks.templates import bare_question
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +60,6 @@ def first_of_each(problems: Iterable[Problem]) -> Merged:
 
 
 def without(problems: list[Problem], held_out: list[Problem]) -> list[Problem]:
-    """The problems whose question is not among the held-out ones."""
-    texts = {problem.text for problem in held_out}
-    return [problem for problem in problems if problem.text not in texts]
+    """The problems whose question, in whatever template, is not among the held-out ones."""
+    questions = {bare_question(problem.text) for problem in held_out}
+    return [problem for problem in problems if bare_question(problem.text) not in questions]

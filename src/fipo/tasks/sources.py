@@ -1,22 +1,25 @@
 """Where problems come from: the `[data.train]` and `[data.eval]` tables of a recipe, and their loaders."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, JsonValue, PositiveInt, ValidationInfo, field_validator
+from pydantic import BeforeValidator, Field, JsonValue, PositiveInt, ValidationInfo, field_validator
 
 from fipo.errors import UserError
 from fipo.seeding import derive_seed
 from fipo.strict import Table
 from fipo.tasks.bad_rows import BadRows, MalformedRow
+from fipo.tasks.champ import champ_problems
 from fipo.tasks.countdown import Operator, countdown
-from fipo.tasks.dapo_row import COLUMNS, to_problem
 from fipo.tasks.files import read_rows
 from fipo.tasks.gym_entries import gym_entries
+from fipo.tasks.hub import hub_rows
+from fipo.tasks.layouts import columns_of, to_problem
 from fipo.tasks.problem import Placed, Problem
 from fipo.tasks.repeats import Merged, first_of_each, merge_repeats
 from fipo.tasks.signed_sums import signed_sums
+from fipo.tasks.templates import TemplateName, in_template
 
 Role = Literal["train", "eval"]
 
@@ -50,11 +53,46 @@ class Countdown(Table):
         return max_terms
 
 
-class File(Table):
-    """A .jsonl or .parquet file in DAPO's published schema: `prompt`, `reward_model.ground_truth`, `data_source`."""
+class Published(Table):
+    """Mathematics as published; `docs/data.md` lists the layouts, which are recognised by their columns."""
+
+    template: TemplateName = "none"
+    """How a bare question becomes the prompt: "none" = as it stands, "dapo" = with the instructions of DAPO-Math-17k,
+    "boxed" = asking for \\boxed{}."""
+
+
+def _paths(value: Any) -> Any:
+    several = value if isinstance(value, list) else [value]
+    if not several or not all(isinstance(path, str) for path in several):
+        raise ValueError(f"must be a path or a list of paths, got {value!r:.80}")
+    return value
+
+
+class File(Published):
+    """.jsonl or .parquet files on this machine."""
 
     source: Literal["file"]
-    path: str
+    path: Annotated[str | list[str], BeforeValidator(_paths)]
+    """One file, or the files of a dataset that is published in several, as one."""
+
+
+class Hub(Published):
+    """A dataset of the Hugging Face hub (`pip install fipo[hub]`), the one source that touches the network."""
+
+    source: Literal["hub"]
+    name: Annotated[str, Field(pattern=r"^\w[\w.-]*/\w[\w.-]*$")]
+    """As `openai/gsm8k`."""
+    config: str | None = None
+    """As `main`, for a dataset that has several."""
+    split: str
+    revision: str | None = None
+    """A branch, tag or commit; left out = the newest."""
+
+
+class Champ(Published):
+    """The competition problems of the champ-dataset package (`pip install fipo[champ]`); for `math` grading."""
+
+    source: Literal["champ"]
 
 
 class ReasoningGym(Table):
@@ -67,15 +105,15 @@ class ReasoningGym(Table):
     """Passed on to the task, e.g. `{ min_terms = 3 }`."""
 
 
-AnySource = SignedSums | Countdown | File | ReasoningGym
+AnySource = SignedSums | Countdown | File | Hub | Champ | ReasoningGym
 Source = Annotated[AnySource, Field(discriminator="source")]
 
 
 def load_problems(source: AnySource, role: Role, seed: int, bad_rows: BadRows) -> Merged:
     """The problems of one source, each question once, in a fixed order, with the number of repeats.
 
-    Rows of a file that are malformed or contradict each other go to `bad_rows`. Raises UserError for one too
-    many of them, and for a file that cannot be read, with the reason and the place.
+    Rows that are malformed or contradict each other go to `bad_rows`. Raises UserError for one too many of them,
+    and for a source that cannot be had or read, with the reason and the place.
     """
     match source:
         case SignedSums():
@@ -93,20 +131,38 @@ def load_problems(source: AnySource, role: Role, seed: int, bad_rows: BadRows) -
                 )
             )
         case File():
-            merged = merge_repeats(_file_problems(Path(source.path), bad_rows), bad_rows)
-            if not merged.problems and not bad_rows.count:
-                raise UserError(f"{source.path}: holds no rows")
-            return merged
+            return _published(_file_rows(source, bad_rows), source, bad_rows)
+        case Hub():
+            rows = hub_rows(source.name, config=source.config, split=source.split, revision=source.revision)
+            return _published(((where, row, source.name) for where, row in rows), source, bad_rows)
+        case Champ():
+            return first_of_each(in_template(problem, source.template, problem.id) for problem in champ_problems())
         case ReasoningGym():
             return first_of_each(_reasoning_gym(source, derive_seed(seed, "reasoning_gym", role) % 2**31))
 
 
-def _file_problems(path: Path, bad_rows: BadRows) -> Iterator[Placed]:
-    for where, row in read_rows(path, COLUMNS, bad_rows):
-        try:
-            yield Placed(problem=to_problem(row), where=where)
-        except MalformedRow as error:
-            bad_rows.leave_out(where, str(error))
+def _file_rows(source: File, bad_rows: BadRows) -> Iterator[tuple[str, Any, str]]:
+    """(place, row, what its dataset is called if the row does not say)."""
+    for path in map(Path, [source.path] if isinstance(source.path, str) else source.path):
+        bad, empty = bad_rows.count, True
+        for where, row in read_rows(path, columns_of, bad_rows):
+            empty = False
+            yield where, row, path.stem
+        if empty and bad_rows.count == bad:
+            raise UserError(f"{path}: holds no rows")
+
+
+def _published(rows: Iterable[tuple[str, Any, str]], source: Published, bad_rows: BadRows) -> Merged:
+    def problems() -> Iterator[Placed]:
+        for where, row, name in rows:
+            try:
+                problem = to_problem(row, name)
+            except MalformedRow as error:
+                bad_rows.leave_out(where, str(error))
+                continue
+            yield Placed(problem=in_template(problem, source.template, where), where=where)
+
+    return merge_repeats(problems(), bad_rows)
 
 
 def _reasoning_gym(source: ReasoningGym, seed: int) -> list[Problem]:
