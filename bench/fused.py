@@ -132,10 +132,10 @@ def measure(rows: int, length: int, rate: float, repeats: int) -> dict[str, floa
         "equations_mib": peak_mib(equations),
         "listing_1_mib": peak_mib(published),
     }
-    best = min(result["fused_ms"], result["graph_ms"])
     return {
         **result,
-        "over_floor": best / result["floor_ms"],
+        "over_floor": result["fused_ms"] / result["floor_ms"],
+        "graph_over_floor": result["graph_ms"] / result["floor_ms"],
         "equations_ratio": result["equations_ms"] / result["fused_ms"],
         "listing_1_ratio": result["listing_1_ms"] / result["fused_ms"],
     }
@@ -157,7 +157,7 @@ def main() -> int:
     print(machine())
     print(
         f"{'B x T':>12} {'floor':>7} {'fused':>7} {'graph':>7} {'metrics':>8} {'equations':>14} {'listing 1':>15} "
-        f"{'x floor':>8} {'MiB fused / equations / listing 1':>34}"
+        f"{'x floor':>8} {'graph':>8} {'MiB fused / equations / listing 1':>34}"
     )
     results = []
     for rows, length in SHAPES:
@@ -166,7 +166,8 @@ def main() -> int:
         print(
             f"{f'{rows} x {length}':>12} {r['floor_ms']:>7.4f} {r['fused_ms']:>7.3f} {r['graph_ms']:>7.3f} "
             f"{r['metrics_ms']:>8.3f} {r['equations_ms']:>7.3f} {r['equations_ratio']:>5.1f}x "
-            f"{r['listing_1_ms']:>8.2f} {r['listing_1_ratio']:>5.0f}x {r['over_floor']:>8.1f} "
+            f"{r['listing_1_ms']:>8.2f} {r['listing_1_ratio']:>5.0f}x "
+            f"{r['over_floor']:>8.1f} {r['graph_over_floor']:>8.1f} "
             f"{r['fused_mib']:>14.0f} / {r['equations_mib']:.0f} / {r['listing_1_mib']:.0f}"
         )
     save(

@@ -92,14 +92,19 @@ def test_training_in_between_leaves_no_trace(model: PreTrainedModel) -> None:
     assert sampler.sample(PROMPTS, SAMPLED, seed=0) == sample(model)
 
 
-cuda = [
-    pytest.mark.gpu,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
-]
+def test_on_a_cpu_large_models_are_not_recorded_as_a_trace_takes_memory_and_saves_little(
+    model: PreTrainedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recorder, "TRACED_WEIGHTS", 100)
+    sampler = SlotEngine(model, stop_tokens=STOPS, slots=7)
+    responses = sampler.sample(PROMPTS, SAMPLED, seed=0)
+    assert sampler._recorder.replays == {}
+    monkeypatch.undo()
+    assert responses == sample(model)
 
 
+@pytest.mark.gpu
 class TestOnAGpu:
-    pytestmark = cuda
 
     @pytest.mark.parametrize("params", [GREEDY, SamplingParams(temperature=0.7, top_p=0.9, top_k=20, max_tokens=50)])
     @pytest.mark.parametrize("architecture", ["qwen2", "qwen3", "llama", "gemma"])

@@ -11,10 +11,11 @@ from transformers import (
     Qwen2ForCausalLM,
 )
 
+from fipo.models.attention import obstacle
 from fipo.rollout.engine import SlotEngine
 from fipo.rollout.generate import GenerateSampler
 from fipo.rollout.sampler import SamplingParams
-from fipo.rollout.select import make_sampler, obstacle
+from fipo.rollout.select import make_sampler, trial
 
 PROMPTS = [[5, 6, 7], [8], [9, 10, 11, 12, 13], [5, 6, 7]]
 SAMPLED = SamplingParams(temperature=0.7, top_p=0.9, top_k=20, max_tokens=20)
@@ -65,7 +66,19 @@ def test_a_model_that_the_engine_would_decode_wrongly_is_found_by_a_trial() -> N
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.mul_(8.0 if parameter.dim() > 1 else 1.0)
-    assert str(obstacle(model)).startswith("in a trial its log-probs were off by ")
+    assert str(obstacle(model, trial)).startswith("in a trial it was off by ")
+
+
+def test_rounding_of_large_logits_in_bfloat16_is_no_obstacle() -> None:
+    torch.manual_seed(0)
+    model = Qwen2ForCausalLM(Qwen2Config(**{**SHAPE, "num_hidden_layers": 8})).eval()
+    with torch.no_grad():
+        model.lm_head.weight.mul_(400.0)
+    model = model.bfloat16()
+    error, largest = trial(model)
+    assert largest > 50
+    assert error > 0
+    assert obstacle(model, trial) is None
 
 
 def test_both_samplers_draw_the_same_tokens_with_the_same_logprobs(any_model: PreTrainedModel) -> None:

@@ -184,8 +184,9 @@ REFUSED = [
     ),
     ({"data.prompt_format": "xml"}, "data.prompt_format: must be 'raw' or 'chat', got 'xml'"),
     (
-        {"data.train.source": "hub"},
-        "data.train.source must be one of 'signed_sums', 'countdown', 'file', 'reasoning_gym', got 'hub'",
+        {"data.train.source": "nowhere"},
+        "data.train.source must be one of 'signed_sums', 'countdown', 'file', 'hub', 'champ', 'reasoning_gym', "
+        "got 'nowhere'",
     ),
     ({"data.train.source": "file"}, "data.train.path is missing"),
     # impossible combinations

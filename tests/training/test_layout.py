@@ -11,7 +11,8 @@ from transformers import (
     Qwen3MoeForCausalLM,
 )
 
-from fipo.training.layout import layout_of, obstacle
+from fipo.models.attention import obstacle
+from fipo.training.layout import layout_of, trial
 
 
 def test_models_with_plain_attention_are_trained_on_packed_sequences(any_model: PreTrainedModel) -> None:
@@ -23,7 +24,7 @@ def test_models_with_plain_attention_are_trained_on_packed_sequences(any_model: 
 def test_a_mixture_of_experts_is_trained_on_packed_sequences() -> None:
     torch.manual_seed(0)
     config = Qwen3MoeConfig(**SHAPE, head_dim=8, num_experts=4, num_experts_per_tok=2, moe_intermediate_size=16)
-    assert obstacle(Qwen3MoeForCausalLM(config).eval()) is None
+    assert obstacle(Qwen3MoeForCausalLM(config).eval(), trial) is None
 
 
 def test_a_model_with_sliding_windows_is_trained_on_padded_sequences_with_one_line() -> None:
@@ -36,7 +37,7 @@ def test_a_model_with_sliding_windows_is_trained_on_padded_sequences_with_one_li
 
 def test_a_model_without_attention_is_trained_on_padded_sequences() -> None:
     config = FalconMambaConfig(vocab_size=48, hidden_size=16, num_hidden_layers=1, state_size=4)
-    assert obstacle(FalconMambaForCausalLM(config).eval()) is not None
+    assert obstacle(FalconMambaForCausalLM(config).eval(), trial) is not None
 
 
 def test_a_model_that_sees_across_sequences_is_found_out_by_the_trial(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -50,4 +51,4 @@ def test_a_model_that_sees_across_sequences_is_found_out_by_the_trial(monkeypatc
         return forward(self, *args, **kwargs)
 
     monkeypatch.setattr(attention, "forward", forgetful)
-    assert "in a trial its results were off by" in str(obstacle(model))
+    assert "in a trial it was off by" in str(obstacle(model, trial))

@@ -17,7 +17,7 @@ from tests.training.helpers import run_recipe
 from fipo.errors import RunStopped, UserError
 from fipo.telemetry.run_directory import RunDirectory
 from fipo.telemetry.run_lock import run_lock
-from fipo.training import setup
+from fipo.training import loop, setup
 from fipo.training.checkpoint import find_damage
 
 
@@ -72,6 +72,18 @@ def test_more_skipped_updates_than_the_budget_end_the_run_without_a_checkpoint(
     run = RunDirectory(folder / "runs" / "run")
     assert [path.name for path in run.all_checkpoints()] == ["step_000002"]
     assert [line["step"] for line in run.read_metrics()] == [0, 1, 2, 3, 4]
+
+
+def test_memory_that_runs_out_ends_the_run_with_one_line_that_says_what_needs_less(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def exhausted(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB. GPU 0 has a total of 79 GiB.")
+
+    monkeypatch.setattr(loop, "train_step", exhausted)
+    expected = r"CUDA out of memory; smaller rollout\.decode_batch and .*begins again"
+    with pytest.raises(RunStopped, match=expected):
+        run_recipe(folder, "run")
 
 
 def test_weights_that_are_broken_are_noticed_when_sampling(folder: Path) -> None:

@@ -22,7 +22,8 @@ def choose(logits: Tensor, params: SamplingParams, uniforms: Tensor) -> Choice:
 
     A row's token depends on that row's logits and uniform number alone, not on its neighbours.
     """
-    logprobs = torch.log_softmax(logits.float() / (params.temperature or 1.0), dim=-1)
+    scaled = logits.float() if params.temperature in (0, 1) else logits.float() / params.temperature
+    logprobs = torch.log_softmax(scaled, dim=-1)
     if params.temperature == 0:
         tokens = logits.argmax(-1)
         picked = _of(logprobs, tokens)

@@ -19,6 +19,7 @@ from transformers import PreTrainedModel
 from fipo.rollout.decode import Shape, State, decode_step
 from fipo.rollout.slots import SlotCache
 
+TRACED_WEIGHTS = 10_000_000  # in larger models arithmetic takes the time, and a trace takes megabytes a layer
 EAGER_STEPS = 4  # of a shape before it is recorded; CUDA graphs need some, and rare shapes are not worth more
 
 Replay = Callable[[], object]
@@ -40,6 +41,8 @@ class Recorder:
         self.fingerprint = fingerprint(model)
         self.uses: Counter[Shape] = Counter()
         self.replays: dict[Shape, Replay] = {}
+        weights = sum(parameter.numel() for parameter in model.parameters())
+        self.recordable = model.device.type == "cuda" or weights <= TRACED_WEIGHTS
         self._step = partial(decode_step, model, cache)
         cuda = model.device.type == "cuda"
         self._stream = torch.cuda.Stream(model.device) if cuda else None
@@ -51,7 +54,7 @@ class Recorder:
             self.replays[shape]()
             return
         self.uses[shape] += 1
-        if self.uses[shape] != EAGER_STEPS:
+        if self.uses[shape] != EAGER_STEPS or not self.recordable:
             self._eager(shape)
             return
         replay = self._trace(shape) if self._stream is None else self._capture(shape, self._stream)

@@ -5,14 +5,13 @@ from collections.abc import Callable, Sequence
 import torch
 from transformers import PreTrainedModel
 
-from fipo.models.attention import special_attention
+from fipo.models.attention import obstacle
 from fipo.rollout.engine import SlotEngine
 from fipo.rollout.generate import GenerateSampler
 from fipo.rollout.recorder import EAGER_STEPS
 from fipo.rollout.sampler import Sampler, SamplingParams
 
 PROBES = [[5, 6, 7, 4, 3], [2, 4]]  # prompts of different lengths, in a vocabulary of any size
-TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3}  # of log-probs; of half precisions 0.1
 
 
 def make_sampler(
@@ -24,33 +23,23 @@ def make_sampler(
     say: Callable[[str], None] = lambda _: None,
 ) -> Sampler:
     """The slot engine for `slots` sequences at a time, or `generate`, which is slower, with one line that says why."""
-    reason = obstacle(model)
+    reason = obstacle(model, trial)
     if reason is None:
         return SlotEngine(model, stop_tokens=stop_tokens, slots=slots, beat=beat)
     say(f"note: {type(model).__name__} is decoded by generate, which is slower: {reason}")
     return GenerateSampler(model, stop_tokens=stop_tokens, batch_size=slots, beat=beat)
 
 
-def obstacle(model: PreTrainedModel) -> str | None:
-    """Why the slot engine cannot decode a model, or None."""
-    if reason := special_attention(model):
-        return reason
-    try:
-        error = _probe(model)
-    except Exception as failure:
-        return f"a trial failed with {type(failure).__name__}: {failure!s:.100}"
-    return None if error < TOLERANCE.get(model.dtype, 0.1) else f"in a trial its log-probs were off by {error:.2g}"
-
-
 @torch.inference_mode()
-def _probe(model: PreTrainedModel) -> float:
-    """The largest difference between log-probs of the engine, eager and recorded, and those of a fresh forward pass."""
+def trial(model: PreTrainedModel) -> tuple[float, float]:
+    """How far log-probs of the engine, of eager and of recorded steps, are from those of a fresh forward pass."""
     params = SamplingParams(temperature=0.0, max_tokens=2 * EAGER_STEPS)
-    worst = 0.0
+    errors, largest = [], 0.0
     responses = SlotEngine(model, stop_tokens=[], slots=2).sample(PROBES, params, seed=0)
     for prompt, response in zip(PROBES, responses, strict=True):
         ids = torch.tensor([prompt + response.tokens], device=model.device)
-        logits = model(input_ids=ids, use_cache=False).logits[0, len(prompt) - 1 : -1]
-        fresh = logits.float().log_softmax(-1).gather(-1, ids[0, len(prompt) :, None])[:, 0]
-        worst = max(worst, float((fresh - torch.tensor(response.logprobs, device=model.device)).abs().max()))
-    return worst
+        logits = model(input_ids=ids, use_cache=False).logits[0, len(prompt) - 1 : -1].float()
+        fresh = logits.log_softmax(-1).gather(-1, ids[0, len(prompt) :, None])[:, 0]
+        errors.append((fresh - torch.tensor(response.logprobs, device=model.device)).abs())
+        largest = max(largest, float(logits.abs().max()))
+    return float(torch.cat(errors).mean()), largest

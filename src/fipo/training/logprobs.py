@@ -6,7 +6,7 @@ and made again in the backward pass. A 20,480-token response over 152k words wou
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -16,7 +16,8 @@ from transformers import PreTrainedModel
 from fipo.training.packed_attention import attending_within_sequences, sequence_arguments
 from fipo.training.packing import Pack
 
-CHUNK = {"cpu": 2**25, "cuda": 2**28}  # logits at a time: 128 MiB, 1 GiB in float32
+CHUNK = {"cpu": 2**25, "cuda": 2**28}  # logits at a time: 128 MiB, 1 GiB in float32, of which some copies exist
+PLAIN_HEADS: WeakKeyDictionary[PreTrainedModel, bool] = WeakKeyDictionary()  # what is known of models
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +51,8 @@ def old_scores(
     for pack in packs:
         scores.append(score(model, pack, temperature, entropy=True))
         beat()
+    if model.device.type == "cuda":
+        torch.cuda.synchronize(model.device)  # its time is this phase's
     return scores
 
 
@@ -69,7 +72,9 @@ def _score(
 ) -> tuple[Tensor, Tensor]:
     """(log-probs [N], entropies [N] or [0]), in float32 at least."""
     logits = model.get_output_embeddings()(last) if has_plain_head(model) else last
-    logits = logits.to(torch.promote_types(logits.dtype, torch.float32)) / temperature
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    if temperature != 1:
+        logits = logits / temperature
     normaliser = logits.logsumexp(-1)
     with torch.no_grad():
         entropy = normaliser - torch.linalg.vecdot(logits.softmax(-1), logits) if with_entropy else logits.new_empty(0)
@@ -82,13 +87,18 @@ def _placed(pack: Pack, values: list[Tensor]) -> Tensor:
     return together.new_zeros(pack.loss_mask.shape).masked_scatter(pack.loss_mask, together)
 
 
-@lru_cache(maxsize=1)
-@torch.no_grad()
 def has_plain_head(model: PreTrainedModel) -> bool:
     """Whether a model's logits are its output layer applied to its last hidden states, and nothing else.
 
     Where they are not (capped or scaled logits), the logits of a pack exist at once.
     """
+    if model not in PLAIN_HEADS:
+        PLAIN_HEADS[model] = _try_head(model)
+    return PLAIN_HEADS[model]
+
+
+@torch.no_grad()
+def _try_head(model: PreTrainedModel) -> bool:
     decoder, head = model.get_decoder(), model.get_output_embeddings()
     if decoder is None or decoder is model or head is None:
         return False

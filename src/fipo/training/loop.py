@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
+import torch
+
 from fipo.errors import RunStopped
 from fipo.evaluation import evaluate
 from fipo.rollout.groups import Group, failures_of
@@ -24,6 +26,11 @@ from fipo.training.record import StepRecord
 from fipo.training.resume import check_same_data, check_same_recipe, resolved_config
 from fipo.training.setup import Setup, set_up
 from fipo.training.step import ShortBatch, train_step
+
+SMALLER = (
+    "smaller rollout.decode_batch and update.tokens_per_micro_batch need less memory, "
+    "and so does update.gradient_checkpointing = true"
+)
 
 
 def train(recipe: Recipe, *, resume: bool = False) -> RunDirectory:
@@ -46,6 +53,9 @@ def train(recipe: Recipe, *, resume: bool = False) -> RunDirectory:
                 _Loop(recipe, run, progress, graders, heartbeat, stop).run_all(resume=resume)
         except DiskError as error:
             raise RunStopped(f"{error}; {_what_is_safe(run)}") from error
+        except torch.OutOfMemoryError as error:
+            reason = str(error).split(". ")[0]
+            raise RunStopped(f"{reason}; {SMALLER}; {_what_is_safe(run)}") from error
     return run
 
 

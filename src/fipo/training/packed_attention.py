@@ -8,12 +8,10 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.nn.attention.varlen import varlen_attn
 from transformers import AttentionInterface, PreTrainedModel
 from transformers.masking_utils import AttentionMaskInterface
 
 ATTENTION = "fipo_packed"
-TAKES_SHARED_HEADS = "enable_gqa" in inspect.signature(varlen_attn).parameters  # torch 2.12
 
 
 def packed_attention(
@@ -31,18 +29,27 @@ def packed_attention(
     """
     starts, longest = kwargs["cu_seq_lens_q"], kwargs["max_length_q"]
     if query.is_cuda and query.element_size() == 2:
-        if not TAKES_SHARED_HEADS:
-            key, value = (x.repeat_interleave(query.shape[1] // x.shape[1], dim=1) for x in (key, value))
-        q, k, v = (x[0].transpose(0, 1) for x in (query, key, value))
-        causal: Any = {"window_size": (-1, 0), **({"enable_gqa": True} if TAKES_SHARED_HEADS else {})}
-        mixed: Any = varlen_attn(q, k, v, starts, starts, longest, longest, scale=scaling, **causal)
-        return mixed[None], None
+        return _flash(query, key, value, starts, longest, scaling)[None], None
     lengths = starts.diff().tolist()
     parts = [
         F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scaling, enable_gqa=True)
         for q, k, v in zip(*(x.split(lengths, dim=2) for x in (query, key, value)), strict=True)
     ]
     return torch.cat(parts, dim=2).transpose(1, 2).contiguous(), None
+
+
+def _flash(query: Tensor, key: Tensor, value: Tensor, starts: Tensor, longest: int, scaling: float | None) -> Tensor:
+    """[S, H, D]. Needs torch 2.11: the layout's trial finds out and goes back to padded rows."""
+    from torch.nn.attention.varlen import varlen_attn
+
+    options: Any = {"scale": scaling, "window_size": (-1, 0)}
+    if "enable_gqa" in inspect.signature(varlen_attn).parameters:  # torch 2.12
+        options["enable_gqa"] = True
+    else:
+        key, value = (x.repeat_interleave(query.shape[1] // x.shape[1], dim=1) for x in (key, value))
+    q, k, v = (x[0].transpose(0, 1) for x in (query, key, value))
+    mixed: Any = varlen_attn(q, k, v, starts, starts, longest, longest, **options)
+    return mixed
 
 
 AttentionInterface.register(ATTENTION, packed_attention)

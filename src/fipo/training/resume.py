@@ -34,6 +34,7 @@ PACKAGES = ("fipo", "torch", "transformers")
 
 def resolved_config(recipe: Recipe, setup: Setup) -> dict[str, Any]:
     """What config.toml holds: the recipe, the objective that its preset stands for, the data's hashes, the versions."""
+    model = setup.trainer.model
     algorithm = asdict(recipe.objective.algorithm())
     objective = {key: value for key, value in algorithm.pop("config").items() if value is not None}
     data = {
@@ -43,7 +44,11 @@ def resolved_config(recipe: Recipe, setup: Setup) -> dict[str, Any]:
     return {
         **recipe.model_dump(exclude_none=True),
         "resolved": {**algorithm, "objective": objective, "data": data},
-        "versions": {"python": platform.python_version(), **{package: version(package) for package in PACKAGES}},
+        "versions": {
+            "python": platform.python_version(),
+            **{package: version(package) for package in PACKAGES},
+            "precision": f"{str(model.dtype).removeprefix('torch.')} on {model.device.type}",
+        },
     }
 
 
@@ -79,7 +84,7 @@ def check_same_data(run: RunDirectory, config: dict[str, Any], say: Callable[[st
             )
     for package, now in config["versions"].items():
         then = before["versions"].get(package)
-        if then != now:
+        if then not in (None, now):
             say(f"note: {package} was {then} when the run began and is {now}: results may differ in rounding")
 
 

@@ -112,6 +112,8 @@ def train_step(trainer: Trainer, step: int, clock: Clock) -> StepRecord:
             for packs, scores in zip([first, *later], [None, *old], strict=True)
         ]
 
+    trainer.optimizer.zero_grad()  # sampling needs the memory
+
     return StepRecord(
         step=step,
         batch=batch,

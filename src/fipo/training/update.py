@@ -92,6 +92,8 @@ def _divide_gradients(weights: Sequence[Tensor], divisor: int) -> None:
 
 
 def _check_weights(model: PreTrainedModel) -> None:
-    for name, parameter in model.named_parameters():
-        if not bool(parameter.isfinite().all()):
-            raise RunStopped(f"update: {name} must stay finite, got NaN or inf; the last checkpoint is untouched")
+    names, parameters = zip(*model.named_parameters(), strict=True)
+    finite = torch.stack([parameter.isfinite().all() for parameter in parameters])
+    if not bool(finite.all()):
+        first = names[finite.tolist().index(False)]
+        raise RunStopped(f"update: {first} must stay finite, got NaN or inf; the last checkpoint is untouched")

@@ -1,0 +1,116 @@
+"""Trainer throughput on one GPU: an update of a Qwen3-0.6B shape in bfloat16 on packed sequences.
+
+    python bench/train_gpu.py
+
+Random weights, float32 masters and AdamW, FIPO's loss. One sequence of 16,384 or 65,536 tokens, and 16,384 tokens in
+16 sequences; log-probs and entropy, backward pass and optimizer step, as the first mini-batch of a training step does
+them. Tokens per second are medians; MFU by the data sheet. Published by prime-rl for one H100 and this model: 11,896
+tokens/s at 16k (11.1% MFU, 12.5 GiB), 10,147 at 65k.
+"""
+
+import argparse
+import statistics
+import sys
+import time
+
+import torch
+from machine import machine, save
+from transformers import PreTrainedModel, Qwen3Config, Qwen3ForCausalLM
+
+from fipo.objective import ALGORITHMS
+from fipo.training.mfu import compute_of
+from fipo.training.optimizer import MasterAdamW
+from fipo.training.packing import Pack
+from fipo.training.recompute import recomputing
+from fipo.training.update import update
+
+PRIME_RL = {16384: 11896, 65536: 10147}
+
+
+def qwen3_06b() -> PreTrainedModel:
+    torch.manual_seed(0)
+    config = Qwen3Config(
+        vocab_size=151936,
+        hidden_size=1024,
+        num_hidden_layers=28,
+        num_attention_heads=16,
+        num_key_value_heads=8,
+        head_dim=128,
+        intermediate_size=3072,
+        max_position_embeddings=65536,
+        tie_word_embeddings=True,
+    )
+    return Qwen3ForCausalLM(config).to("cuda", torch.bfloat16).eval()
+
+
+def sequences(lengths: list[int]) -> Pack:
+    """Random sequences whose every token but the first is trained on."""
+    ids = torch.randint(100, 150_000, (1, sum(lengths)), device="cuda")
+    starts = [sum(lengths[:i]) for i in range(len(lengths))]
+    before = torch.cat([torch.arange(start, start + n - 1) for start, n in zip(starts, lengths, strict=True)]).cuda()
+    mask = torch.zeros(len(lengths), max(lengths) - 1, dtype=torch.bool)
+    for i, length in enumerate(lengths):
+        mask[i, : length - 1] = True
+    return Pack(
+        input_ids=ids,
+        lengths=lengths,
+        loss_mask=mask.cuda(),
+        tokens=ids[0, before + 1],
+        before=before,
+        advantages=torch.randn(len(lengths), device="cuda"),
+        rollouts=[(0, i) for i in range(len(lengths))],
+    )
+
+
+def measure(model: PreTrainedModel, lengths: list[int], checkpointing: bool, repeats: int = 7) -> dict[str, float]:
+    optimizer, compute, pack = MasterAdamW(model, lr=1e-6, weight_decay=0.0), compute_of(model), sequences(lengths)
+    seconds = []
+    torch.cuda.reset_peak_memory_stats()
+    with recomputing(model, checkpointing):
+        for _ in range(repeats):
+            torch.cuda.synchronize()
+            started = time.perf_counter()
+            update(
+                model,
+                optimizer,
+                [pack],
+                None,
+                ALGORITHMS["release_32b"],
+                temperature=1.0,
+                token_divisor=None,
+                max_grad_norm=1.0,
+            )
+            torch.cuda.synchronize()
+            seconds.append(time.perf_counter() - started)
+    median = statistics.median(seconds[2:])
+    return {
+        "tokens_per_second": sum(lengths) / median,
+        "mfu": compute.training_flops(lengths, []) / median / compute.peak,
+        "peak_gib": torch.cuda.max_memory_allocated() / 2**30,
+    }
+
+
+def main() -> int:
+    argparse.ArgumentParser(description="Time updates on one GPU.").parse_args()
+    if not torch.cuda.is_available():
+        print("bench/train_gpu.py needs a CUDA device, found none", file=sys.stderr)
+        return 2
+    results = {}
+    print(f"updates of a Qwen3-0.6B shape, bfloat16\n{torch.cuda.get_device_name()}, {machine()}")
+    print(f"{'sequences':>12} {'tokens/s':>10} {'MFU':>7} {'peak GiB':>9} {'prime-rl':>9}")
+    for lengths, checkpointing in (([16384], False), ([1024] * 16, False), ([16384], True), ([65536], True)):
+        result = measure(qwen3_06b(), lengths, checkpointing)
+        results[f"{len(lengths)}x{lengths[0]}{' recomputed' if checkpointing else ''}"] = result
+        shape = f"{len(lengths)} x {lengths[0]}{'*' if checkpointing else ' '}"
+        rate = result["tokens_per_second"]
+        print(
+            f"{shape:>12} {rate:>10,.0f} {result['mfu']:>7.1%} {result['peak_gib']:>9.1f} "
+            f"{rate / PRIME_RL[sum(lengths)]:>8.2f}x"
+        )
+        save("train_gpu", results)
+    print("* activations computed again in the backward pass")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
