@@ -43,7 +43,7 @@ def random_groups(count: int, prompt: int, response: Callable[[random.Random], i
                 for _ in range(8)
             ],
             texts=[""] * 8,
-            grades=[Grade(outcome="correct")] * 8,
+            grades=[Grade(outcome="correct", answer="")] * 8,
         )
         for i in range(count)
     ]
