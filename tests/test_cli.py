@@ -1,3 +1,4 @@
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -43,8 +44,9 @@ BAD_VALUES = [
     (["--run.seed=-1"], "run.seed: must be greater than or equal to 0, got -1"),
     (["--run.steps="], "run.steps: must be a valid integer, got ''"),
     (
-        ["--data.train.source", "hub"],
-        "data.train.source must be one of 'signed_sums', 'countdown', 'file', 'reasoning_gym', got 'hub'",
+        ["--data.train.source", "hubs"],
+        "data.train.source must be one of 'signed_sums', 'countdown', 'file', 'hub', 'champ', 'reasoning_gym', "
+        "got 'hubs'",
     ),
     (["--update.mini_batches", "17"], "update.mini_batches must be <= rollout.groups = 16, got 17"),
     (
@@ -129,7 +131,9 @@ def test_what_is_no_command_is_refused_in_one_line_that_names_the_help(arguments
     assert error.endswith(" --help)\n")
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["report", "-h"], ["sample", "-h"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["train", "--help"], ["eval", "--help"], ["report", "-h"], ["sample", "-h"]]
+)
 def test_help_is_printed_and_returns_0(arguments, capsys):
     with pytest.raises(SystemExit) as stopped:
         main(arguments)
@@ -262,3 +266,44 @@ def test_ctrl_c_outside_a_training_step_is_one_line_and_130(monkeypatch, capsys)
     monkeypatch.setattr("fipo.cli._sample", interrupted)
     assert main(["sample", "embedded", "1+2="]) == 130
     assert capsys.readouterr().err == "fipo: interrupted\n"
+
+
+def evaluated(quick, folder, name, *arguments):
+    typed = ["--output.folder", str(folder), "--output.name", name, "--data.eval.count", "4", "--sampling.samples=2"]
+    assert main(["eval", quick, *typed, *arguments]) == 0
+    return folder / name
+
+
+def test_two_models_are_scored_and_compared(models, repository, tmp_path, capsys):
+    quick = str(repository / "recipe" / "eval" / "quickstart.toml")
+    base = evaluated(quick, tmp_path, "base")
+    out = capsys.readouterr().out
+    assert "4 problems x 2" in out and "avg@2" in out and "truncated" in out
+    assert f"results: {base / 'results.jsonl'}\nsummary: {base / 'summary.json'}\n" in out
+    other = evaluated(quick, tmp_path, "other", "--model.path", str(models / "1"), "--sampling.max_response_tokens=8")
+    capsys.readouterr()
+    target = tmp_path / "difference.json"
+    assert main(["eval", "--compare", str(base), str(other), "--json", str(target)]) == 0
+    out = capsys.readouterr().out
+    assert "4 problems in both" in out and "pass@2" in out and "B - A" in out
+    assert "note: the two differ in sampling.max_response_tokens as well\n" in out
+    written = json.loads(target.read_text())
+    assert written["problems"] == 4
+    assert written["differences"]["avg@2"]["difference"] <= 0
+
+
+EVAL_WORDS = [
+    ([], "eval needs RECIPE.toml or --compare A B, got neither (see fipo eval --help)"),
+    (["x.toml", "--json", "f"], "eval needs RECIPE.toml or --compare A B, got --json without --compare (see fipo eval"),
+    (["--compare", "a"], "argument --compare: expected 2 arguments (see fipo eval --help)"),
+    (["x.toml", "--compare", "a", "b"], "eval --compare takes two folders alone, got x.toml (see fipo eval --help)"),
+    (["--compare", "a", "b", "--x.y", "1"], "eval --compare takes two folders alone, got --x.y (see fipo eval --help)"),
+    (["--compare", "/no/a", "/no/b"], "/no/a: holds no evaluation (it has no results.jsonl)"),
+    (["x.toml", "--samples", "3"], "an override must look like --section.key value, got --samples"),
+    (["/no/x.toml"], "no such recipe: /no/x.toml"),
+]
+
+
+@pytest.mark.parametrize(("typed", "message"), EVAL_WORDS, ids=[" ".join(typed) for typed, _ in EVAL_WORDS])
+def test_an_evaluation_that_cannot_be_is_refused(typed, message, refusal):
+    assert refusal("eval", *typed).startswith(message)

@@ -1,6 +1,7 @@
 """The `fipo` command. A mistake of the user is one line and exit code 2."""
 
 import argparse
+import json
 import os
 import sys
 from collections.abc import Sequence
@@ -26,13 +27,16 @@ def _run(arguments: Sequence[str] | None) -> int:
     try:
         plain, overrides = _split(sys.argv[1:] if arguments is None else arguments)
         options, rest = _parser().parse_known_args(plain)
-        if options.command == "train" and rest:
+        takes_overrides = options.command in ("train", "eval")
+        if takes_overrides and rest:
             raise UserError(f"an override must look like --section.key value, got {rest[0]}")
         unknown = rest or [f"--{key}" for key in overrides]
-        if options.command != "train" and unknown:
+        if not takes_overrides and unknown:
             raise UserError(f"unknown argument {unknown[0]} (see fipo {options.command} --help)")
         if options.command == "train":
             _train(options.recipe, overrides, resume=options.resume)
+        elif options.command == "eval":
+            _eval(options, overrides)
         elif options.command == "report":
             _report(options.runs, options.out)
         else:
@@ -70,6 +74,18 @@ def _parser() -> argparse.ArgumentParser:
     )
     train.add_argument("recipe", type=Path)
     train.add_argument("--resume", action="store_true", help="continue the run where it stopped, if it has begun")
+
+    evaluate = commands.add_parser(
+        "eval",
+        help="score a model or a server on a dataset, or compare two scores",
+        usage="fipo eval RECIPE.toml [--section.key value ...]\n       fipo eval --compare A B [--json FILE]",
+        description="Score a model, a checkpoint or a server on a dataset. Every key can be overridden: "
+        "--sampling.samples 8. The same command again goes on where it stopped.",
+        allow_abbrev=False,
+    )
+    evaluate.add_argument("recipe", type=Path, nargs="?")
+    evaluate.add_argument("--compare", type=Path, nargs=2, metavar=("A", "B"), help="two folders of results: B - A")
+    evaluate.add_argument("--json", type=Path, metavar="FILE", help="write the comparison there as well")
 
     report = commands.add_parser("report", help="write report.html for a run, or for several overlaid")
     report.add_argument("runs", type=Path, nargs="+", metavar="RUN")
@@ -112,6 +128,49 @@ def _train(recipe_path: Path, overrides: dict[str, str], *, resume: bool) -> Non
     console.print()
     console.print(summary_table(run))
     console.print(f"report: {run.report}", soft_wrap=True)
+
+
+def _eval(options: argparse.Namespace, overrides: dict[str, str]) -> None:
+    if options.compare is None:
+        if options.recipe is None or options.json is not None:
+            given = "neither" if options.recipe is None else "--json without --compare"
+            raise UserError(f"eval needs RECIPE.toml or --compare A B, got {given} (see fipo eval --help)")
+        _score(options.recipe, overrides)
+    else:
+        unknown = [str(options.recipe)] if options.recipe else [f"--{key}" for key in overrides]
+        if unknown:
+            raise UserError(f"eval --compare takes two folders alone, got {unknown[0]} (see fipo eval --help)")
+        a, b = options.compare
+        _compare(a, b, options.json)
+
+
+def _score(recipe_path: Path, overrides: dict[str, str]) -> None:
+    from fipo.evaluation.config import load_eval_recipe
+    from fipo.evaluation.score import score
+    from fipo.evaluation.summary import figures_table
+    from fipo.telemetry.progress import PatientConsole
+
+    folder = score(load_eval_recipe(recipe_path, overrides))
+    console = PatientConsole(highlight=False)
+    console.print()
+    console.print(figures_table(folder.read_summary(), str(folder.path)))
+    console.print(f"results: {folder.results}\nsummary: {folder.summary}", soft_wrap=True)
+
+
+def _compare(a: Path, b: Path, target: Path | None) -> None:
+    from fipo.evaluation.compare import compare, comparison_notes, comparison_table
+    from fipo.telemetry.durable import replace_file
+    from fipo.telemetry.progress import PatientConsole
+
+    comparison = compare(a, b)
+    if target is not None:
+        replace_file(target, (json.dumps(comparison, indent=2) + "\n").encode())
+    console = PatientConsole(highlight=False)
+    console.print(comparison_table(comparison))
+    for note in comparison_notes(comparison):
+        console.print(note, soft_wrap=True, markup=False)
+    if target is not None:
+        console.print(f"comparison: {target}", soft_wrap=True)
 
 
 def _report(paths: Sequence[Path], out: Path | None) -> None:

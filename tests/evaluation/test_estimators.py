@@ -1,5 +1,6 @@
 import random
-from itertools import combinations
+from collections import Counter
+from itertools import combinations, permutations
 from math import prod, sqrt
 from statistics import NormalDist, fmean
 
@@ -72,6 +73,17 @@ def test_cons_at_k_asks_whether_the_commonest_answer_is_right(answers, correct, 
 def test_cons_at_k_is_the_mean_over_problems():
     answers, correct, shares = zip(*VOTES, strict=True)
     assert cons_at_k(answers, correct) == pytest.approx(fmean(shares))
+
+
+@few
+@given(votes=st.lists(st.sampled_from(["4", "5", "6", None]), min_size=1, max_size=6))
+def test_cons_at_k_is_a_count_in_which_the_first_of_equals_wins_over_all_orders_of_the_samples(votes):
+    def first_wins(order):
+        counted = Counter(answer for answer in order if answer is not None).most_common(1)
+        return bool(counted) and counted[0][0] == "4"
+
+    brute_force = fmean(first_wins(order) for order in permutations(votes))
+    assert cons_at_k([votes], [[answer == "4" for answer in votes]]) == pytest.approx(brute_force)
 
 
 @few

@@ -105,7 +105,6 @@ def test_on_a_cpu_large_models_are_not_recorded_as_a_trace_takes_memory_and_save
 
 @pytest.mark.gpu
 class TestOnAGpu:
-
     @pytest.mark.parametrize("params", [GREEDY, SamplingParams(temperature=0.7, top_p=0.9, top_k=20, max_tokens=50)])
     @pytest.mark.parametrize("architecture", ["qwen2", "qwen3", "llama", "gemma"])
     def test_graphs_give_the_tokens_of_eager_steps(

@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 
 from fipo.rollout.decode import Shape
 from fipo.rollout.recorder import Recorder, fingerprint, round_up
-from fipo.rollout.sampler import Response, SamplingParams, check_finite, uniforms_of
+from fipo.rollout.sampler import Response, SamplingParams, Seed, check_finite, uniforms_of
 from fipo.rollout.slots import SlotCache, prefill, slot_decoding
 
 PREFILL_TOKENS = 16384  # in one forward pass
@@ -41,7 +41,7 @@ class SlotEngine:
         self._recorder: Recorder | None = None
 
     @torch.inference_mode()
-    def sample(self, prompts: Sequence[list[int]], params: SamplingParams, seed: int) -> list[Response]:
+    def sample(self, prompts: Sequence[list[int]], params: SamplingParams, seed: Seed) -> list[Response]:
         """One response per prompt, in order. Its random numbers are those of its place in `prompts`."""
         if not prompts:
             return []
@@ -121,7 +121,7 @@ class _Batch:
         length: int,
         prompts: Sequence[list[int]],
         params: SamplingParams,
-        seed: int,
+        seed: Seed,
         stop_tokens: frozenset[int],
     ) -> None:
         self.recorder = recorder

@@ -8,7 +8,7 @@ from torch import Tensor
 from transformers import LogitsProcessor, LogitsProcessorList, PreTrainedModel
 
 from fipo.rollout.choose import Choice, choose
-from fipo.rollout.sampler import Response, SamplingParams, check_finite, uniforms_of
+from fipo.rollout.sampler import Response, SamplingParams, Seed, check_finite, uniforms_of
 
 
 class GenerateSampler:
@@ -28,7 +28,7 @@ class GenerateSampler:
         self.beat = beat
 
     @torch.inference_mode()
-    def sample(self, prompts: Sequence[list[int]], params: SamplingParams, seed: int) -> list[Response]:
+    def sample(self, prompts: Sequence[list[int]], params: SamplingParams, seed: Seed) -> list[Response]:
         responses: list[Response] = []
         for start in range(0, len(prompts), self.batch_size):
             batch = prompts[start : start + self.batch_size]

@@ -10,6 +10,8 @@ import torch
 from fipo.errors import RunStopped
 from fipo.seeding import derive_seed
 
+Seed = int | Sequence[int]  # one for a call, or one for each prompt, whatever the others are
+
 
 @dataclass(frozen=True, kw_only=True)
 class SamplingParams:
@@ -28,14 +30,15 @@ class Response:
 
 
 class Sampler(Protocol):
-    def sample(self, prompts: Sequence[list[int]], params: SamplingParams, seed: int) -> list[Response]:
+    def sample(self, prompts: Sequence[list[int]], params: SamplingParams, seed: Seed) -> list[Response]:
         """One response per prompt, in order: the same ones for the same seed, weights and prompts."""
         ...
 
 
-def uniforms_of(seed: int, index: int, count: int) -> list[float]:
+def uniforms_of(seed: Seed, index: int, count: int) -> list[float]:
     """The random numbers in [0, 1) of response number `index`, whatever is sampled beside it."""
-    generator = torch.Generator().manual_seed(derive_seed(seed, "noise", index))
+    own = derive_seed(seed, "noise", index) if isinstance(seed, int) else seed[index]
+    generator = torch.Generator().manual_seed(own)
     return torch.rand(count, generator=generator, dtype=torch.float64).tolist()
 
 

@@ -1,0 +1,49 @@
+"""What answers problems: a model in this process or a server. The rest of an evaluation knows this protocol alone."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from fipo.evaluation.config import Sampling
+from fipo.seeding import derive_seed
+from fipo.tasks.problem import Problem
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """One response to a problem."""
+
+    text: str  # special tokens left out
+    tokens: int  # its length, stop token included
+    truncated: bool  # max_response_tokens came before a stop token
+    seed: int  # of its random numbers
+
+
+class Answerer(Protocol):
+    identity: dict[str, str]  # what the results are results of: another one has other results
+    chunk: int  # problems that are best asked together
+
+    def answer(self, problems: Sequence[Problem], beat: Callable[[int], None]) -> list[list[Answer]]:
+        """`samples` answers to each problem, in order; `beat` is told of tokens as they come."""
+        ...
+
+    def problems(self, say: Callable[[str], None]) -> list[Problem]:
+        """The problems of the recipe that it can be asked. Raises UserError if there is none, or they are malformed."""
+        ...
+
+
+def problem_seed(sampling: Sampling, problem: Problem) -> int:
+    """The seed of a problem's samples: of its id and not its place, so that it does not matter what else is asked."""
+    return derive_seed(sampling.seed, "eval", problem.id)
+
+
+def sample_seed(of_problem: int, sample: int) -> int:
+    """The seed of one sample; see `fipo.rollout.sampler.uniforms_of`."""
+    return derive_seed(of_problem, "noise", sample)
+
+
+def identity_text(identity: dict[str, Any]) -> str:
+    """`model embedded (sha256 0123456789ab, float32)` or `qwen at http://127.0.0.1:8000/v1`."""
+    if "sha256" in identity:
+        return f"{identity['path']} (sha256 {identity['sha256'][:12]}, {identity['dtype']})"
+    return f"{identity['model']} at {identity['url']}"

@@ -1,0 +1,149 @@
+"""A model in this process that answers problems."""
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from fipo.errors import UserError
+from fipo.evaluation.answers import Answer, problem_seed, sample_seed
+from fipo.evaluation.config import EvalRecipe, Model
+from fipo.models.loading import load, stop_tokens
+from fipo.rollout.problems import usable_problems
+from fipo.rollout.prompts import encode
+from fipo.rollout.sampler import SamplingParams
+from fipo.rollout.select import make_sampler
+from fipo.tasks.problem import Problem
+from fipo.telemetry.run_directory import RunDirectory
+
+NO_LIMIT = 2**31  # tokens of a prompt, for a model without a fixed number of positions
+
+
+class LocalModel:
+    """An Answerer: the model of `[model]`, decoded by the engine that training samples with."""
+
+    def __init__(self, recipe: EvalRecipe, table: Model, say: Callable[[str], None]) -> None:
+        """Raises UserError if the model cannot be loaded, or its positions do not hold what the recipe asks for."""
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        device = _device(table.device)
+        self.recipe = recipe
+        _note_other_format(recipe, table.path, say)
+        model, self.tokenizer = load(model_folder(table.path), device, _dtype(table.dtype, device))
+        stops = stop_tokens(model, self.tokenizer)
+        if not stops:
+            say(f"note: {table.path} names no stop token, so every response will be truncated")
+        self.max_prompt_tokens = _longest_prompt(recipe, table.path, model)
+        self.identity = {
+            "path": table.path,
+            "sha256": fingerprint(model, self.tokenizer, stops),
+            "dtype": str(model.dtype).removeprefix("torch."),
+        }
+        self.chunk = max(1, table.decode_batch // recipe.sampling.samples)
+        self.sampler = make_sampler(model, stop_tokens=stops, slots=table.decode_batch, say=say)
+
+    def problems(self, say: Callable[[str], None]) -> list[Problem]:
+        data = self.recipe.data
+        try:
+            return usable_problems(
+                data.eval,
+                "eval",
+                seed=self.recipe.sampling.seed,
+                tokenizer=self.tokenizer,
+                prompt_format=data.prompt_format,
+                max_prompt_tokens=self.max_prompt_tokens,
+                grader=data.grader,
+                max_bad_rows=data.max_bad_rows,
+                say=lambda text: say(_our_keys(text)),
+            )
+        except UserError as error:
+            raise UserError(_our_keys(str(error))) from None
+
+    def answer(self, problems: Sequence[Problem], beat: Callable[[int], None]) -> list[list[Answer]]:
+        """Each problem by itself, so that its answers have the same bits whatever is asked beside it."""
+        sampling = self.recipe.sampling
+        params = SamplingParams(
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            top_k=sampling.top_k,
+            max_tokens=sampling.max_response_tokens,
+        )
+        n = sampling.samples
+        seeds = [sample_seed(problem_seed(sampling, problem), i) for problem in problems for i in range(n)]
+        prompts = [encode(problem, self.tokenizer, self.recipe.data.prompt_format) for problem in problems]
+        responses = self.sampler.sample([prompt for prompt in prompts for _ in range(n)], params, seeds)
+        beat(sum(len(response.tokens) for response in responses))
+        texts = self.tokenizer.batch_decode([r.tokens for r in responses], skip_special_tokens=True)
+        flat = [
+            Answer(text=text, tokens=len(response.tokens), truncated=response.truncated, seed=seed)
+            for response, text, seed in zip(responses, texts, seeds, strict=True)
+        ]
+        return [flat[i * n : (i + 1) * n] for i in range(len(problems))]
+
+
+def model_folder(path: str) -> str:
+    """What is loaded for `model.path`: of a run directory the newest checkpoint. Raises UserError if it has none."""
+    run = RunDirectory(Path(path))
+    if not run.config.is_file():
+        return path
+    checkpoint = run.newest_checkpoint()
+    if checkpoint is None:
+        raise UserError(f"{path}: no checkpoint has been written yet")
+    return str(checkpoint)
+
+
+def _note_other_format(recipe: EvalRecipe, path: str, say: Callable[[str], None]) -> None:
+    run, ours = RunDirectory(Path(path)), recipe.data.prompt_format
+    trained = run.read_config().get("data", {}).get("prompt_format", ours) if run.config.is_file() else ours
+    if trained != ours:
+        say(f'note: data.prompt_format is "{ours}", and {path} was trained with "{trained}"')
+
+
+def fingerprint(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, stops: Sequence[int]) -> str:
+    """SHA-256 of what decides the answers: weights as they are computed with, configuration, tokenizer, stop tokens.
+
+    However the files are called and split, and wherever they are, the same model has the same one.
+    """
+    sha256 = hashlib.sha256()
+    config = {k: v for k, v in model.config.to_dict().items() if k not in ("_name_or_path", "transformers_version")}
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    words = sorted(tokenizer.get_vocab().items()) if backend is None else backend.to_str()
+    sha256.update(json.dumps([config, words, tokenizer.chat_template, stops], sort_keys=True, default=str).encode())
+    for name, tensor in sorted(model.state_dict().items()):
+        sha256.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        sha256.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return sha256.hexdigest()
+
+
+def _our_keys(text: str) -> str:
+    """What is said of a recipe for training, of ours."""
+    return text.replace("rollout.max_prompt_tokens", "sampling.max_prompt_tokens")
+
+
+def _longest_prompt(recipe: EvalRecipe, path: str, model: PreTrainedModel) -> int:
+    context = getattr(model.config, "max_position_embeddings", None)
+    asked, response = recipe.sampling.max_prompt_tokens, recipe.sampling.max_response_tokens
+    if context is None:
+        return asked or NO_LIMIT
+    if (asked or 1) + response > context:
+        raise UserError(
+            f"sampling: max_prompt_tokens + max_response_tokens must be <= {context}, the positions that {path} has, "
+            f"got {asked or 1} + {response}"
+        )
+    return asked or context - response
+
+
+def _device(name: str) -> torch.device:
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UserError('model.device: "cuda" needs a CUDA device that torch sees, found none')
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+def _dtype(name: str, device: torch.device) -> torch.dtype:
+    if name == "auto":
+        return torch.bfloat16 if device.type == "cuda" else torch.float32
+    return torch.bfloat16 if name == "bfloat16" else torch.float32

@@ -1,0 +1,94 @@
+"""A server that speaks OpenAI's protocol and answers problems: vLLM, SGLang, llama.cpp, `transformers serve`, ..."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+from transformers import PreTrainedTokenizerBase
+
+from fipo.errors import RunStopped
+from fipo.evaluation.answers import Answer, problem_seed, sample_seed
+from fipo.evaluation.client import Client
+from fipo.evaluation.config import EvalRecipe, Server
+from fipo.evaluation.threads import in_parallel
+from fipo.rollout.problems import usable_problems
+from fipo.tasks.problem import Problem
+
+NO_LIMIT = 2**31
+SEEDS = 2**31  # the range that every server takes
+
+
+class ServedModel:
+    """An Answerer: one request for each sample, with a seed of its own, several at a time."""
+
+    def __init__(self, recipe: EvalRecipe, table: Server) -> None:
+        """Raises UserError if nothing answers at the server's address."""
+        self.recipe = recipe
+        self.table = table
+        self.client = Client(table.url, timeout_seconds=table.timeout_seconds, retries=table.retries)
+        self.client.check()
+        self.identity = {"url": table.url.rstrip("/"), "model": table.model}
+        self.chunk = max(1, 4 * table.concurrency // recipe.sampling.samples)
+
+    def problems(self, say: Callable[[str], None]) -> list[Problem]:
+        """All of them: the server has the tokenizer, so none is too long as far as can be known here."""
+        data = self.recipe.data
+        return usable_problems(
+            data.eval,
+            "eval",
+            seed=self.recipe.sampling.seed,
+            tokenizer=cast(PreTrainedTokenizerBase, _Bytes()),
+            prompt_format="raw",
+            max_prompt_tokens=NO_LIMIT,
+            grader=data.grader,
+            max_bad_rows=data.max_bad_rows,
+            say=say,
+        )
+
+    def answer(self, problems: Sequence[Problem], beat: Callable[[int], None]) -> list[list[Answer]]:
+        """Raises UserError if the server refuses a request, RunStopped if it does not answer any more."""
+        n = self.recipe.sampling.samples
+        seeds = [sample_seed(problem_seed(self.recipe.sampling, p), i) % SEEDS for p in problems for i in range(n)]
+        asked = list(zip([p for p in problems for _ in range(n)], seeds, strict=True))
+        answers = in_parallel(
+            lambda request: self._ask(*request), asked, self.table.concurrency, lambda answer: beat(answer.tokens)
+        )
+        return [answers[i * n : (i + 1) * n] for i in range(len(problems))]
+
+    def _ask(self, problem: Problem, seed: int) -> Answer:
+        sampling = self.recipe.sampling
+        body: dict[str, Any] = {
+            "model": self.table.model,
+            "max_tokens": sampling.max_response_tokens,
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+            "seed": seed,
+        }
+        if sampling.top_k:
+            body["top_k"] = sampling.top_k
+        if self.recipe.data.prompt_format == "raw":
+            return self._read(self.client.post("/completions", body | {"prompt": problem.text}), seed)
+        prompt = problem.prompt
+        messages = prompt if isinstance(prompt, list) else [{"role": "user", "content": prompt}]
+        return self._read(self.client.post("/chat/completions", body | {"messages": messages}), seed)
+
+    def _read(self, reply: Any, seed: int) -> Answer:
+        try:
+            choice = reply["choices"][0]
+            text = choice["text"] if "text" in choice else choice["message"]["content"]
+            tokens = reply["usage"]["completion_tokens"]
+            truncated = choice["finish_reason"] == "length"
+        except (KeyError, IndexError, TypeError):
+            text, tokens, truncated = None, None, False
+        if not isinstance(tokens, int) or not isinstance(text, str | None):
+            raise RunStopped(
+                f"{self.table.url}: a reply must have choices[0] with a text and a finish_reason, and "
+                f"usage.completion_tokens, got {reply!r:.200}"
+            )
+        return Answer(text=text or "", tokens=tokens, truncated=truncated, seed=seed)
+
+
+class _Bytes:
+    """In place of a tokenizer: a token for each byte."""
+
+    def encode(self, text: str) -> bytes:
+        return text.encode(errors="replace")

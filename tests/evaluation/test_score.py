@@ -1,0 +1,206 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from statistics import fmean
+
+import pytest
+import torch
+from tests.evaluation.helpers import RECIPE, recipe_in
+
+from fipo.cli import main
+from fipo.errors import UserError
+from fipo.evaluation.results import ResultsFolder
+from fipo.evaluation.score import score
+from fipo.models.loading import load
+from fipo.telemetry.run_directory import RunDirectory
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """An evaluation that nothing disturbed."""
+    return score(recipe_in(tmp_path_factory.mktemp("finished")))
+
+
+def content(folder):
+    return folder.results.read_bytes(), json.loads(folder.summary.read_bytes()) | {"recipe": None}
+
+
+def test_every_problem_is_a_line_and_every_sample_has_its_grade(finished):
+    results = finished.read()
+    assert len(results) == len({result["id"] for result in results}) == 6
+    for result in results:
+        assert len(result["samples"]) == 3
+        assert len({sample["seed"] for sample in result["samples"]}) == 3
+        for sample in result["samples"]:
+            assert 1 <= sample["tokens"] <= 24
+            assert sample["truncated"] <= (sample["tokens"] == 24)
+            assert sample["correct"] == (sample["outcome"] == "correct") == (sample["vote"] == 0)
+            assert not sample["correct"] or sample["answer"] == result["expected"]
+
+
+def test_the_summary_says_who_answered_what_and_how_well(finished):
+    summary, results = finished.read_summary(), finished.read()
+    correct = [[sample["correct"] for sample in result["samples"]] for result in results]
+    assert summary["estimates"]["avg@3"]["value"] == pytest.approx(fmean(map(fmean, correct)))
+    assert set(summary["estimates"]) == {"avg@3", "cons@3", "pass@1", "pass@2", "pass@3"}
+    assert summary["answered_by"]["path"] == "embedded"
+    assert len(summary["answered_by"]["sha256"]) == 64
+    assert summary["recipe"]["sampling"]["samples"] == 3
+    assert summary["versions"]["torch"] == torch.__version__
+
+
+def test_the_config_of_an_evaluation_is_a_recipe_that_gives_the_same(finished, tmp_path):
+    again = score(recipe_in(tmp_path, finished.config.read_text()))
+    assert content(again) == content(finished)
+
+
+def test_a_torn_line_is_dropped_and_what_is_missing_is_answered_with_the_same_bits(finished, tmp_path):
+    recipe = recipe_in(tmp_path)
+    folder = ResultsFolder(recipe.output.path)
+    folder.path.mkdir(parents=True)
+    lines = finished.results.read_bytes().splitlines(keepends=True)
+    folder.results.write_bytes(lines[4] + lines[1] + lines[2][:100])
+    assert content(score(recipe)) == content(finished)
+
+
+def test_what_is_answered_is_not_asked_again(finished, tmp_path, capsys):
+    recipe = recipe_in(tmp_path)
+    folder = ResultsFolder(recipe.output.path)
+    folder.path.mkdir(parents=True)
+    changed = finished.read()
+    changed[3]["samples"][0]["text"] = "kept"
+    folder.write(changed)
+    assert score(recipe).read() == changed
+    assert f"{folder.path}: 6 of 6 problems are answered already\n" in capsys.readouterr().out
+
+
+def test_more_problems_are_asked_on_top_and_the_first_stay_as_they_are(finished, tmp_path):
+    recipe = recipe_in(tmp_path, data__eval__count="9")
+    folder = ResultsFolder(recipe.output.path)
+    folder.path.mkdir(parents=True)
+    folder.write(finished.read())
+    score(recipe)
+    assert folder.read()[:6] == finished.read()
+    alone = score(recipe_in(tmp_path, data__eval__count="9", output__name="alone"))
+    assert content(alone) == content(folder)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("sampling__temperature", "0.5"),
+        ("sampling__seed", "1"),
+        ("sampling__samples", "2"),
+        ("sampling__max_response_tokens", "25"),
+        ("data__grader", "exact"),
+        ("model__dtype", "bfloat16"),
+    ],
+)
+def test_results_of_something_else_are_left_alone(key, value, finished, tmp_path):
+    recipe = recipe_in(tmp_path, **{key: value})
+    folder = ResultsFolder(recipe.output.path)
+    folder.path.mkdir(parents=True)
+    folder.write(finished.read())
+    before = folder.results.read_bytes()
+    with pytest.raises(UserError, match="of its 6 results are of another model, data, sampling or grader"):
+        score(recipe)
+    assert folder.results.read_bytes() == before
+
+
+def test_a_training_run_is_not_written_over(tmp_path):
+    run = RunDirectory(tmp_path / "evals" / "first")
+    run.create({"run": {}})
+    before = run.config.read_bytes()
+    with pytest.raises(UserError, match="something else than an evaluation is there"):
+        score(recipe_in(tmp_path))
+    assert run.config.read_bytes() == before
+
+
+def test_a_damaged_line_is_named(finished, tmp_path):
+    recipe = recipe_in(tmp_path)
+    folder = ResultsFolder(recipe.output.path)
+    folder.path.mkdir(parents=True)
+    folder.results.write_bytes(b"{}\n" + finished.results.read_bytes())
+    with pytest.raises(UserError, match=r"results\.jsonl, line 1: damaged: it lacks keys"):
+        score(recipe)
+
+
+def test_a_run_answers_with_its_newest_checkpoint_and_has_the_hash_of_its_weights(finished, tmp_path):
+    run = RunDirectory(tmp_path / "run")
+    run.create({"run": {}})
+    model, tokenizer = load("embedded")
+    for step in (1, 2):
+        model.save_pretrained(run.checkpoints / f"step_{step:06d}")
+        tokenizer.save_pretrained(run.checkpoints / f"step_{step:06d}")
+        with torch.no_grad():
+            next(model.parameters()).add_(1.0)  # after the first, so the second is another model
+    (run.checkpoints / "step_000002").rename(run.checkpoints / "step_000000")  # now the first is the newest
+    folder = score(recipe_in(tmp_path, model__path=str(run.path)))
+    embedded, trained = (f.read_summary()["answered_by"] for f in (finished, folder))
+    assert trained["sha256"] == embedded["sha256"]
+    assert folder.results.read_bytes() == finished.results.read_bytes()
+    other = score(recipe_in(tmp_path, model__path=str(run.checkpoints / "step_000000"), output__name="other"))
+    assert other.read_summary()["answered_by"]["sha256"] != embedded["sha256"]
+
+
+def test_a_run_without_a_checkpoint_is_refused(tmp_path):
+    run = RunDirectory(tmp_path / "run")
+    run.create({"run": {}})
+    with pytest.raises(UserError, match=r"run: no checkpoint has been written yet"):
+        score(recipe_in(tmp_path, model__path=str(run.path)))
+
+
+def test_another_prompt_format_than_in_training_is_noted(tmp_path, capsys):
+    run = RunDirectory(tmp_path / "run")
+    run.create({"data": {"prompt_format": "chat"}})
+    model, tokenizer = load("embedded")
+    model.save_pretrained(run.checkpoints / "step_000001")
+    tokenizer.save_pretrained(run.checkpoints / "step_000001")
+    score(recipe_in(tmp_path, model__path=str(run.path), data__eval__count="1"))
+    assert f'note: data.prompt_format is "raw", and {run.path} was trained with "chat"\n' in capsys.readouterr().out
+
+
+def test_what_does_not_fit_the_models_positions_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"max_prompt_tokens \+ max_response_tokens must be <= 512"):
+        score(recipe_in(tmp_path, sampling__max_response_tokens="512"))
+    with pytest.raises(UserError, match=r"at most sampling\.max_prompt_tokens = 2 tokens, got"):
+        score(recipe_in(tmp_path, sampling__max_prompt_tokens="2"))
+    assert not (tmp_path / "evals" / "first").exists()
+
+
+@pytest.mark.slow
+def test_ctrl_c_is_one_line_and_130_and_the_same_command_ends_with_the_same_bits(tmp_path):
+    recipe_in(tmp_path, RECIPE.replace("count = 6", "count = 40").replace("samples = 3", "samples = 16"))
+    recipe = str(tmp_path / "recipe.toml")
+
+    def command(name):
+        return ["eval", recipe, "--output.folder", str(tmp_path), "--output.name", name]
+
+    folder = ResultsFolder(tmp_path / "broken")
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    for sent, code in ((signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)):
+        lines = len(folder.read())
+        process = subprocess.Popen(
+            [sys.executable, "-m", "fipo.cli", *command("broken")], stderr=subprocess.PIPE, text=True, env=environment
+        )
+        until = time.monotonic() + 120
+        while len(folder.read()) <= lines and process.poll() is None and time.monotonic() < until:
+            time.sleep(0.01)
+        process.send_signal(sent)
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == code, errors
+        if sent == signal.SIGINT:
+            assert errors.startswith("fipo: interrupted with ") and errors.count("\n") == 1
+        assert lines < len(folder.read()) < 40
+    assert main(command("broken")) == 0
+    assert main(command("whole")) == 0
+    assert content(folder) == content(ResultsFolder(tmp_path / "whole"))
+
+
+@pytest.mark.parametrize("folder", ["\0", ""])
+def test_a_folder_that_cannot_be_is_refused(folder, tmp_path):
+    with pytest.raises(UserError, match=r"output\.folder"):
+        recipe_in(tmp_path, output__folder=folder)
