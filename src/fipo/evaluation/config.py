@@ -3,12 +3,13 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt, model_validator
 
 from fipo.recipes import read_recipe
 from fipo.rollout.prompts import PromptFormat
 from fipo.strict import Table, validate
 from fipo.tasks.graders import GraderName
+from fipo.tasks.grading_table import GradingTable
 from fipo.tasks.sources import Source
 
 PRESETS: dict[str, dict[str, Any]] = {  # of [sampling]
@@ -75,16 +76,6 @@ class Sampling(Table):
         return {**PRESETS[preset], **values} if isinstance(preset, str) and preset in PRESETS else values
 
 
-class Grading(Table):
-    """Graders run in worker processes that are killed when they hang."""
-
-    workers: PositiveInt = 2
-    deadline_seconds: PositiveFloat = 10.0
-    """For each answer. An answer whose grader takes longer has the outcome "timeout"."""
-    memory_mib: PositiveInt = 2048
-    """That grading may take beyond what the worker has when it starts; more is the outcome "crash"."""
-
-
 class Output(Table):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
     """The results are in `folder/name`."""
@@ -100,7 +91,7 @@ class EvalRecipe(Table):
     server: Server | None = None
     data: Data
     sampling: Sampling
-    grading: Grading = Grading()
+    grading: GradingTable = GradingTable()
     output: Output
 
     @model_validator(mode="after")

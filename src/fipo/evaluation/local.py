@@ -11,7 +11,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from fipo.errors import UserError
 from fipo.evaluation.answers import Answer, problem_seed, sample_seed
 from fipo.evaluation.config import EvalRecipe, Model
-from fipo.models.loading import load, stop_tokens
+from fipo.models.loading import device_of, dtype_of, load, stop_tokens
 from fipo.rollout.problems import usable_problems
 from fipo.rollout.prompts import encode
 from fipo.rollout.sampler import SamplingParams
@@ -28,10 +28,10 @@ class LocalModel:
     def __init__(self, recipe: EvalRecipe, table: Model, say: Callable[[str], None]) -> None:
         """Raises UserError if the model cannot be loaded, or its positions do not hold what the recipe asks for."""
         torch.use_deterministic_algorithms(True, warn_only=True)
-        device = _device(table.device)
+        device = device_of(table.device, key="model.device")
         self.recipe = recipe
         _note_other_format(recipe, table.path, say)
-        model, self.tokenizer = load(model_folder(table.path), device, _dtype(table.dtype, device))
+        model, self.tokenizer = load(model_folder(table.path), device, dtype_of(table.dtype, device))
         stops = stop_tokens(model, self.tokenizer)
         if not stops:
             say(f"note: {table.path} names no stop token, so every response will be truncated")
@@ -62,7 +62,7 @@ class LocalModel:
             raise UserError(_our_keys(str(error))) from None
 
     def answer(self, problems: Sequence[Problem], beat: Callable[[int], None]) -> list[list[Answer]]:
-        """Each problem by itself, so that its answers have the same bits whatever is asked beside it."""
+        """All together. The random numbers of an answer are its own, whatever is asked beside it."""
         sampling = self.recipe.sampling
         params = SamplingParams(
             temperature=sampling.temperature,
@@ -133,17 +133,3 @@ def _longest_prompt(recipe: EvalRecipe, path: str, model: PreTrainedModel) -> in
             f"got {asked or 1} + {response}"
         )
     return asked or context - response
-
-
-def _device(name: str) -> torch.device:
-    if name == "cuda" and not torch.cuda.is_available():
-        raise UserError('model.device: "cuda" needs a CUDA device that torch sees, found none')
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)
-
-
-def _dtype(name: str, device: torch.device) -> torch.dtype:
-    if name == "auto":
-        return torch.bfloat16 if device.type == "cuda" else torch.float32
-    return torch.bfloat16 if name == "bfloat16" else torch.float32

@@ -29,13 +29,7 @@ def score(recipe: EvalRecipe) -> ResultsFolder:
     Raises UserError for what the user can mend, RunStopped for an end before the end; what was written stays.
     """
     folder = ResultsFolder(recipe.output.path)
-    grading = recipe.grading
-    graders = GraderPool(
-        recipe.data.grader,
-        workers=grading.workers,
-        deadline_seconds=grading.deadline_seconds,
-        memory_mib=grading.memory_mib,
-    )
+    graders = recipe.grading.pool(recipe.data.grader)
     with EvalProgress() as progress, run_lock(folder.path), graders:
         graders.start()
         answerer = make_answerer(recipe, progress.say)

@@ -58,6 +58,22 @@ def load(
     return model.eval().to(torch.device(device)), tokenizer
 
 
+def device_of(name: str, *, key: str) -> torch.device:
+    """ "cpu", "cuda", or "auto": CUDA where there is some. Raises UserError, naming the recipe's `key`, without it."""
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UserError(f'{key}: "cuda" needs a CUDA device that torch sees, found none')
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+def dtype_of(name: str, device: torch.device) -> torch.dtype:
+    """ "float32", "bfloat16", or "auto": bfloat16 on CUDA and float32 elsewhere."""
+    if name == "auto":
+        return torch.bfloat16 if device.type == "cuda" else torch.float32
+    return torch.bfloat16 if name == "bfloat16" else torch.float32
+
+
 def _reason(error: Exception) -> str:
     """What transformers says, in one line."""
     lines = [line.strip() for line in str(error).splitlines()] or [type(error).__name__]

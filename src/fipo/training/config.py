@@ -9,6 +9,7 @@ from fipo.recipes import read_recipe
 from fipo.rollout.prompts import PromptFormat
 from fipo.strict import Table, validate
 from fipo.tasks.graders import GraderName
+from fipo.tasks.grading_table import GradingTable
 from fipo.tasks.sources import Source
 from fipo.training.objective import ObjectiveTable
 
@@ -43,14 +44,7 @@ class Data(Table):
     run before it begins."""
 
 
-class Grading(Table):
-    """Graders run in worker processes that are killed when they hang."""
-
-    workers: PositiveInt = 2
-    deadline_seconds: PositiveFloat = 10.0
-    """For each answer. An answer whose grader takes longer has the outcome "timeout"."""
-    memory_mib: PositiveInt = 2048
-    """That grading may take beyond what the worker has when it starts; more is the outcome "crash"."""
+class Grading(GradingTable):
     on_failure: Literal["zero", "drop_group"] = "zero"
     """After a timeout or crash: a reward of 0, between right and wrong, or a group that is not trained on."""
     max_failures: NonNegativeInt | None = None

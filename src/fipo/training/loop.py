@@ -39,13 +39,7 @@ def train(recipe: Recipe, *, resume: bool = False) -> RunDirectory:
     Raises UserError for what the user can mend, RunStopped for a run that ended early with its state saved.
     """
     run = RunDirectory(Path(recipe.run.folder) / recipe.run.name)
-    grading = recipe.grading
-    graders = GraderPool(
-        recipe.data.grader,
-        workers=grading.workers,
-        deadline_seconds=grading.deadline_seconds,
-        memory_mib=grading.memory_mib,
-    )
+    graders = recipe.grading.pool(recipe.data.grader)
     with TrainingProgress(steps=recipe.run.steps) as progress, run_lock(run.path):
         try:
             with graders, Heartbeat(recipe.telemetry.stall_seconds, run.stall, graders.worker_stacks) as heartbeat:

@@ -2,13 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from transformers import PreTrainedTokenizerBase
 
 from fipo.errors import UserError
-from fipo.models.loading import load, stop_tokens
+from fipo.models.loading import device_of, dtype_of, load, stop_tokens
 from fipo.rollout.groups import ProblemStream, Roller
 from fipo.rollout.problems import usable_problems
 from fipo.rollout.select import make_sampler
@@ -35,10 +34,10 @@ class Setup:
 
 def set_up(recipe: Recipe, graders: GraderPool, say: Say, beat: Callable[[], None]) -> Setup:
     """Load the model and the problems. Raises UserError if the recipe asks for what cannot be."""
-    device = _device(recipe.run.device)
+    device = device_of(recipe.run.device, key="run.device")
     seed_global_generators(recipe.run.seed, step=0)
     torch.use_deterministic_algorithms(True, warn_only=True)
-    model, tokenizer = load(recipe.model.path, device, _dtype(recipe.model.dtype, device))
+    model, tokenizer = load(recipe.model.path, device, dtype_of(recipe.model.dtype, device))
     _check_context(recipe, getattr(model.config, "max_position_embeddings", None))
     stops = stop_tokens(model, tokenizer)
     if not stops:
@@ -66,20 +65,6 @@ def set_up(recipe: Recipe, graders: GraderPool, say: Say, beat: Callable[[], Non
         beat=beat,
     )
     return Setup(trainer=trainer, eval_problems=held_out)
-
-
-def _device(name: str) -> torch.device:
-    if name == "cuda" and not torch.cuda.is_available():
-        raise UserError('run.device: "cuda" needs a CUDA device that torch sees, found none')
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)
-
-
-def _dtype(name: Literal["auto", "float32", "bfloat16"], device: torch.device) -> torch.dtype:
-    if name == "auto":
-        return torch.bfloat16 if device.type == "cuda" else torch.float32
-    return torch.bfloat16 if name == "bfloat16" else torch.float32
 
 
 def _check_context(recipe: Recipe, context: int | None) -> None:
