@@ -285,7 +285,7 @@ def test_two_models_are_scored_and_compared(models, repository, tmp_path, capsys
     target = tmp_path / "difference.json"
     assert main(["eval", "--compare", str(base), str(other), "--json", str(target)]) == 0
     out = capsys.readouterr().out
-    assert "4 problems in both" in out and "pass@2" in out and "B - A" in out
+    assert "4 shared problems" in out and "pass@2" in out and "B - A" in out
     assert "note: the two differ in sampling.max_response_tokens as well\n" in out
     written = json.loads(target.read_text())
     assert written["problems"] == 4

@@ -104,3 +104,10 @@ def test_truncated_weights_are_refused_in_one_line(folder):
         load(str(folder))
     assert str(error.value).startswith(f"model.path: cannot load {str(folder)!r}: ")
     assert "\n" not in str(error.value)
+
+
+def test_without_a_network_a_hub_name_is_refused_in_one_line_within_seconds(monkeypatch):
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr("huggingface_hub.hf_api.constants.ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(UserError, match=r"^nobody/nothing: the hub cannot be reached: .*HF_HUB_OFFLINE=1"):
+        load("nobody/nothing")

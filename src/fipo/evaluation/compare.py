@@ -98,9 +98,7 @@ def _within(t: float, freedom: int) -> float:
 
 def comparison_table(comparison: dict[str, Any]) -> Table:
     """The differences in %, under the names of the two."""
-    table = Table(
-        title=f"{comparison['problems']} problems in both: % and difference [95% interval]", title_justify="left"
-    )
+    table = Table(title=f"{comparison['problems']} shared problems, % [95% interval]", title_justify="left")
     for column in ("", "A", "B"):
         table.add_column(column, justify="right" if column else "left")
     table.add_column("B - A", justify="right")

@@ -20,6 +20,7 @@ from transformers.models.auto.tokenization_auto import get_tokenizer_config
 from transformers.utils.logging import disable_progress_bar
 
 from fipo.errors import UserError
+from fipo.hub import commit_of
 from fipo.models import untrusted
 
 EMBEDDED = "embedded"
@@ -40,6 +41,8 @@ def load(
         raise UserError(f'model.path must be "embedded", an existing folder, or a hub name OWNER/MODEL, got {path!r}')
     if Path(name).is_dir() and not (Path(name) / "config.json").is_file():
         raise UserError(f"model.path: {path} holds no config.json: not a model in transformers' format")
+    if not Path(name).is_dir():
+        commit_of("model", name)  # no network, no such model: said within seconds
     disable_progress_bar()
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     os.environ["DISABLE_SAFETENSORS_CONVERSION"] = "1"  # nor is anybody on the hub asked to convert one
