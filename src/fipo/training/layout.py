@@ -7,7 +7,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from fipo.models.attention import obstacle
-from fipo.training.packed_attention import attending_within_sequences, sequence_arguments
+from fipo.training.packed_attention import forward
 from fipo.training.packing import Layout
 
 PROBE = [[5, 6, 7, 4, 3], [2, 4], [3, 3, 5]]  # in a vocabulary of any size
@@ -27,10 +27,9 @@ def trial(model: PreTrainedModel) -> tuple[float, float]:
     """How far the logits of packed sequences are from those of each alone."""
 
     def logits(ids: list[int], lengths: list[int] | None) -> Tensor:
-        sequences = sequence_arguments(lengths, model.device) if lengths else {}
-        with attending_within_sequences(model, on=lengths is not None):
-            out = model(input_ids=torch.tensor([ids], device=model.device), use_cache=False, **sequences)
-        return out.logits[0].double()
+        out = forward(model, model, torch.tensor([ids], device=model.device), lengths)
+        found: Tensor = out.logits[0].double()
+        return found
 
     alone = torch.cat([logits(ids, None) for ids in PROBE])
     packed = logits([token for ids in PROBE for token in ids], [len(ids) for ids in PROBE])

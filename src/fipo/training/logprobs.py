@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
-from fipo.training.packed_attention import attending_within_sequences, sequence_arguments
+from fipo.training.packed_attention import forward
 from fipo.training.packing import Pack
 
 CHUNK = {"cpu": 2**25, "cuda": 2**28}  # logits at a time: 128 MiB, 1 GiB in float32, of which some copies exist
@@ -59,9 +59,7 @@ def old_scores(
 def _chunks(model: PreTrainedModel, pack: Pack) -> list[tuple[Tensor, Tensor]]:
     """(what the output layer sees before each trained token [N, hidden], the tokens [N]), N at a time."""
     whole: torch.nn.Module = model.get_decoder() if has_plain_head(model) else model
-    sequences = sequence_arguments(pack.lengths, model.device) if pack.lengths else {}
-    with attending_within_sequences(model, on=pack.lengths is not None):
-        out = whole(input_ids=pack.input_ids, use_cache=False, **sequences)
+    out = forward(whole, model, pack.input_ids, pack.lengths)
     last = out.last_hidden_state if has_plain_head(model) else out.logits
     size = max(1, CHUNK.get(model.device.type, CHUNK["cpu"]) // model.config.get_text_config().vocab_size)
     return list(zip(last.flatten(0, 1)[pack.before].split(size), pack.tokens.split(size), strict=True))

@@ -70,6 +70,13 @@ def attending_within_sequences(model: PreTrainedModel, *, on: bool) -> Iterator[
         model.set_attn_implementation(before)
 
 
+def forward(module: torch.nn.Module, model: PreTrainedModel, input_ids: Tensor, lengths: Sequence[int] | None) -> Any:
+    """What `module`, the model or its decoder, makes of sequences of these lengths in one row, or of rows if None."""
+    sequences = sequence_arguments(lengths, model.device) if lengths else {}
+    with attending_within_sequences(model, on=lengths is not None):
+        return module(input_ids=input_ids, use_cache=False, **sequences)
+
+
 def sequence_arguments(lengths: Sequence[int], device: torch.device) -> dict[str, Any]:
     """What to call a model with besides one row of tokens, so that it sees sequences of these lengths in it."""
     positions = torch.cat([torch.arange(length) for length in lengths])[None]
