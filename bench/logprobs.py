@@ -33,6 +33,7 @@ def one_response(tokens: int, words: int) -> Pack:
         tokens=ids[0, 1:],
         before=torch.arange(tokens),
         advantages=torch.ones(1),
+        rollout_logprobs=torch.zeros(1, tokens),
         rollouts=[(0, 0)],
     )
 

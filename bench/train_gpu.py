@@ -58,6 +58,7 @@ def sequences(lengths: list[int]) -> Pack:
         tokens=ids[0, before + 1],
         before=before,
         advantages=torch.randn(len(lengths), device="cuda"),
+        rollout_logprobs=torch.zeros(mask.shape, device="cuda"),
         rollouts=[(0, i) for i in range(len(lengths))],
     )
 

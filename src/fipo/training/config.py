@@ -26,11 +26,23 @@ class Run(Table):
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
 
+class Lora(Table):
+    """Train low-rank adapters on frozen weights (peft) instead of the whole model."""
+
+    rank: PositiveInt = 32
+    alpha: PositiveFloat = 64.0
+    """An adapter's product is scaled by alpha / rank."""
+    targets: Literal["all-linear"] | list[str] = "all-linear"
+    """Names of the layers that get an adapter, such as q_proj; "all-linear" = every linear layer but the head."""
+
+
 class Model(Table):
     path: str
     """"embedded", a local folder in transformers' format, or the name of a hub model."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Of the policy; auto = bfloat16 on CUDA, float32 elsewhere. Its master weights and AdamW's state are float32."""
+    lora: Lora | None = None
+    """Left out = train all weights."""
 
 
 class Data(Table):
@@ -93,6 +105,8 @@ class Update(Table):
     """Training steps of linear warm-up; constant afterwards."""
     weight_decay: NonNegativeFloat = 0.1
     max_grad_norm: PositiveFloat = 1.0
+    optimizer: Literal["adamw", "adamw_8bit", "paged_adamw_8bit"] = "adamw"
+    """The others keep AdamW's state in 8 bits, paged to the host's memory when the device's runs out (bitsandbytes)."""
     max_skipped: NonNegativeInt = 3
     """Updates with a loss or gradient that is not finite are skipped, their batch written to anomalies/; more than
     this many in a run end it."""

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Annotated, Literal, Self
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, NonNegativeFloat, PositiveFloat, model_validator
 
 from fipo.objective import ALGORITHMS, Algorithm
 from fipo.strict import Table
@@ -22,6 +22,10 @@ class ObjectiveTable(Table):
     dual_clip: float | None = None
     max_dual_clipped_tokens: int | Literal["off"] | None = None
     """"off" keeps every sequence."""
+    kl_coef: Annotated[NonNegativeFloat, Field(allow_inf_nan=False)] = 0.0
+    """Weight of a penalty on the KL divergence from the model as it was before training; 0 = none."""
+    importance_weight_cap: Annotated[PositiveFloat, Field(allow_inf_nan=False)] | None = None
+    """Weigh each token's loss by min(trainer's / sampler's probability, this); left out = no weights."""
 
     @model_validator(mode="after")
     def _valid_together(self) -> Self:
@@ -31,7 +35,7 @@ class ObjectiveTable(Table):
     def algorithm(self) -> Algorithm:
         """The preset with this table's own values in place."""
         preset = ALGORITHMS[self.preset]
-        changes = self.model_dump(exclude={"preset"}, exclude_none=True)
+        changes = self.model_dump(exclude={"preset", "kl_coef", "importance_weight_cap"}, exclude_none=True)
         if changes.get("max_dual_clipped_tokens") == "off":
             changes["max_dual_clipped_tokens"] = None
         return dataclasses.replace(preset, config=dataclasses.replace(preset.config, **changes))

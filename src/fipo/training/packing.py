@@ -27,6 +27,7 @@ class Pack:
     tokens: Tensor  # [M] the trained tokens, response after response
     before: Tensor  # [M] the place in input_ids.flatten() of the token before each of them
     advantages: Tensor  # [B]
+    rollout_logprobs: Tensor  # [B, K] float32, what the sampler reported, 0 off the mask
     rollouts: list[tuple[int, int]]  # (group, member) of each sequence
 
 
@@ -35,6 +36,7 @@ class _Sequence:
     rollout: tuple[int, int]
     prompt: list[int]
     response: list[int]
+    logprobs: list[float]
     advantage: float
     trained: bool
 
@@ -65,6 +67,7 @@ def pack(
                 rollout=(g, m),
                 prompt=groups[g].prompt_tokens,
                 response=response.tokens,
+                logprobs=response.logprobs,
                 advantage=float(advantages[g, m]),
                 trained=not (mask_truncated and response.truncated),
             )
@@ -112,12 +115,14 @@ def _collate(sequences: list[_Sequence], layout: Layout, device: torch.device) -
         starts = list(accumulate(lengths, initial=0))[:-1]
     flat = input_ids.view(-1)
     loss_mask = torch.zeros(len(sequences), max(len(s.response) for s in sequences), dtype=torch.bool)
+    rollout_logprobs = torch.zeros(loss_mask.shape)
     tokens: list[int] = []
     before: list[int] = []
     for i, (sequence, start) in enumerate(zip(sequences, starts, strict=True)):
         flat[start : start + len(sequence)] = torch.tensor(sequence.prompt + sequence.response)
         if sequence.trained:
             loss_mask[i, : len(sequence.response)] = True
+            rollout_logprobs[i, : len(sequence.response)] = torch.tensor(sequence.logprobs)
             tokens += sequence.response
             first = start + len(sequence.prompt)
             before += range(first - 1, first - 1 + len(sequence.response))
@@ -128,5 +133,6 @@ def _collate(sequences: list[_Sequence], layout: Layout, device: torch.device) -
         tokens=torch.tensor(tokens, dtype=torch.long, device=device),
         before=torch.tensor(before, dtype=torch.long, device=device),
         advantages=torch.tensor([sequence.advantage for sequence in sequences], device=device),
+        rollout_logprobs=rollout_logprobs.to(device),
         rollouts=[sequence.rollout for sequence in sequences],
     )
