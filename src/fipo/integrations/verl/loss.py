@@ -1,0 +1,64 @@
+"""verl's whole loss with FIPO's metrics, each with its own reduction: what `trainer.py` hands to the workers.
+
+verl's `ppo_loss` makes a mean of whatever metric a policy loss returns. Around it there is room for maxima.
+"""
+
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fipo.integrations.verl.compat import VerlMismatch, check_whole_loss
+from fipo.integrations.verl.credit import CreditWriter
+from fipo.integrations.verl.metrics import typed
+from fipo.integrations.verl.policy_loss import LOSS_NAME, require_registered, whole_loss
+
+
+def fipo_loss(
+    config: Any, model_output: Any, data: Any, dp_group: Any = None, *, credit: CreditWriter | None = None
+) -> tuple[Tensor, dict[str, Any]]:
+    """`ppo_loss` of verl, entropy and KL terms included, with the policy loss `future_kl`. Returns (loss, metrics)."""
+    from verl.workers.utils.losses import ppo_loss
+
+    with whole_loss(dp_group) as call:
+        loss, metrics = ppo_loss(config, model_output, data, dp_group)
+    if call.output is None:
+        raise VerlMismatch(f"verl's ppo_loss did not call the policy loss {LOSS_NAME!r} of fipo")
+    batch = config.global_batch_info
+    metrics.update(typed(call.output, tokens=float(batch["batch_num_tokens"]), ranks=float(batch["dp_size"])))
+    if credit is not None:
+        credit.add(call.output, data)
+    return loss, metrics
+
+
+class WorkerLoss:
+    """What travels to each training worker: checks the worker when it arrives, then is its loss function.
+
+    actor: verl's actor configuration, from which the worker builds its own ActorConfig.
+    """
+
+    def __init__(self, actor: Any, model: Any) -> None:
+        self._actor = actor
+        self._model = model
+        self._loss: Any = None
+
+    def __call__(self, model_output: Any, data: Any, dp_group: Any = None) -> tuple[Tensor, dict[str, Any]]:
+        if self._loss is None:
+            self._loss = self._build()
+        return self._loss(model_output=model_output, data=data, dp_group=dp_group)
+
+    def _build(self) -> Any:
+        from verl.utils.config import omega_conf_to_dataclass
+
+        require_registered()
+        check_whole_loss()
+        config = omega_conf_to_dataclass(self._actor)
+        config.model_config = omega_conf_to_dataclass(self._model)
+        options = config.policy_loss
+        first = not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
+        credit = None
+        if options.credit_sequences and first:
+            tokenizer = config.model_config.tokenizer
+            credit = CreditWriter(options.credit_dir, sequences=options.credit_sequences, tokenizer=tokenizer)
+        return partial(fipo_loss, config, credit=credit)

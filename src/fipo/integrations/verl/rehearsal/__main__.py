@@ -1,0 +1,69 @@
+"""`python -m fipo.integrations.verl.rehearsal`: a verl job on this machine's CPU, with a tiny model."""
+
+import argparse
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+ENVIRONMENT = {  # before verl is imported, here and in Ray's workers
+    "VERL_PLATFORM": "cpu",
+    "OMP_NUM_THREADS": "1",
+    "OMP_WAIT_POLICY": "PASSIVE",
+    "TOKENIZERS_PARALLELISM": "false",
+    "HF_HUB_OFFLINE": "1",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "WANDB_MODE": "disabled",
+}
+
+
+def rehearse(job: Sequence[str] | None, *, folder: Path, ranks: int = 1) -> Path:
+    """Run a job's overrides (None: FIPO as released) on `ranks` CPU ranks; the metrics file that verl wrote.
+
+    Prints every key that differs from the job's. Call it in a fresh process: verl reads ENVIRONMENT when imported.
+    """
+    folder = folder.resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    metrics = folder / "metrics.jsonl"
+    os.environ.update(ENVIRONMENT, VERL_FILE_LOGGER_PATH=str(metrics))
+
+    from hydra import compose, initialize_config_module
+
+    from fipo.integrations.verl.main import train
+    from fipo.integrations.verl.rehearsal import overrides
+    from fipo.integrations.verl.rehearsal.materials import write_materials
+    from fipo.integrations.verl.rehearsal.worker import RehearsalTaskRunner
+
+    changes = {
+        **overrides.material_changes(write_materials(folder)),
+        **overrides.size_changes(),
+        **overrides.device_changes(ranks),
+        "trainer.default_local_dir": str(folder / "checkpoints"),
+    }
+    for key, value in changes.items():
+        print(f"rehearsal: {key} = {value}")
+    with initialize_config_module("verl.trainer.config", version_base=None):
+        config = compose("ppo_trainer", overrides.merged(job or overrides.algorithm(), changes))
+    train(config, RehearsalTaskRunner)
+    return metrics
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m fipo.integrations.verl.rehearsal", description=__doc__)
+    parser.add_argument("--folder", type=Path, required=True, help="for the model, data, metrics and checkpoints")
+    parser.add_argument("--ranks", type=int, default=1, help="training processes")
+    parser.add_argument("overrides", nargs="*", help="verl's overrides, on top of FIPO as released")
+    arguments = parser.parse_args()
+    os.environ.update(ENVIRONMENT)
+
+    from fipo.integrations.verl.rehearsal.overrides import algorithm, key_of
+
+    extra = {key_of(line) for line in arguments.overrides}
+    job = [*(line for line in algorithm() if key_of(line) not in extra), *arguments.overrides]
+    began = time.monotonic()
+    metrics = rehearse(job, folder=arguments.folder, ranks=arguments.ranks)
+    print(f"rehearsal: done in {time.monotonic() - began:.0f} s, metrics in {metrics}")
+
+
+if __name__ == "__main__":
+    main()

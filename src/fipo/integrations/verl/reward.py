@@ -1,0 +1,132 @@
+"""Our graders as verl's custom reward function.
+
+reward.custom_reward_function.path=pkg://fipo.integrations.verl.reward
+reward.custom_reward_function.name=compute_score
++reward.custom_reward_function.reward_kwargs.grader=dapo
+
+Every process that verl grades in has worker processes of its own (`workers`), which are killed when an answer takes
+longer than `deadline_seconds`. verl calls from many threads; their answers are graded together.
+"""
+
+import atexit
+import functools
+import queue
+import threading
+from collections.abc import Mapping
+from concurrent.futures import Future
+from typing import Any
+
+from fipo.tasks.grade import Grade
+from fipo.tasks.grading_pool import GraderPool
+from fipo.tasks.problem import Problem
+
+ON_FAILURE = ("wrong", "stop")
+_Request = tuple[str, Problem, "Future[Grade]"]
+
+
+def compute_score(
+    data_source: str,
+    solution_str: str,
+    ground_truth: Any,
+    extra_info: Mapping[str, Any] | None = None,
+    *,
+    grader: str = "dapo",
+    workers: int = 1,
+    deadline_seconds: float = 10.0,
+    memory_mib: int = 2048,
+    on_failure: str = "wrong",
+    **verl_adds: Any,
+) -> dict[str, Any]:
+    """+1 or -1 for one response, and how that came about.
+
+    Returns score; acc (1.0 or 0.0, what `algorithm.filter_groups.metric=acc` looks at); pred, the answer as it was
+    compared; outcome (correct, wrong, no_answer, timeout, crash); grader_failed (1.0 or 0.0) and reason.
+    grader: one of ours (dapo: the last `Answer:` line of the final 300 characters) or `module:function`.
+    on_failure: what a timeout or a crash of the grader is: "wrong", with its outcome shown, or "stop" the run.
+    Errors: ValueError for settings that do not exist, UserError for a grader that cannot be had.
+    """
+    unknown = sorted(set(verl_adds) - {"reward_router_address", "reward_model_tokenizer", "reward_model"})
+    if unknown:
+        raise ValueError(f"reward_kwargs has unknown keys: {', '.join(unknown)}")
+    if on_failure not in ON_FAILURE:
+        raise ValueError(f"reward_kwargs.on_failure must be wrong or stop, got {on_failure!r}")
+    problem = Problem(
+        id=str((extra_info or {}).get("index", "")),
+        prompt="",
+        answer=str(ground_truth),
+        source=str(data_source),
+        metadata=_json(dict(extra_info or {})),
+    )
+    grade = _desk(grader, workers, deadline_seconds, memory_mib).grade(solution_str, problem)
+    if grade.failed and on_failure == "stop":
+        raise RuntimeError(f"grader {grader!r} failed on {data_source} {problem.id}: {grade.outcome}: {grade.reason}")
+    return {
+        "score": 1.0 if grade.correct else -1.0,
+        "acc": float(grade.correct),
+        "pred": grade.answer or "",
+        "outcome": grade.outcome,
+        "grader_failed": float(grade.failed),
+        "reason": grade.reason or "",
+    }
+
+
+class Desk:
+    """Grades for many threads with one pool: what comes in while it grades is its next batch."""
+
+    def __init__(self, pool: GraderPool) -> None:
+        self._pool = pool
+        self._requests: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._serve, name="fipo-grading", daemon=True)
+        self._thread.start()
+
+    def grade(self, response: str, problem: Problem) -> Grade:
+        answer: Future[Grade] = Future()
+        self._requests.put((response, problem, answer))
+        return answer.result()
+
+    def close(self) -> None:
+        self._requests.put(None)
+        self._thread.join()
+
+    def _serve(self) -> None:
+        while (batch := self._next_batch()) is not None:
+            try:
+                grades = self._pool.grade([(response, problem) for response, problem, _ in batch])
+            except BaseException as error:  # whatever it is, those who wait must hear of it
+                for _, _, answer in batch:
+                    answer.set_exception(error)
+            else:
+                for (_, _, answer), grade in zip(batch, grades, strict=True):
+                    answer.set_result(grade)
+        self._pool.close()
+
+    def _next_batch(self) -> list[_Request] | None:
+        """Everything that waits, in front of the mark that ends it all; None at that mark."""
+        batch: list[_Request] = []
+        while not batch or not self._requests.empty():
+            request = self._requests.get()
+            if request is None:
+                if batch:
+                    self._requests.put(None)
+                break
+            batch.append(request)
+        return batch or None
+
+
+@functools.cache
+def _desk(grader: str, workers: int, deadline_seconds: float, memory_mib: int) -> Desk:
+    pool = GraderPool(grader, workers=workers, deadline_seconds=deadline_seconds, memory_mib=memory_mib)
+    desk = Desk(pool)
+    atexit.register(desk.close)
+    return desk
+
+
+def _json(value: Any) -> Any:
+    """A value of a parquet row as JSON has it: arrays as lists, anything else that JSON lacks as text."""
+    if isinstance(value, Mapping):
+        return {str(key): _json(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_json(entry) for entry in value]
+    if hasattr(value, "tolist"):
+        return _json(value.tolist())
+    return value if value is None or isinstance(value, str | int | float | bool) else str(value)
