@@ -33,7 +33,7 @@ def fipo_loss(
 
 
 class WorkerLoss:
-    """What travels to each training worker: checks the worker when it arrives, then is its loss function.
+    """What travels to each training worker: its loss function, which checks the worker at the first call.
 
     actor: verl's actor configuration, from which the worker builds its own ActorConfig.
     """

@@ -5,9 +5,8 @@ mini-batches of a step by its name: np.max where it contains "max", np.min where
 So the names here contain neither word unless they mean it.
 """
 
+import math
 from typing import Any
-
-import torch
 
 from fipo.objective import LossOutput, Max, Mean, Min, RatioHistogram, Std, Sum
 
@@ -47,5 +46,5 @@ def typed(out: LossOutput, *, tokens: float, ranks: float) -> dict[str, Any]:
             case Min(smallest=smallest):
                 values[name] = ("MIN", smallest)
             case RatioHistogram(largest=Max(largest=log_ratio)):
-                values[f"{name}/max"] = ("MAX", float(torch.tensor(log_ratio).exp()))
+                values[f"{name}/max"] = ("MAX", math.exp(log_ratio))
     return {name: Metric(AggregationType[kind], value) for name, (kind, value) in values.items()}

@@ -1,27 +1,38 @@
 """The tiny model and its problems as verl reads them: a model folder with a chat template, parquet files."""
 
-import shutil
-from importlib.resources import files
+from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
+from tokenizers import AddedToken
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from fipo.tasks.problem import Problem
 from fipo.tasks.signed_sums import signed_sums
 
 PLAIN = "{% for message in messages %}{{ message['content'] }}{% endfor %}"  # the question itself, as the base knows it
-TEMPLATE_FILE = "chat_template.jinja"
+QWEN_TOKENS = ("\n", "<|im_end|>")  # verl's agent loop wants them of every model of Qwen's type
 
 
 def write_model(folder: Path) -> Path:
-    """The embedded model (fipo.models.tiny: 0.8M parameters, a token per character) with a chat template."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for file in files("fipo.models").joinpath("tiny").iterdir():
-        if file.is_file():
-            shutil.copyfile(str(file), folder / file.name)
-    (folder / TEMPLATE_FILE).write_text(PLAIN, encoding="utf-8")
+    """The embedded model (fipo.models.tiny: 0.8M parameters, a token per character) as verl takes a Qwen2.
+
+    The two tokens that it lacks get the embedding of `<unk>`, which is as good as never sampled.
+    """
+    with as_file(files("fipo.models").joinpath("tiny")) as tiny:
+        tokenizer = AutoTokenizer.from_pretrained(tiny)
+        model = AutoModelForCausalLM.from_pretrained(tiny, dtype=torch.float32)
+    tokenizer.add_tokens([AddedToken(token, normalized=False, special=True) for token in QWEN_TOKENS])
+    tokenizer.chat_template = PLAIN
+    model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    with torch.no_grad():
+        embeddings = model.get_input_embeddings().weight
+        embeddings[-len(QWEN_TOKENS) :] = embeddings[tokenizer.unk_token_id]
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
     return folder
 
 

@@ -31,7 +31,8 @@ def register_trainer() -> None:
     class RehearsalTrainer(with_fipo_loss("sync", PPOTrainerSync)):  # type: ignore[misc]
         def _init_resource_pool_mgr(self) -> None:
             super()._init_resource_pool_mgr()
-            self.role_worker_mapping = {role: ray.remote(CPUActorRolloutRefWorker) for role in self.role_worker_mapping}
+            for role in self.role_worker_mapping:
+                self.role_worker_mapping[role] = ray.remote(CPUActorRolloutRefWorker)
 
     register(TRAINER)(RehearsalTrainer)
 

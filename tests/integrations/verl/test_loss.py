@@ -1,0 +1,163 @@
+import json
+
+import pytest
+import torch
+
+pytest.importorskip("verl", reason="verl is not installed here; make test-verl has it")
+
+from tensordict import NonTensorData, TensorDict
+from verl.utils import tensordict_utils as tu
+from verl.utils.metric import Metric, reduce_metrics
+
+from fipo.integrations.verl.credit import STEP_KEY, CreditWriter
+from fipo.integrations.verl.loss import fipo_loss
+from fipo.objective import LossInputs, metric_values, policy_loss
+
+PROMPT = 2
+
+
+def nested(rows):
+    return torch.nested.as_nested_tensor(list(rows), layout=torch.jagged)
+
+
+def micro_batch(golden, rows, *, ranks=1, step=3, lengths=None):
+    """Some rows of a golden vector as verl's engine hands them to the loss: nested, log-probs one token early."""
+    call = golden.call
+    log_prob = call["log_prob"][rows]
+    width = log_prob.shape[1]
+    padded = torch.nn.functional.pad(log_prob, (PROMPT - 1, 1))
+    fields = {
+        "prompts": nested(torch.full((PROMPT,), 5) for _ in rows),
+        "responses": nested(torch.arange(width) + 100 * int(row) for row in rows),
+        "response_mask": nested(call["response_mask"][rows].long()),
+        "old_log_probs": nested(call["old_log_prob"][rows]),
+        "advantages": nested(call["advantages"][rows]),
+    }
+    data = TensorDict(fields, batch_size=[len(rows)])
+    mask = call["response_mask"]
+    tu.assign_non_tensor(
+        data,
+        dp_size=ranks,
+        batch_num_tokens=int(mask.sum()),
+        global_batch_size=len(mask),
+        max_response_len=width,
+        global_token_num=NonTensorData(lengths or [PROMPT + width] * len(mask)),
+        **{STEP_KEY: step},
+    )
+    return {"log_probs": nested(padded)}, data
+
+
+def whole(golden, config):
+    inputs = LossInputs(
+        logprobs=golden.log_prob.detach(),
+        old_logprobs=golden.call["old_log_prob"],
+        advantages=golden.call["advantages"],
+        loss_mask=golden.call["response_mask"],
+    )
+    return policy_loss(inputs, config.policy_loss.fipo_config())
+
+
+@pytest.mark.parametrize("name", ["dropped_sequences", "qwen7b_spikes"])
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_metrics_of_a_cut_mini_batch_are_those_of_the_whole(name, ranks, vector, actor_config):
+    golden = vector(name)
+    config = actor_config(golden.options, **golden.actor)
+    pieces = torch.arange(len(golden.log_prob)).split(2)
+    if len(pieces) % ranks:
+        pytest.skip(f"{len(pieces)} micro-batches on {ranks} ranks")
+    parts = [fipo_loss(config, *micro_batch(golden, rows, ranks=ranks)) for rows in pieces]
+    loss = sum(loss.item() for loss, _ in parts) / ranks
+    per_rank = [parts[rank::ranks] for rank in range(ranks)]
+
+    def merged(key):
+        lists = []
+        for share in per_rank:
+            metric = share[0][1][key].init_list()
+            for _, metrics in share:
+                metric.append(metrics[key])
+            lists.append(metric)
+        return Metric.aggregate_dp(lists)
+
+    got = reduce_metrics({f"actor/{key}": [merged(key)] for key in parts[0][1]})
+    out = whole(golden, config)
+    share = int(out.kept_tokens) / int(out.loss_mask.sum())
+    assert loss == pytest.approx(out.loss.item() * share)
+    assert got["actor/fipo/kept_token_share"] == pytest.approx(share)
+    compared = 0
+    for key, value in metric_values(out.metrics()).items():
+        if f"actor/{key}" in got:
+            compared += 1
+            assert got[f"actor/{key}"] == pytest.approx(value, rel=1e-9, abs=1e-12), key
+    assert compared >= 20
+    for key in ("fipo/influence_weight", "fipo/raw_influence_weight"):
+        mean, square = got[f"actor/{key}/mean"], got[f"actor/{key}/mean_square"]
+        expected = metric_values(out.metrics())[f"{key}/std"]
+        assert (square - mean * mean) ** 0.5 == pytest.approx(expected, rel=1e-6)
+
+
+def test_an_extreme_over_updates_is_an_extreme_because_of_its_name():
+    values = {"actor/fipo/influence_weight/max": [1.0, 3.0], "actor/fipo/influence_weight/min": [1.0, 3.0]}
+    assert reduce_metrics(values) == {
+        "actor/fipo/influence_weight/max": 3.0,
+        "actor/fipo/influence_weight/min": 1.0,
+    }
+
+
+def test_the_exact_denominator_gives_objective_mds_loss_and_refuses_micro_batches(vector, actor_config):
+    golden = vector("dropped_sequences")
+    config = actor_config({**golden.options, "denominator": "kept"}, **golden.actor)
+    rows = torch.arange(len(golden.log_prob))
+    loss, _ = fipo_loss(config, *micro_batch(golden, rows))
+    loss.backward()
+    assert loss.item() == pytest.approx(golden.metrics["loss"], rel=1e-8)
+    torch.testing.assert_close(golden.log_prob.grad, golden.gradient, rtol=1e-6, atol=1e-12)
+    with pytest.raises(ValueError, match="needs one micro-batch per mini-batch"):
+        fipo_loss(config, *micro_batch(golden, rows[:3]))
+
+
+def test_credit_of_the_first_sequences_of_each_mini_batch_is_written(tmp_path, vector, actor_config):
+    class Tokenizer:
+        def decode(self, tokens):
+            return " ".join(map(str, tokens))
+
+    golden = vector("mask_with_holes")
+    config = actor_config(golden.options, **golden.actor)
+    writer = CreditWriter(str(tmp_path), sequences=3, tokenizer=Tokenizer())
+    for lengths in ([1], [2]):
+        for rows in torch.arange(len(golden.log_prob)).split(2):
+            fipo_loss(config, *micro_batch(golden, rows, lengths=lengths), credit=writer)
+    lines = [json.loads(line) for line in (tmp_path / "step_000003.jsonl").read_text().splitlines()]
+    assert [line["mini_batch"] for line in lines] == [0, 0, 0, 1, 1, 1]
+    out = whole(golden, config)
+    mask = out.loss_mask[1]
+    assert lines[1]["prompt"] == "5 5"
+    assert lines[1]["tokens"] == [str(100 + i) for i in range(len(mask)) if mask[i]]
+    for key, tensor in (
+        ("log_ratio", out.log_ratio),
+        ("future_kl", out.future_kl),
+        ("influence_weight", out.influence_weights),
+    ):
+        assert lines[1][key] == pytest.approx(tensor[1][mask].tolist(), rel=1e-5)
+    fipo_loss(config, *micro_batch(golden, torch.arange(2), step=4), credit=writer)
+    assert (tmp_path / "step_000004.jsonl").exists()
+
+
+def test_a_worker_checks_itself_before_its_first_loss(monkeypatch):
+    from verl.trainer.ppo import core_algos
+
+    from fipo.integrations.verl.compat import VerlMismatch
+    from fipo.integrations.verl.loss import WorkerLoss
+
+    monkeypatch.delitem(core_algos.POLICY_LOSS_REGISTRY, "future_kl")
+    with pytest.raises(VerlMismatch, match="verl did not load the plugin"):
+        WorkerLoss({}, {})(model_output=None, data=None)
+
+
+def test_a_whole_loss_that_never_asks_for_ours_is_noticed(monkeypatch, vector, actor_config):
+    from verl.workers.utils import losses
+
+    from fipo.integrations.verl.compat import VerlMismatch
+
+    monkeypatch.setattr(losses, "ppo_loss", lambda config, model_output, data, dp_group: (torch.zeros(()), {}))
+    with pytest.raises(VerlMismatch, match="did not call the policy loss 'future_kl'"):
+        fipo_loss(actor_config(), {}, {})

@@ -1,0 +1,77 @@
+"""The reward function needs none of verl: it is our grader pool under verl's names."""
+
+import threading
+import time
+
+import pytest
+
+from fipo.errors import UserError
+from fipo.integrations.verl.reward import Desk, compute_score
+from fipo.tasks.grading_pool import GraderPool
+from fipo.tasks.problem import Problem
+
+
+def score(response, truth="7", **kwargs):
+    return compute_score("math", response, truth, {"index": 3}, **kwargs)
+
+
+def test_the_last_answer_line_decides_and_every_outcome_is_named():
+    right = score("Answer: 3\nAnswer: $7$")
+    assert (right["score"], right["acc"], right["pred"], right["outcome"]) == (1.0, 1.0, "7", "correct")
+    wrong = score("Answer: 8")
+    assert (wrong["score"], wrong["acc"], wrong["pred"], wrong["outcome"]) == (-1.0, 0.0, "8", "wrong")
+    none = score("seven")
+    assert (none["score"], none["pred"], none["outcome"], none["grader_failed"]) == (-1.0, "", "no_answer", 0.0)
+
+
+def test_another_grader_is_chosen_by_its_name():
+    assert score("it is 7.0", grader="number")["outcome"] == "correct"
+    with pytest.raises(UserError, match="grader: must be one of number"):
+        score("7", grader="numbers")
+
+
+def test_a_grader_that_hangs_is_a_timeout_and_can_stop_the_run(tmp_path, monkeypatch):
+    (tmp_path / "slow_for_verl.py").write_text("import time\n\ndef grade(response, problem):\n    time.sleep(60)\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    slow = {"grader": "slow_for_verl:grade", "deadline_seconds": 0.5}
+    result = score("7", **slow)
+    assert (result["outcome"], result["score"], result["grader_failed"]) == ("timeout", -1.0, 1.0)
+    assert "no grade within 0.5 s" in result["reason"]
+    with pytest.raises(RuntimeError, match="failed on math 3: timeout"):
+        score("7", **slow, on_failure="stop")
+
+
+def test_a_key_that_nothing_reads_is_refused():
+    with pytest.raises(ValueError, match="unknown keys: deadline"):
+        score("7", deadline=3)
+    with pytest.raises(ValueError, match="on_failure must be wrong or stop, got 'skip'"):
+        score("7", on_failure="skip")
+
+
+def test_what_a_parquet_row_carries_reaches_the_grader_as_json(tmp_path, monkeypatch):
+    numpy = pytest.importorskip("numpy")
+    (tmp_path / "meta_for_verl.py").write_text(
+        "def grade(response, problem):\n    return problem.metadata == {'index': 3, 'list': [1, 2], 'none': None}\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    extra = {"index": numpy.int64(3), "list": numpy.array([1, 2]), "none": None}
+    assert compute_score("math", "x", "7", extra, grader="meta_for_verl:grade")["outcome"] == "correct"
+
+
+def test_many_threads_share_one_pool_and_each_gets_its_own_grade():
+    desk = Desk(GraderPool("number", workers=1, deadline_seconds=5, memory_mib=512))
+    outcomes = {}
+
+    def grade(i):
+        problem = Problem(id=str(i), prompt="", answer=str(i), source="test")
+        outcomes[i] = desk.grade(f"{i if i % 3 else i + 1}", problem).outcome
+
+    threads = [threading.Thread(target=grade, args=(i,)) for i in range(40)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert outcomes == {i: "correct" if i % 3 else "wrong" for i in range(40)}
+    began = time.monotonic()
+    desk.close()
+    assert time.monotonic() - began < 5
