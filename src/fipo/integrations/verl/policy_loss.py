@@ -56,7 +56,7 @@ def future_kl_loss(
     Shapes: [B, T] each. config: verl's ActorConfig. Returns (loss, metrics), the metrics without extremes and
     counts, as verl averages over micro-batches whatever a policy loss returns; `loss.py` has them all.
     Deviation from objective.md: where the filter drops sequences, their tokens stay in the denominator, because
-    verl counts tokens before the loss; `policy_loss.denominator=kept` is exact. docs/integrations.md says more.
+    verl counts tokens before the loss; `policy_loss.denominator=kept` is exact. docs/verl.md says more.
     Errors: ValueError and VerlMismatch for settings under which this loss would not be FIPO's.
     """
     from fipo.integrations.verl.config import objective_of

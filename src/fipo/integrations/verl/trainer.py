@@ -48,7 +48,7 @@ def with_fipo_loss(mode: str, base: Any) -> Any:
     for name in ("_setup", "_update_actor"):
         if not callable(getattr(base, name, None)):
             raise VerlMismatch(f"verl's {base.__name__} must have {name}")
-    FIPOTrainer.__name__ = FIPOTrainer.__qualname__ = f"FIPO{base.__name__}"
+    FIPOTrainer.__name__ = f"FIPO{base.__name__}"
     return FIPOTrainer
 
 

@@ -1,6 +1,7 @@
 """`python -m fipo.integrations.verl.rehearsal`: a verl job on this machine's CPU, with a tiny model."""
 
 import argparse
+import itertools
 import os
 import time
 from collections.abc import Sequence
@@ -24,7 +25,7 @@ def rehearse(job: Sequence[str] | None, *, folder: Path, ranks: int = 1) -> Path
     """
     folder = folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
-    metrics = folder / "metrics.jsonl"
+    metrics = _free(folder / "metrics.jsonl")  # verl truncates the file, also when it resumes
     os.environ.update(ENVIRONMENT, VERL_FILE_LOGGER_PATH=str(metrics))
 
     from hydra import compose, initialize_config_module
@@ -46,6 +47,12 @@ def rehearse(job: Sequence[str] | None, *, folder: Path, ranks: int = 1) -> Path
         config = compose("ppo_trainer", overrides.merged(job or overrides.algorithm(), changes))
     train(config, RehearsalTaskRunner)
     return metrics
+
+
+def _free(path: Path) -> Path:
+    """The path, or with _2, _3 ... the first that does not exist."""
+    numbered = (path.with_stem(f"{path.stem}_{n}") for n in itertools.count(2))
+    return next(candidate for candidate in itertools.chain([path], numbered) if not candidate.exists())
 
 
 def main() -> None:

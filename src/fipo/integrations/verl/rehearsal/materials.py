@@ -24,7 +24,7 @@ def write_model(folder: Path) -> Path:
     """
     with as_file(files("fipo.models").joinpath("tiny")) as tiny:
         tokenizer = AutoTokenizer.from_pretrained(tiny)
-        model = AutoModelForCausalLM.from_pretrained(tiny, dtype=torch.float32)
+        model: Any = AutoModelForCausalLM.from_pretrained(tiny, dtype=torch.float32)
     tokenizer.add_tokens([AddedToken(token, normalized=False, special=True) for token in QWEN_TOKENS])
     tokenizer.chat_template = PLAIN
     model.resize_token_embeddings(len(tokenizer), mean_resizing=False)

@@ -1,0 +1,73 @@
+import pytest
+
+pytest.importorskip("verl", reason="verl is not installed here; make test-verl has it")
+
+import torch
+from hydra import compose, initialize_config_module
+
+from fipo.integrations.verl.compat import VerlMismatch
+from fipo.integrations.verl.rehearsal import overrides
+from fipo.integrations.verl.rehearsal.materials import write_materials
+from fipo.integrations.verl.rehearsal.rollout import nucleus
+from fipo.integrations.verl.validate import check_config
+
+PATHS = {"model": "m", "train": "t", "validate": "v"}
+
+
+def composed(*extra, changed=True):
+    changes = {**overrides.material_changes(PATHS), **overrides.size_changes(), **overrides.device_changes(1)}
+    lines = overrides.merged(overrides.algorithm(), changes if changed else {})
+    with initialize_config_module("verl.trainer.config", version_base=None):
+        return compose("ppo_trainer", [*lines, *extra])
+
+
+def test_a_rehearsal_passes_verls_schema_and_our_checks_and_leaves_the_algorithm_alone():
+    rehearsed, job = composed(), composed(changed=False)
+    check_config(rehearsed)
+    assert rehearsed.algorithm == job.algorithm
+    assert rehearsed.actor_rollout_ref.actor.policy_loss == job.actor_rollout_ref.actor.policy_loss
+    for key in ("clip_ratio_low", "clip_ratio_high", "clip_ratio_c", "loss_agg_mode", "entropy_coeff", "optim"):
+        assert rehearsed.actor_rollout_ref.actor[key] == job.actor_rollout_ref.actor[key]
+    assert rehearsed.reward.reward_manager == job.reward.reward_manager
+
+
+@pytest.mark.parametrize(
+    ("override", "error", "message"),
+    [
+        ("actor_rollout_ref.actor.clip_ratio_high=0.2", ValueError, "clip_ratio_high must be 0.28"),
+        ("actor_rollout_ref.actor.loss_agg_mode=token-sum", ValueError, "loss_agg_mode must be one of"),
+        ("actor_rollout_ref.actor.ulysses_sequence_parallel_size=8", VerlMismatch, "needs flash attention, got 'sdpa'"),
+        ("++algorithm.rollout_correction.rollout_is=token", ValueError, "rollout_is must be null"),
+        (
+            "actor_rollout_ref.actor.policy_loss._target_=verl.workers.config.PolicyLossConfig",
+            Exception,
+            "unexpected keyword argument 'preset'",
+        ),
+    ],
+)
+def test_a_mistake_in_verls_configuration_is_refused_before_any_work(override, error, message):
+    with pytest.raises(error, match=message):
+        check_config(composed(override))
+
+
+def test_the_tiny_model_keeps_its_probabilities_and_gets_the_tokens_that_verl_wants(tmp_path):
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from fipo import models
+
+    paths = write_materials(tmp_path, train=4, validate=2)
+    tokenizer = AutoTokenizer.from_pretrained(paths["model"])
+    assert [len(tokenizer.encode(token)) for token in ("\n", "<|im_end|>")] == [1, 1]
+    rendered = tokenizer.apply_chat_template([{"role": "user", "content": "7-3="}], tokenize=False)
+    assert rendered == "7-3="
+    tokens = tokenizer("7-3+9-8+2=", return_tensors="pt").input_ids
+    new = AutoModelForCausalLM.from_pretrained(paths["model"])(tokens).logits
+    old = AutoModelForCausalLM.from_pretrained(f"{next(iter(models.__path__))}/tiny")(tokens).logits
+    torch.testing.assert_close(new[..., :20], old)
+    assert new.softmax(-1)[..., 20:].max() < 1e-3
+
+
+def test_top_p_keeps_the_fewest_tokens_that_reach_it():
+    scores = torch.tensor([0.1, 0.5, 0.15, 0.25]).log()
+    torch.testing.assert_close(nucleus(scores, 0.7), torch.tensor([0.0, 0.5, 0.0, 0.25]))
+    torch.testing.assert_close(nucleus(scores, 1.0), scores.exp())
