@@ -37,7 +37,18 @@ def test_a_rehearsal_passes_verls_schema_and_our_checks_and_leaves_the_algorithm
         ("actor_rollout_ref.actor.clip_ratio_high=0.2", ValueError, "clip_ratio_high must be 0.28"),
         ("actor_rollout_ref.actor.loss_agg_mode=token-sum", ValueError, "loss_agg_mode must be one of"),
         ("actor_rollout_ref.actor.ulysses_sequence_parallel_size=8", VerlMismatch, "needs flash attention, got 'sdpa'"),
-        ("++algorithm.rollout_correction.rollout_is=token", ValueError, "rollout_is must be null"),
+        (
+            "++algorithm.rollout_correction.rollout_is=token",
+            ValueError,
+            "rollout_is must be None with FIPO, got 'token'",
+        ),
+        (
+            "++algorithm.rollout_correction.bypass_mode=True",
+            ValueError,
+            "bypass_mode must be False with FIPO, got True",
+        ),
+        ("++distillation.enabled=True", ValueError, "distillation.enabled must be False with FIPO, got True"),
+        ("actor_rollout_ref.actor.policy_loss.loss_mode=vanilla", Exception, "loss_mode must be future_kl"),
         (
             "actor_rollout_ref.actor.policy_loss._target_=verl.workers.config.PolicyLossConfig",
             Exception,
@@ -48,6 +59,12 @@ def test_a_rehearsal_passes_verls_schema_and_our_checks_and_leaves_the_algorithm
 def test_a_mistake_in_verls_configuration_is_refused_before_any_work(override, error, message):
     with pytest.raises(error, match=message):
         check_config(composed(override))
+
+
+def test_what_is_legal_but_not_what_it_seems_is_a_warning(caplog):
+    check_config(composed("actor_rollout_ref.actor.ppo_mini_batch_size=8"))
+    assert "every influence weight is 1 and FIPO is DAPO" in caplog.text
+    assert "safety_threshold 10 >= dual_clip 10" in caplog.text
 
 
 def test_the_tiny_model_keeps_its_probabilities_and_gets_the_tokens_that_verl_wants(tmp_path):

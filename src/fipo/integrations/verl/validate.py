@@ -1,13 +1,19 @@
 """What can be checked of verl's whole configuration before any work."""
 
+import logging
 from typing import Any
 
 from fipo.integrations.verl.checks import check_engine
 from fipo.integrations.verl.policy_loss import LOSS_NAME, aggregation_of, divisor_of, require_registered
 
+logger = logging.getLogger(__name__)
+
 
 def check_config(config: Any) -> None:
-    """Raise ValueError or VerlMismatch with one line unless verl's configuration trains with FIPO as written."""
+    """Raise ValueError or VerlMismatch with one line unless verl's configuration trains with FIPO as written.
+
+    Warns of what is legal and may not do what its reader thinks.
+    """
     from verl.utils.config import omega_conf_to_dataclass
 
     from fipo.integrations.verl.config import objective_of
@@ -15,19 +21,31 @@ def check_config(config: Any) -> None:
     require_registered()
     model = config.actor_rollout_ref.model
     actor = omega_conf_to_dataclass(config.actor_rollout_ref.actor)
-    actor.model_config = _ModelKeys(override_config=model.get("override_config", None) or {})
-    if actor.policy_loss.loss_mode != LOSS_NAME:
-        raise ValueError(
-            f"actor_rollout_ref.actor.policy_loss.loss_mode must be {LOSS_NAME}, got {actor.policy_loss.loss_mode!r}"
-        )
-    objective_of(actor)
+    actor.model_config = {"override_config": model.get("override_config", None) or {}}
+    _must_be("actor_rollout_ref.actor.policy_loss.loss_mode", actor.policy_loss.loss_mode, LOSS_NAME)
+    cfg = objective_of(actor)
     check_engine(actor)
     aggregation_of(actor.loss_agg_mode)
     divisor_of(actor.loss_agg_mode, actor)
+
     correction = config.algorithm.get("rollout_correction", None) or {}
-    if correction.get("rollout_is", None) is not None:
-        raise ValueError("algorithm.rollout_correction.rollout_is must be null: future_kl takes no importance weights")
+    distillation = config.get("distillation", None) or {}
+    _must_be("algorithm.rollout_correction.rollout_is", correction.get("rollout_is", None), None)
+    # with the sampler's log-probs as the old ones, the future KL would add up its rounding
+    _must_be("algorithm.rollout_correction.bypass_mode", bool(correction.get("bypass_mode", False)), False)
+    _must_be("distillation.enabled", bool(distillation.get("enabled", False)), False)
+
+    if actor.ppo_mini_batch_size >= config.data.train_batch_size and actor.ppo_epochs == 1:
+        logger.warning(
+            "actor.ppo_mini_batch_size %s >= data.train_batch_size %s: with one update per batch every ratio is 1, "
+            "so every influence weight is 1 and FIPO is DAPO",
+            actor.ppo_mini_batch_size,
+            config.data.train_batch_size,
+        )
+    for note in cfg.notes():
+        logger.warning("actor.policy_loss: %s", note)
 
 
-class _ModelKeys(dict[str, Any]):
-    """The model's keys before the model is loaded, with a configuration object's `get`."""
+def _must_be(key: str, found: Any, expected: Any) -> None:
+    if found != expected:
+        raise ValueError(f"{key} must be {expected} with FIPO, got {found!r}")
