@@ -46,7 +46,7 @@ def test_a_step_on_one_rank_and_a_resumed_one_leave_metrics_credit_and_a_checkpo
     began = time.monotonic()
     printed = rehearse(tmp_path, *job, "trainer.total_training_steps=1")
     print(f"one step: {time.monotonic() - began:.0f} s")
-    assert "rehearsal: actor_rollout_ref.model.path = " in printed
+    assert "rehearsal: actor_rollout_ref.model.path=" in printed
     metrics = steps(tmp_path / "metrics.jsonl")
     assert set(metrics) == {0, 1}
     assert "val-core/signed_sums/acc/mean@1" in metrics[0] and "val-core/signed_sums/acc/mean@1" in metrics[1]

@@ -31,6 +31,11 @@ def test_a_rehearsal_passes_verls_schema_and_our_checks_and_leaves_the_algorithm
     assert rehearsed.reward.reward_manager == job.reward.reward_manager
 
 
+def test_what_the_user_says_wins_over_the_job_and_the_rehearsal():
+    lines = overrides.merged(["+a.b=1", "c=2", "d=3"], {"c": "4", "e": "5"}, ["++a.b=6"])
+    assert lines == ["d=3", "++c=4", "++e=5", "++a.b=6"]
+
+
 @pytest.mark.parametrize(
     ("override", "error", "message"),
     [

@@ -18,9 +18,10 @@ ENVIRONMENT = {  # before verl is imported, here and in Ray's workers
 }
 
 
-def rehearse(job: Sequence[str] | None, *, folder: Path, ranks: int = 1) -> Path:
+def rehearse(job: Sequence[str] | None, *, folder: Path, ranks: int = 1, extra: Sequence[str] = ()) -> Path:
     """Run a job's overrides (None: FIPO as released) on `ranks` CPU ranks; the metrics file that verl wrote.
 
+    extra: overrides that win over the job's and over what a rehearsal changes.
     Prints every key that differs from the job's. Call it in a fresh process: verl reads ENVIRONMENT when imported.
     """
     folder = folder.resolve()
@@ -41,10 +42,11 @@ def rehearse(job: Sequence[str] | None, *, folder: Path, ranks: int = 1) -> Path
         **overrides.device_changes(ranks),
         "trainer.default_local_dir": str(folder / "checkpoints"),
     }
-    for key, value in changes.items():
-        print(f"rehearsal: {key} = {value}")
+    changes = {key: value for key, value in changes.items() if key not in overrides.keys_of(extra)}
+    for line in [*(f"{key}={value}" for key, value in changes.items()), *extra]:
+        print(f"rehearsal: {line}")
     with initialize_config_module("verl.trainer.config", version_base=None):
-        config = compose("ppo_trainer", overrides.merged(job or overrides.algorithm(), changes))
+        config = compose("ppo_trainer", overrides.merged(job or overrides.algorithm(), changes, extra))
     train(config, RehearsalTaskRunner)
     return metrics
 
@@ -61,14 +63,8 @@ def main() -> None:
     parser.add_argument("--ranks", type=int, default=1, help="training processes")
     parser.add_argument("overrides", nargs="*", help="verl's overrides, on top of FIPO as released")
     arguments = parser.parse_args()
-    os.environ.update(ENVIRONMENT)
-
-    from fipo.integrations.verl.rehearsal.overrides import algorithm, key_of
-
-    extra = {key_of(line) for line in arguments.overrides}
-    job = [*(line for line in algorithm() if key_of(line) not in extra), *arguments.overrides]
     began = time.monotonic()
-    metrics = rehearse(job, folder=arguments.folder, ranks=arguments.ranks)
+    metrics = rehearse(None, folder=arguments.folder, ranks=arguments.ranks, extra=arguments.overrides)
     print(f"rehearsal: done in {time.monotonic() - began:.0f} s, metrics in {metrics}")
 
 

@@ -1,6 +1,6 @@
 """Every key of verl's that a rehearsal changes, and why. The algorithm's keys are not among them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from fipo.integrations.verl.rehearsal.registration import ROLLOUT
@@ -113,11 +113,12 @@ def algorithm() -> list[str]:
     ]
 
 
-def merged(job: Iterable[str], changes: Changes) -> list[str]:
-    """Hydra's overrides of a job with some keys changed; `++` sets a key whether it is in the schema or not."""
-    kept = [line for line in job if key_of(line) not in changes]
-    return [*kept, *(f"++{key}={value}" for key, value in changes.items())]
+def merged(job: Iterable[str], changes: Changes, extra: Sequence[str] = ()) -> list[str]:
+    """Hydra's overrides of a job with some keys changed, then others; `++` sets a key, in the schema or not."""
+    replaced = keys_of(extra) | set(changes)
+    kept = [line for line in job if not keys_of([line]) & replaced]
+    return [*kept, *(f"++{key}={value}" for key, value in changes.items()), *extra]
 
 
-def key_of(override: str) -> str:
-    return override.split("=", 1)[0].lstrip("+~")
+def keys_of(overrides: Iterable[str]) -> set[str]:
+    return {override.split("=", 1)[0].lstrip("+~") for override in overrides}

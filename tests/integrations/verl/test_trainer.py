@@ -1,0 +1,50 @@
+import pytest
+
+pytest.importorskip("verl", reason="verl is not installed here; make test-verl has it")
+
+from omegaconf import OmegaConf
+from verl.trainer.main_ppo import TaskRunnerV1
+from verl.trainer.ppo.v1 import get_trainer_cls
+from verl.trainer.ppo.v1.trainer_base import TRAINER_REGISTRY
+
+from fipo.integrations.verl import trainer
+from fipo.integrations.verl.loss import WorkerLoss
+from fipo.integrations.verl.main import FIPOTaskRunner
+
+
+def test_every_mode_of_verls_trainer_has_one_with_our_loss():
+    theirs = {name for name in TRAINER_REGISTRY if not name.startswith(trainer.PREFIX)}
+    assert theirs == set(trainer.MODES)
+    for mode, base in trainer.MODES.items():
+        assert issubclass(get_trainer_cls(trainer.PREFIX + mode), base)
+
+
+def test_the_task_runner_picks_our_class_of_the_mode(monkeypatch):
+    chosen = []
+    runner = FIPOTaskRunner.__ray_actor_class__
+    monkeypatch.setattr(
+        TaskRunnerV1.__ray_actor_class__, "run", lambda self, config: chosen.append(config.trainer.v1.trainer_mode)
+    )
+    for mode in ("sync", "fipo_sync"):
+        runner().run(OmegaConf.create({"trainer": {"v1": {"trainer_mode": mode}}}))
+    assert chosen == ["fipo_sync", "fipo_sync"]
+
+
+def test_the_workers_get_our_loss_and_each_update_its_step():
+    class Base:
+        def _setup(self):
+            self.actor_rollout_wg = self
+
+        def set_loss_fn(self, loss_fn):
+            self.loss_fn = loss_fn
+
+        def _update_actor(self, batch, metrics):
+            return batch
+
+    one = object.__new__(trainer.with_fipo_loss("sync", Base))
+    one.config = OmegaConf.create({"actor_rollout_ref": {"actor": {}, "model": {}}})
+    one.global_steps = 7
+    one._setup()
+    assert isinstance(one.loss_fn, WorkerLoss)
+    batch = type("Batch", (), {"extra_info": {}})()
+    assert one._update_actor(batch, {}).extra_info == {"fipo_step": 7}
