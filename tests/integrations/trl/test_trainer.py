@@ -13,7 +13,13 @@ from fipo.objective import Max, Mean, metric_values
 from tests.conftest import random_model
 from tests.integrations.trl.helpers import logged, make_trainer, our_update, random_rollouts
 
-NARROW = {"clip_low": 0.05, "clip_high": 0.05, "dual_clip": 1.05, "influence_clip": [0.5, 2.0], "safety_threshold": 1.01}
+NARROW = {
+    "clip_low": 0.05,
+    "clip_high": 0.05,
+    "dual_clip": 1.05,
+    "influence_clip": [0.5, 2.0],
+    "safety_threshold": 1.01,
+}
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning")
 
 
@@ -24,7 +30,6 @@ def assert_equal_weights(trained: PreTrainedModel, expected: PreTrainedModel) ->
         moved, wanted = (each - start.get_parameter(name) for each in (parameter, expected.get_parameter(name)))
         torch.testing.assert_close(moved, wanted, rtol=1e-5, atol=1e-8)
     assert any(not torch.equal(p, start.get_parameter(name)) for name, p in trained.named_parameters())
-
 
 
 @pytest.mark.parametrize("preset", ["release_32b", "release_7b", "paper_7b", "dapo", "grpo", "dr_grpo"])
@@ -65,7 +70,9 @@ def test_the_sequence_filter_leaves_the_denominator_of_the_whole_mini_batch(tmp_
 
 def test_the_first_mini_batch_has_ratio_1_and_weight_1_exactly_and_later_ones_do_not(tmp_path: Path) -> None:
     model = random_model(scale=4.0)  # float32
-    trainer = make_trainer(tmp_path, random_rollouts(4, 4), model=model, mini_batches=4, max_steps=4, learning_rate=0.5)
+    trainer = make_trainer(
+        tmp_path, random_rollouts(4, 4), model=model, mini_batches=4, max_steps=4, preset="release_7b"
+    )
     trainer.train()
 
     first, *later = logged(trainer)
@@ -92,24 +99,26 @@ def test_a_second_iteration_over_one_mini_batch_is_off_policy(tmp_path: Path) ->
     trainer.train()
     logs = logged(trainer)
     assert [entry["policy/kl"] != 0 for entry in logs] == [False, True, False, True]
-    assert [entry["policy/kl"] == 0 for entry in logs if "fipo/mini_batch_0/influence_weight/mean" in entry] == [True] * 2
+    assert [entry["policy/kl"] == 0 for entry in logs if "fipo/mini_batch_0/influence_weight/mean" in entry] == [
+        True
+    ] * 2
 
 
 def test_metrics_are_reduced_over_tokens_and_logging_steps_by_what_they_are(tmp_path: Path) -> None:
-    often = make_trainer(
-        tmp_path / "1", random_rollouts(4, 4), mini_batches=2, gradient_accumulation_steps=2, max_steps=2, **NARROW
-    )
-    seldom = make_trainer(
-        tmp_path / "2",
-        random_rollouts(4, 4),
-        mini_batches=2,
-        gradient_accumulation_steps=2,
-        max_steps=2,
-        logging_steps=2,
-        **NARROW,
-    )
-    for trainer in (often, seldom):
+    trainers = []
+    for logging_steps in (1, 2):
+        trainer = make_trainer(
+            tmp_path / str(logging_steps),
+            random_rollouts(4, 4),
+            mini_batches=2,
+            gradient_accumulation_steps=2,
+            max_steps=2,
+            logging_steps=logging_steps,
+            **NARROW,
+        )
         trainer.train()
+        trainers.append(trainer)
+    often, seldom = trainers
 
     steps = logged(often)
     outcomes = our_update(random_model(scale=4.0).double(), often)

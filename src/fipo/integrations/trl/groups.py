@@ -1,7 +1,8 @@
 """Dynamic sampling (DAPO, arXiv 2503.14476, section 3.2): which groups are trained on, and their rows moved about."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, cycle, islice
 from typing import Any
 
 import torch
@@ -99,8 +100,14 @@ def share_of(rows: Sequence[Row], rank: int, ranks: int, size: int, filler: Row)
     return mine + [filler.blank()] * (size - len(mine))
 
 
-def further_prompts(count: int, *, wanted: int, batches: int, seed: int) -> Iterator[list[int]]:
-    """Indices into a dataset of `count` rows, `wanted` for each of `batches` more generation batches."""
+def further_prompts(
+    prompts: Callable[[int], str], count: int, *, seen: set[str], wanted: int, batches: int, seed: int
+) -> Iterator[list[int]]:
+    """Indices into a dataset of `count` rows, `wanted` for each of `batches` more generation batches.
+
+    In an order that the seed decides. Prompts that were `seen` come again when there are no others left.
+    """
     order = torch.randperm(count, generator=torch.Generator().manual_seed(seed)).tolist()
-    for batch in range(batches):
-        yield [order[(batch * wanted + i) % count] for i in range(wanted)]
+    endless = chain((index for index in order if prompts(index) not in seen), cycle(order))
+    for _ in range(batches):
+        yield list(islice(endless, wanted))

@@ -21,9 +21,12 @@ def grader_reward(grader: str, *, answer_column: str = "answer") -> Callable[...
     grade = resolve(grader)
 
     def reward(prompts: list[Any], completions: list[Completion], **columns: Any) -> list[float]:
+        columns.pop("completion_ids", None)
         if answer_column not in columns:
             raise ValueError(f"the dataset must have the column {answer_column!r}, got {', '.join(sorted(columns))}")
-        rows = {name: values for name, values in columns.items() if isinstance(values, list) and name != "completion_ids"}
+        rows = {
+            name: values for name, values in columns.items() if isinstance(values, list) and name != "completion_ids"
+        }
         rewards = []
         for i, (prompt, completion) in enumerate(zip(prompts, completions, strict=True)):
             answer = str(columns[answer_column][i])

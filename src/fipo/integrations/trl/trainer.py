@@ -54,7 +54,7 @@ class FIPOTrainer(GRPOTrainer):
         super().__init__(model, reward_funcs, args, *others, **named)
         self.algorithm = args.algorithm()
         self._generating = False  # inside TRL's generation: its own pass for old log-probs is not wanted
-        self._global_rewards: Tensor | None = None  # [rows of all processes, reward functions] of the last generation
+        self._global_rewards = torch.empty(0, 0)  # [rows of all processes, reward functions] of the last generation
         self._parts: list[tuple[dict[str, Metric], int]] = []  # metrics and kept tokens of this mini-batch's parts
         self._merged: dict[str, Metric] = {}  # since the last log
         self._check()
@@ -62,7 +62,9 @@ class FIPOTrainer(GRPOTrainer):
     def _check(self) -> None:
         kind = self.accelerator.distributed_type.name
         if kind not in AVERAGED:
-            raise ValueError(f"the launcher must be one of {', '.join(AVERAGED)}, got {kind}: gradients are divided once")
+            raise ValueError(
+                f"the launcher must be one of {', '.join(AVERAGED)}, got {kind}: gradients are divided once"
+            )
         if self.args.optim in ("lomo", "adalomo"):
             raise ValueError(f"optim must not update during the backward pass, got {self.args.optim}")
         if self.aux_loss_enabled:
@@ -154,7 +156,9 @@ class FIPOTrainer(GRPOTrainer):
         yield inputs
         size, rank = len(inputs), self.accelerator.process_index
         more = further_prompts(
+            lambda index: repr(self.train_dataset[index]["prompt"]),
             len(self.train_dataset),
+            seen=set(gather_object([repr(row["prompt"]) for row in inputs])),
             wanted=prompts,
             batches=self.args.max_generation_batches - 1,
             seed=self.args.seed * 1_000_003 + self.state.global_step,
@@ -167,7 +171,7 @@ class FIPOTrainer(GRPOTrainer):
 
     def _get_per_token_logps_and_entropies(
         self, model: Any, input_ids: Tensor, attention_mask: Tensor, logits_to_keep: int, **named: Any
-    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    ) -> tuple[Tensor, Any, Any]:
         if self._generating:
             return torch.zeros(len(input_ids), logits_to_keep, device=input_ids.device), None, None
         return super()._get_per_token_logps_and_entropies(model, input_ids, attention_mask, logits_to_keep, **named)
