@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from datasets import Dataset
+from tests.conftest import random_model
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
@@ -19,7 +20,6 @@ from fipo.tasks.problem import Problem
 from fipo.training.logprobs import old_scores
 from fipo.training.packing import pack
 from fipo.training.update import UpdateOutcome, update
-from tests.conftest import random_model
 
 VOCABULARY, LONGEST = 48, 12
 LEARNING_RATE = 0.02

@@ -8,10 +8,11 @@ import torch
 
 pytest.importorskip("trl", reason="TRL is not installed here; make test-trl has an environment with it")
 
-from fipo.integrations.trl import FIPOTrainer
-from fipo.integrations.trl.groups import Row, batch_of, contrast, further_prompts, rows_of, share_of
 from tests.conftest import random_model
 from tests.integrations.trl.helpers import Rollouts, correct, logged, make_trainer, random_rollouts
+
+from fipo.integrations.trl import FIPOTrainer
+from fipo.integrations.trl.groups import Row, batch_of, contrast, further_prompts, rows_of, share_of
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning")
 

@@ -7,11 +7,11 @@ import torch
 
 pytest.importorskip("trl", reason="TRL is not installed here; make test-trl has an environment with it")
 
+from tests.conftest import random_model
+from tests.integrations.trl.helpers import logged, make_trainer, our_update, random_rollouts
 from transformers import PreTrainedModel
 
 from fipo.objective import Max, Mean, metric_values
-from tests.conftest import random_model
-from tests.integrations.trl.helpers import logged, make_trainer, our_update, random_rollouts
 
 NARROW = {
     "clip_low": 0.05,
@@ -149,6 +149,18 @@ def test_truncated_responses_are_masked_out_of_loss_and_denominator(tmp_path: Pa
     ours = random_model(scale=4.0).double()
     our_update(ours, trainer)
     assert_equal_weights(trainer.model, ours)
+
+
+def test_a_loss_that_is_not_finite_skips_its_update(tmp_path: Path) -> None:
+    model = random_model(scale=4.0).double()
+    with torch.no_grad():
+        model.get_input_embeddings().weight[:] = torch.nan
+    before = {name: each.clone() for name, each in model.named_parameters()}
+    trainer = make_trainer(tmp_path, random_rollouts(4, 4), model=model, mini_batches=2, max_steps=2)
+    trainer.train()
+    assert [entry["update/skipped"] for entry in logged(trainer)] == [1, 1]
+    for name, parameter in trainer.model.named_parameters():
+        assert torch.equal(parameter.nan_to_num(), before[name].nan_to_num())
 
 
 def test_another_config_is_refused(tmp_path: Path) -> None:

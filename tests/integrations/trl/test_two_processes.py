@@ -12,7 +12,6 @@ import torch
 pytest.importorskip("trl", reason="TRL is not installed here; make test-trl has an environment with it")
 
 from safetensors.torch import load_file
-
 from tests.conftest import random_model
 
 HOST = {"step_time", "epoch", "num_tokens"}

@@ -4,6 +4,7 @@ What it takes from TRL: generation, rewards, the data path, the training loop. W
 denominator, the advantages, when old log-probs are computed, the metrics of the loss. See docs/integrations.md.
 """
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,7 +16,7 @@ from trl import GRPOTrainer
 
 from fipo.integrations.trl.config import FIPOTrainingConfig
 from fipo.integrations.trl.groups import Row, batch_of, contrast, further_prompts, rows_of, share_of
-from fipo.objective import LossInputs, Mean, Metric, group_advantages, merge_metrics, metric_values, policy_loss
+from fipo.objective import LossInputs, Mean, Metric, Sum, group_advantages, merge_metrics, metric_values, policy_loss
 
 # What TRL's forward pass takes besides tokens.
 MODALITIES = (
@@ -245,7 +246,8 @@ class FIPOTrainer(GRPOTrainer):
         merged = merge_metrics(parts)
         loss = merged["policy/loss"]
         assert isinstance(loss, Mean)  # for mypy: total / weight
-        if sum(kept_tokens):
+        finite = math.isfinite(loss.total)
+        if finite and sum(kept_tokens):
             for parameter in model.parameters():
                 if parameter.grad is not None:
                     parameter.grad /= loss.count
@@ -253,11 +255,10 @@ class FIPOTrainer(GRPOTrainer):
             model.zero_grad()  # without gradients the optimizer leaves weights and moments alone
         index = (self._step - 1) // self.args.gradient_accumulation_steps
         index %= self.args.mini_batches * self.num_iterations
-        by_mini_batch = {
-            f"fipo/mini_batch_{index}/influence_weight/{name}": merged[f"fipo/influence_weight/{name}"]
-            for name in ("mean", "std")
-        }
-        self._merged = merge_metrics([self._merged, merged, by_mini_batch])
+        own: dict[str, Metric] = {"update/skipped": Sum(float(not finite))}
+        for name in ("influence_weight/mean", "influence_weight/std"):
+            own[f"fipo/mini_batch_{index}/{name}"] = merged[f"fipo/{name}"]
+        self._merged = merge_metrics([self._merged, merged, own])
         return loss.value
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
