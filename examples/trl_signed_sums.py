@@ -14,7 +14,7 @@ from fipo.integrations.trl import FIPOTrainer, FIPOTrainingConfig, grader_reward
 from fipo.models.loading import EMBEDDED, load
 from fipo.tasks.signed_sums import Split, signed_sums
 
-RESPONSE_TOKENS = 160
+RESPONSE_TOKENS = 96
 
 
 def dataset(split: Split, count: int) -> Dataset:
@@ -31,13 +31,14 @@ def main(generations: int) -> tuple[float, float]:
     with tempfile.TemporaryDirectory() as folder:
         trainer = FIPOTrainer(
             model=model,
-            reward_funcs=[grader_reward("number"), overlong_penalty(RESPONSE_TOKENS, buffer=32)],
+            reward_funcs=[grader_reward("number"), overlong_penalty(RESPONSE_TOKENS, buffer=16)],
             args=FIPOTrainingConfig(
                 output_dir=folder,
                 preset="release_32b",
                 mini_batches=4,  # optimizer steps per generation batch
                 per_device_train_batch_size=32,  # 4 x 32 responses: 16 groups of 8
                 num_generations=8,
+                num_generations_eval=4,
                 max_completion_length=RESPONSE_TOKENS,
                 max_steps=4 * generations,
                 learning_rate=1e-4,
@@ -58,11 +59,11 @@ def main(generations: int) -> tuple[float, float]:
         before = trainer.evaluate()["eval_reward"]
         trainer.train()
         after = trainer.evaluate()["eval_reward"]
-    print(f"mean reward on 64 held-out problems, 8 responses each: {before:.3f} before, {after:.3f} after")
+    print(f"mean reward on 64 held-out problems, 4 responses each: {before:.3f} before, {after:.3f} after")
     return before, after
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--generations", type=int, default=8, help="generation batches, four optimizer steps each")
+    parser.add_argument("--generations", type=int, default=6, help="generation batches, four optimizer steps each")
     main(parser.parse_args().generations)
