@@ -41,7 +41,7 @@ def main(generations: int) -> tuple[float, float]:
                 num_generations_eval=4,
                 max_completion_length=RESPONSE_TOKENS,
                 max_steps=4 * generations,
-                learning_rate=1e-4,
+                learning_rate=3e-4,
                 lr_scheduler_type="constant_with_warmup",
                 warmup_steps=4,
                 per_device_eval_batch_size=256,

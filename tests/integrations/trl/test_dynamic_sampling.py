@@ -33,7 +33,7 @@ def responses_to(rollouts: Rollouts, *numbers: int) -> list[list[int]]:
 
 def two_groups(tmp_path: Path, rollouts: Rollouts, **options: Any) -> FIPOTrainer:
     """Generation batches of two groups of four, one mini-batch each."""
-    return make_trainer(tmp_path, rollouts, mini_batches=2, max_steps=2, **options)
+    return make_trainer(tmp_path, rollouts, **{"mini_batches": 2, "max_steps": 2, **options})
 
 
 def test_constant_groups_are_replaced_from_further_generation_batches(tmp_path: Path) -> None:
@@ -162,3 +162,16 @@ def test_further_prompts_are_new_ones_until_the_data_is_used_up() -> None:
     assert sorted(first + second) == [0, 1, 2, 4, 5, 6, 8, 9]
     assert len(third) == 4
     assert drawn(1) == [first, second, third] != drawn(2)
+
+
+def test_a_run_resumed_after_a_generation_batch_goes_on_as_if_nothing_had_happened(tmp_path: Path) -> None:
+    rollouts = random_rollouts(8, 4, constant=[0, 3, 5])
+    whole = two_groups(tmp_path, rollouts, save_strategy="steps", save_steps=2, max_steps=4)
+    whole.train()
+    resumed = two_groups(tmp_path, rollouts, max_steps=4)
+    resumed.train(resume_from_checkpoint=str(tmp_path / "checkpoint-2"))
+
+    assert trained_completions(resumed) == trained_completions(whole)
+    for name, parameter in resumed.model.named_parameters():
+        assert torch.equal(parameter, whole.model.get_parameter(name))
+    assert "2603.19835" in (tmp_path / "README.md").read_text()
