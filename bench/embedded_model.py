@@ -11,6 +11,7 @@ from fipo.evaluation import avg_at_k, interval, pass_at_k
 from fipo.models.corpus import HABITS, way_of
 from fipo.models.loading import load, stop_tokens
 from fipo.rollout.groups import Roller
+from fipo.rollout.prompts import Prompting
 from fipo.rollout.sampler import SamplingParams
 from fipo.rollout.select import make_sampler
 from fipo.tasks.graders import grade_number
@@ -29,7 +30,12 @@ def main() -> None:
     arguments = parser.parse_args()
     model, tokenizer = load(str(RunDirectory(Path(arguments.model)).newest_checkpoint() or arguments.model))
     sampler = make_sampler(model, stop_tokens=stop_tokens(model, tokenizer), slots=256)
-    roller = Roller(sampler=sampler, tokenizer=tokenizer, prompt_format="raw", grader=grade_number)
+    roller = Roller(
+        sampler=sampler,
+        tokenizer=tokenizer,
+        prompting=Prompting(),
+        grade=lambda answers: [grade_number(text, problem) for text, problem in answers],
+    )
     problems = signed_sums("eval", arguments.problems)
     sampled = SamplingParams(temperature=1.0, max_tokens=MAX_TOKENS)
     groups = roller.groups(problems, SAMPLES, sampled, seed=0, clock=Clock())

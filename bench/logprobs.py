@@ -16,6 +16,7 @@ from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from fipo.training.logprobs import CHUNK, score
 from fipo.training.packing import Pack
+from fipo.training.segments import Segment
 
 MIB = 2**20
 
@@ -28,6 +29,7 @@ def one_response(tokens: int, words: int) -> Pack:
     ids = torch.randint(words, (1, tokens + 1), generator=torch.Generator().manual_seed(0))
     return Pack(
         input_ids=ids,
+        segments=[Segment(length=tokens + 1)],
         lengths=[tokens + 1],
         loss_mask=torch.ones(1, tokens, dtype=torch.bool),
         tokens=ids[0, 1:],

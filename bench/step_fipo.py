@@ -11,6 +11,7 @@ from small_model import GROUP_SIZE, GROUPS, PROMPT_TOKENS, RESPONSE_TOKENS, prin
 from fipo.objective import ALGORITHMS
 from fipo.rollout.engine import SlotEngine
 from fipo.rollout.groups import ProblemStream, Roller
+from fipo.rollout.prompts import Prompting
 from fipo.tasks.grade import Grade
 from fipo.tasks.problem import Problem
 from fipo.telemetry.clock import Clock
@@ -73,12 +74,13 @@ def main(steps: int, mini_batches: int) -> None:
         recipe=recipe(mini_batches),
         algorithm=ALGORITHMS["dapo"],
         model=model,
+        reference=None,
         layout="packed",
         optimizer=MasterAdamW(model, lr=1e-4, weight_decay=0.01),
         roller=Roller(
             sampler=SlotEngine(model, stop_tokens=(), slots=GROUPS * GROUP_SIZE),
             tokenizer=Words(),  # type: ignore[arg-type]
-            prompt_format="raw",
+            prompting=Prompting(),
             grade=grade,
         ),
         stream=ProblemStream(problems, seed=0),

@@ -22,6 +22,7 @@ from fipo.training.mfu import compute_of
 from fipo.training.optimizer import MasterAdamW
 from fipo.training.packing import Pack
 from fipo.training.recompute import recomputing
+from fipo.training.segments import Segment
 from fipo.training.update import update
 
 PRIME_RL = {16384: 11896, 65536: 10147}
@@ -53,6 +54,7 @@ def sequences(lengths: list[int]) -> Pack:
         mask[i, : length - 1] = True
     return Pack(
         input_ids=ids,
+        segments=[Segment(length=n) for n in lengths],
         lengths=lengths,
         loss_mask=mask.cuda(),
         tokens=ids[0, before + 1],
@@ -86,7 +88,7 @@ def measure(model: PreTrainedModel, lengths: list[int], checkpointing: bool, rep
     median = statistics.median(seconds[2:])
     return {
         "tokens_per_second": sum(lengths) / median,
-        "mfu": compute.training_flops(lengths, []) / median / compute.peak,
+        "mfu": compute.training_flops(pack.work, []) / median / compute.peak,
         "peak_gib": torch.cuda.max_memory_allocated() / 2**30,
     }
 

@@ -27,20 +27,13 @@ def _run(arguments: Sequence[str] | None) -> int:
     try:
         plain, overrides = _split(sys.argv[1:] if arguments is None else arguments)
         options, rest = _parser().parse_known_args(plain)
-        takes_overrides = options.command in ("train", "eval")
+        takes_overrides = options.command in ("train", "eval", "doctor")
         if takes_overrides and rest:
             raise UserError(f"an override must look like --section.key value, got {rest[0]}")
         unknown = rest or [f"--{key}" for key in overrides]
         if not takes_overrides and unknown:
             raise UserError(f"unknown argument {unknown[0]} (see fipo {options.command} --help)")
-        if options.command == "train":
-            _train(options.recipe, overrides, resume=options.resume)
-        elif options.command == "eval":
-            _eval(options, overrides)
-        elif options.command == "report":
-            _report(options.runs, options.out)
-        else:
-            _sample(options)
+        return _command(options, overrides)
     except (UserError, RunStopped) as error:
         print(f"fipo: {error}", file=sys.stderr)
         return error.exit_code
@@ -53,6 +46,19 @@ def _run(arguments: Sequence[str] | None) -> int:
     except KeyboardInterrupt:
         print("fipo: interrupted", file=sys.stderr)
         return 130
+
+
+def _command(options: argparse.Namespace, overrides: dict[str, str]) -> int:
+    if options.command == "doctor":
+        return _doctor(options, overrides)
+    if options.command == "train":
+        _train(options.recipe, overrides, resume=options.resume)
+    elif options.command == "eval":
+        _eval(options, overrides)
+    elif options.command == "report":
+        _report(options.runs, options.out)
+    else:
+        _sample(options)
     return 0
 
 
@@ -86,6 +92,24 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("recipe", type=Path, nargs="?")
     evaluate.add_argument("--compare", type=Path, nargs=2, metavar=("A", "B"), help="two folders of results: B - A")
     evaluate.add_argument("--json", type=Path, metavar="FILE", help="write the comparison there as well")
+
+    doctor = commands.add_parser(
+        "doctor",
+        help="what a recipe needs, how long it takes and what is wrong with it, before it runs",
+        usage="fipo doctor RECIPE.toml [--section.key value ...] [--no-samples] [--memory-gib GIB]",
+        description="Look at a recipe before a long run: settings that cannot do what they say, memory, a few sampled "
+        "responses, time. Nothing is written; the exit code is 2 if the run cannot succeed. "
+        "Every key can be overridden: --run.steps 20.",
+        allow_abbrev=False,
+    )
+    doctor.add_argument("recipe", type=Path)
+    doctor.add_argument("--no-samples", action="store_true", help="settings and memory alone: no weights are loaded")
+    doctor.add_argument(
+        "--memory-gib",
+        type=float,
+        metavar="GIB",
+        help="estimate for a GPU elsewhere that has this much memory; implies --no-samples",
+    )
 
     report = commands.add_parser("report", help="write report.html for a run, or for several overlaid")
     report.add_argument("runs", type=Path, nargs="+", metavar="RUN")
@@ -171,6 +195,15 @@ def _compare(a: Path, b: Path, target: Path | None) -> None:
         console.print(note, soft_wrap=True, markup=False)
     if target is not None:
         console.print(f"comparison: {target}", soft_wrap=True)
+
+
+def _doctor(options: argparse.Namespace, overrides: dict[str, str]) -> int:
+    from fipo.doctor import Options, diagnose
+
+    memory = options.memory_gib
+    if memory is not None and not 0 < memory < float("inf"):
+        raise UserError(f"--memory-gib must be > 0, got {memory:g}")
+    return diagnose(options.recipe, overrides, Options(samples=not options.no_samples, memory_gib=memory))
 
 
 def _report(paths: Sequence[Path], out: Path | None) -> None:

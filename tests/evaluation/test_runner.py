@@ -9,6 +9,7 @@ from fipo.models.make_tiny import make_model
 from fipo.models.tokenizer import make_tokenizer
 from fipo.rollout.engine import SlotEngine
 from fipo.rollout.groups import Group, Roller
+from fipo.rollout.prompts import Prompting
 from fipo.rollout.sampler import Response, SamplingParams
 from fipo.tasks.graders import grade_number
 from fipo.tasks.problem import Problem
@@ -79,7 +80,7 @@ def roller():
     return Roller(
         sampler=SlotEngine(model, stop_tokens=stop_tokens(model, tokenizer), slots=8),
         tokenizer=tokenizer,
-        prompt_format="raw",
+        prompting=Prompting(),
         grade=lambda answers: [grade_number(text, problem) for text, problem in answers],
     )
 

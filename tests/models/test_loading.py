@@ -1,4 +1,6 @@
 import json
+import pickle
+import shutil
 
 import pytest
 import torch
@@ -111,3 +113,22 @@ def test_without_a_network_a_hub_name_is_refused_in_one_line_within_seconds(monk
     monkeypatch.setattr("huggingface_hub.hf_api.constants.ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(UserError, match=r"^nobody/nothing: the hub cannot be reached: .*HF_HUB_OFFLINE=1"):
         load("nobody/nothing")
+
+
+def test_a_snapshot_of_modelscope_is_the_model_that_the_hub_has(folder):
+    """`modelscope download` leaves the same files, and some of its own beside them."""
+    snapshot = folder.with_name("OWNER") / "Qwen2___5-0___5B"  # it has no dots in the names of folders
+    shutil.copytree(folder, snapshot)
+    own = {"framework": "pytorch", "task": "text-generation", "allow_remote": True}
+    (snapshot / "configuration.json").write_text(json.dumps(own))
+    (snapshot / ".msc").write_bytes(pickle.dumps([{"Path": "model.safetensors", "Revision": "master"}]))
+    (snapshot / ".mv").write_text("Revision:master,CreatedAt:1727000000")
+    (snapshot / ".mdl").write_bytes(pickle.dumps({"Model": "OWNER/Qwen2.5-0.5B"}))
+    (snapshot / "README.md").write_text("---\nlicense: apache-2.0\n---\n")
+    (snapshot / "._____temp").mkdir()
+    (snapshot / "._____temp" / "model.safetensors").write_bytes(b"half of it")
+    (model, tokenizer), (other, its_tokenizer) = load(str(folder)), load(str(snapshot))
+    assert model.state_dict().keys() == other.state_dict().keys()
+    assert all(torch.equal(tensor, other.state_dict()[name]) for name, tensor in model.state_dict().items())
+    assert stop_tokens(model, tokenizer) == stop_tokens(other, its_tokenizer)
+    assert tokenizer.backend_tokenizer.to_str() == its_tokenizer.backend_tokenizer.to_str()

@@ -197,3 +197,8 @@ def test_a_folder_without_weights_is_refused(folder):
 def test_a_broken_json_file_is_named(file, content, reason, folder):
     (folder / file).write_text(content)
     assert refusal(folder).startswith(f": {file} {reason}")
+
+
+def test_adapters_are_refused_instead_of_being_put_on_the_model_or_on_the_one_that_they_name(folder):
+    (folder / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": "a/b", "peft_type": "LORA"}))
+    assert refusal(folder) == (" holds adapters of peft: merge them into their model (merge_and_unload) and save that")

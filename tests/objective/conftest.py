@@ -1,6 +1,7 @@
 """Batches that the tests of the objective share. Helpers come as session fixtures that give a function."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.util import find_spec
 
 import numpy as np
@@ -47,13 +48,7 @@ def run() -> Callable[..., tuple[LossOutput, Tensor]]:
 
     def call(inputs: LossInputs, cfg: FIPOConfig, **options: object) -> tuple[LossOutput, Tensor]:
         logprobs = inputs.logprobs.detach().clone().requires_grad_()
-        fresh = LossInputs(
-            logprobs=logprobs,
-            old_logprobs=inputs.old_logprobs,
-            advantages=inputs.advantages,
-            loss_mask=inputs.loss_mask,
-        )
-        out = policy_loss(fresh, cfg, **options)
+        out = policy_loss(replace(inputs, logprobs=logprobs), cfg, **options)
         (gradient,) = torch.autograd.grad(out.loss, logprobs)
         return out, gradient
 
@@ -69,7 +64,8 @@ def run_fused(run, monkeypatch) -> Callable[..., tuple[LossOutput, Tensor]]:
     device = "cuda" if torch.cuda.is_available() else "cpu"
 
     def call(inputs: LossInputs, cfg: FIPOConfig, **options: object) -> tuple[LossOutput, Tensor]:
-        there = LossInputs(**{name: tensor.detach().to(device) for name, tensor in vars(inputs).items()})
+        given = {name: tensor for name, tensor in vars(inputs).items() if tensor is not None}
+        there = LossInputs(**{name: tensor.detach().to(device) for name, tensor in given.items()})
         with np.errstate(all="ignore"):  # the interpreter computes in numpy, which warns of inf - inf
             out, gradient = run(there, cfg, **options)
         return out, gradient.cpu()

@@ -7,8 +7,10 @@ from tests.conftest import random_model
 from transformers import AutoModelForCausalLM, GPT2Config, PreTrainedModel
 
 from fipo.errors import RunStopped
+from fipo.rollout import slots
 from fipo.rollout.engine import STEPS, SlotEngine
 from fipo.rollout.sampler import SamplingParams
+from fipo.rollout.slots import LEAST_SHARED
 
 PROMPTS = [[5, 6, 7], [8], [9, 10, 11, 12, 13], [14, 15], [5, 6, 7]]
 GREEDY = SamplingParams(temperature=0.0, max_tokens=20)
@@ -42,6 +44,21 @@ def test_reported_logprobs_equal_those_of_a_fresh_forward_pass(any_model: PreTra
     sampler = engine(any_model, MANY_STOPS, slots)
     prompts = PROMPTS * 3
     for response, prompt in zip(sampler.sample(prompts, SAMPLED, seed=3), prompts, strict=True):
+        expected = forward_logprobs(any_model, prompt, response.tokens, SAMPLED.temperature)
+        torch.testing.assert_close(torch.tensor(response.logprobs), expected, atol=1e-5, rtol=0)
+
+
+def test_what_all_prompts_begin_with_is_read_once_and_changes_nothing(
+    any_model: PreTrainedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    examples = [2 + i % 40 for i in range(LEAST_SHARED + 2)]
+    prompts = [examples + prompt for prompt in PROMPTS]
+    read: list[int] = []
+    forward = slots._forward
+    monkeypatch.setattr(slots, "_forward", lambda m, rows, head: read.extend(map(len, rows)) or forward(m, rows, head))
+    responses = engine(any_model, MANY_STOPS).sample(prompts, SAMPLED, seed=3)
+    assert sum(read) < 2 * LEAST_SHARED
+    for response, prompt in zip(responses, prompts, strict=True):
         expected = forward_logprobs(any_model, prompt, response.tokens, SAMPLED.temperature)
         torch.testing.assert_close(torch.tensor(response.logprobs), expected, atol=1e-5, rtol=0)
 

@@ -4,6 +4,7 @@ import pytest
 
 from fipo.models.tokenizer import make_tokenizer
 from fipo.rollout.groups import ProblemStream, Roller, collect_groups
+from fipo.rollout.prompts import Prompting
 from fipo.rollout.sampler import Response, SamplingParams
 from fipo.tasks.graders import Grade, grade_number
 from fipo.tasks.problem import Problem
@@ -61,7 +62,7 @@ def collect(
     grade: Callable[[Sequence[tuple[str, Problem]]], list[Grade]] = grade_numbers,
     drop_failed: bool = False,
 ):
-    roller = Roller(sampler=Scripted(), tokenizer=TOKENIZER, prompt_format="raw", grade=grade)
+    roller = Roller(sampler=Scripted(), tokenizer=TOKENIZER, prompting=Prompting(), grade=grade)
     stream = ProblemStream(problems, seed=0)
     batch = collect_groups(
         stream,

@@ -5,6 +5,7 @@ import pytest
 from fipo.errors import UserError
 from fipo.models.tokenizer import make_tokenizer
 from fipo.rollout.problems import usable_problems
+from fipo.rollout.prompts import Prompting
 from fipo.tasks.sources import Countdown, File, SignedSums
 
 
@@ -28,7 +29,7 @@ def usable(tmp_path):
                 role,
                 seed=0,
                 tokenizer=tokenizer,
-                prompt_format="raw" if template is None else "chat",
+                prompting=Prompting(prompt_format="raw" if template is None else "chat"),
                 max_prompt_tokens=limit,
                 grader=grader,
                 max_bad_rows=budget,
@@ -118,7 +119,7 @@ def test_if_nothing_remains_the_line_counts_the_reasons(usable):
 ARGUMENTS = {
     "seed": 0,
     "tokenizer": make_tokenizer(),
-    "prompt_format": "raw",
+    "prompting": Prompting(),
     "max_prompt_tokens": 300,
     "max_bad_rows": 0,
 }

@@ -13,6 +13,8 @@ from transformers import (
 
 from fipo.models.attention import obstacle
 from fipo.training.layout import layout_of, trial
+from fipo.training.packed_attention import Geometry
+from fipo.training.segments import Segment
 
 
 def test_models_with_plain_attention_are_trained_on_packed_sequences(any_model: PreTrainedModel) -> None:
@@ -47,7 +49,7 @@ def test_a_model_that_sees_across_sequences_is_found_out_by_the_trial(monkeypatc
 
     def forgetful(self, *args, **kwargs):
         length = args[0].shape[1] if args else kwargs["hidden_states"].shape[1]
-        kwargs["cu_seq_lens_q"] = torch.tensor([0, length], dtype=torch.int32)
+        kwargs["geometry"] = Geometry([Segment(length=length)], torch.device("cpu"))
         return forward(self, *args, **kwargs)
 
     monkeypatch.setattr(attention, "forward", forgetful)

@@ -1,5 +1,4 @@
 from dataclasses import replace
-from itertools import accumulate
 
 import pytest
 import torch
@@ -12,11 +11,12 @@ from fipo.training import logprobs
 from fipo.training.logprobs import has_plain_head, old_scores, score
 from fipo.training.packing import Layout, Pack, pack
 
+GROUPS = random_groups(3, 4, longest=9)
+
 
 def a_pack(layout: Layout = "padded") -> Pack:
-    groups = random_groups(3, 4, longest=9)
     ((one,),) = pack(
-        groups,
+        GROUPS,
         torch.ones(3, 4),
         mini_batches=1,
         tokens_per_micro_batch=10_000,
@@ -34,15 +34,14 @@ def logprobs_of(model: PreTrainedModel, one: Pack, temperature: float) -> torch.
 
 def by_definition(model: PreTrainedModel, one: Pack, temperature: float) -> torch.Tensor:
     """Each sequence alone, from the logits of all of its tokens."""
-    ids = one.input_ids[0].split(one.lengths) if one.lengths else one.input_ids
-    starts = [0, *accumulate(one.lengths)] if one.lengths else range(0, one.input_ids.numel(), one.input_ids.shape[1])
     values = torch.zeros(one.loss_mask.shape, dtype=model.dtype)
-    before = one.before.split(one.loss_mask.sum(1).tolist())
-    for i, (sequence, start) in enumerate(zip(ids, starts, strict=False)):
+    for i, (g, m) in enumerate(one.rollouts):
+        prompt, response = GROUPS[g].prompt_tokens, GROUPS[g].responses[m].tokens
+        sequence = torch.tensor(prompt + response)
         logits = model(input_ids=sequence[None], use_cache=False).logits[0] / temperature
         every = torch.log_softmax(logits[:-1], -1).gather(-1, sequence[1:, None])[:, 0]
-        values[i, : len(before[i])] = every[before[i] - start]
-    return values
+        values[i, : len(response)] = every[len(prompt) - 1 :]
+    return values * one.loss_mask
 
 
 @pytest.fixture(params=["padded", "packed"])

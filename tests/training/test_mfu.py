@@ -26,8 +26,8 @@ def test_a_forward_pass_costs_what_torch_counts(tied: bool) -> None:
 
 def test_an_update_costs_three_forward_passes_and_a_score_one() -> None:
     compute = Compute(per_token=10.0, per_pair=1.0, peak=1.0)
-    assert compute.training_flops([3], []) == 3 * (30 + 6)
-    assert compute.training_flops([], [3, 1]) == (30 + 6) + (10 + 1)
+    assert compute.training_flops([(3, 0)], []) == 3 * (30 + 6)
+    assert compute.training_flops([], [(3, 0), (1, 2)]) == (30 + 6) + (10 + 3)
 
 
 def test_the_peak_of_a_device_without_a_data_sheet_is_measured() -> None:

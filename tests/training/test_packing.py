@@ -1,9 +1,12 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from tests.training.helpers import random_groups
 
 from fipo.rollout.groups import Group
 from fipo.training.packing import Layout, Pack, pack
+from fipo.training.segments import spans_of
 
 CPU = torch.device("cpu")
 
@@ -29,15 +32,21 @@ def packs_of(
 
 def sequences(one: Pack) -> list[list[int]]:
     """The tokens of each sequence with what pads it."""
-    if one.lengths is None:
+    if one.segments is None:
         return one.input_ids.tolist()
-    return [list(ids) for ids in one.input_ids[0].split(one.lengths)]
+    last = [int(places[-1]) + 1 for places in one.before.split(one.loss_mask.sum(1).tolist())]
+    row = one.input_ids[0].tolist()
+    return [
+        [row[i] for start, stop in span.seen for i in range(start, stop)]
+        for end in last
+        for span in spans_of(one.segments)
+        if span.start <= end < span.end
+    ]
 
 
 def trained_tokens(one: Pack) -> list[list[int]]:
-    """Of each sequence: by the mask, by `tokens`, and by the place after each of `before`."""
+    """Of each sequence, by the mask and by `tokens`."""
     counts = one.loss_mask.sum(1).tolist()
-    assert torch.equal(one.input_ids.flatten()[one.before + 1], one.tokens)
     return [part.tolist() for part in one.tokens.split(counts)]
 
 
@@ -58,20 +67,38 @@ def test_every_response_is_packed_once_with_its_own_tokens_and_advantage(layout:
     assert sorted(seen) == [(g, m) for g in range(5) for m in range(4)]
 
 
-def test_packed_sequences_stand_without_padding() -> None:
-    groups = random_groups(5, 4)
-    tokens = sum(len(g.prompt_tokens) + len(r.tokens) for g in groups for r in g.responses)
-    assert sum(one.input_ids.numel() for packs in packs_of(groups, "packed") for one in packs) == tokens
+def test_each_trained_token_stands_after_the_one_that_predicts_it(layout: Layout) -> None:
+    for packs in packs_of(random_groups(5, 4), layout):
+        for one in packs:
+            row = one.input_ids.flatten()
+            groups = [random_groups(5, 4)[g] for g, _ in one.rollouts]
+            for places, tokens, group in zip(
+                one.before.split(one.loss_mask.sum(1).tolist()), trained_tokens(one), groups, strict=True
+            ):
+                assert row[places[0]] == group.prompt_tokens[-1]
+                assert row[places[1:]].tolist() == tokens[:-1]
 
 
-def test_packed_micro_batches_hold_about_equally_many_tokens() -> None:
-    [packs] = packs_of(random_groups(12, 4), "packed", mini_batches=1, tokens=150)
-    sizes = [one.input_ids.numel() for one in packs]
-    assert len(sizes) > 2
-    assert max(sizes) - min(sizes) <= 18  # the longest sequence
+def test_packed_prompts_stand_once_and_nothing_is_padded() -> None:
+    groups = [replace(group, prompt_tokens=[2 + i] * 20) for i, group in enumerate(random_groups(5, 4))]
+    tokens = sum(len(g.prompt_tokens) + sum(len(r.tokens) for r in g.responses) for g in groups)
+    assert sum(one.input_ids.numel() for packs in packs_of(groups, "packed", tokens=10_000) for one in packs) == tokens
+
+
+def test_the_work_of_packed_prompts_is_done_once() -> None:
+    groups = [replace(group, prompt_tokens=[2] * 20) for group in random_groups(1, 4)]
+    prompt, responses = len(groups[0].prompt_tokens), [len(r.tokens) for r in groups[0].responses]
+    [[padded]] = packs_of(groups, "padded", mini_batches=1, tokens=10_000)
+    [[packed]] = packs_of(groups, "packed", mini_batches=1, tokens=10_000)
+    assert sorted(padded.work) == sorted((prompt + length, 0) for length in responses)
+    assert packed.work == [(prompt, 0), *((length, prompt) for length in responses)]
+    assert sorted(padded.lengths) == sorted(packed.lengths) == sorted(prompt + length for length in responses)
 
 
 def test_a_pack_holds_at_most_the_token_budget_unless_one_sequence_exceeds_it_alone(layout: Layout) -> None:
+    long = [replace(group, prompt_tokens=[2] * 10 + [3 + i] * 8) for i, group in enumerate(random_groups(6, 4))]
+    for packs in packs_of(long, layout, tokens=80):
+        assert all(one.input_ids.numel() <= 80 for one in packs)
     for budget in (10, 40):
         for packs in packs_of(random_groups(6, 4), layout, tokens=budget):
             assert all(one.input_ids.numel() <= budget or len(one.rollouts) == 1 for one in packs)

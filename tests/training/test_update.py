@@ -1,4 +1,5 @@
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -10,11 +11,17 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from fipo.objective import ALGORITHMS, Algorithm, LossInputs, group_advantages, policy_loss
+from fipo.rollout.groups import Group
 from fipo.training.logprobs import Scores, old_scores, score
 from fipo.training.packing import Layout, Pack, pack
 from fipo.training.update import UpdateOutcome, update
 
 GROUPS = random_groups(4, 4)
+EXAMPLES = [7, 9, 4, 3] * 6
+SHARING = [  # few-shot examples, then prompts of which some are long
+    dataclasses.replace(group, prompt_tokens=EXAMPLES + [2 + i, 5] * (10 if i % 2 else 1))
+    for i, group in enumerate(GROUPS)
+]
 ADVANTAGES = group_advantages(torch.tensor([[float(g.correct) for g in group.grades] for group in GROUPS]))
 
 
@@ -25,11 +32,17 @@ class MiniBatch:
 
 
 def mini_batches_of(
-    model: PreTrainedModel, *, tokens: int = 10_000, count: int = 1, drift: float = 0.0, layout: Layout = "packed"
+    model: PreTrainedModel,
+    *,
+    tokens: int = 10_000,
+    count: int = 1,
+    drift: float = 0.0,
+    layout: Layout = "packed",
+    groups: Sequence[Group] = GROUPS,
 ) -> list[MiniBatch]:
     """Packs with old log-probs; `drift` moves these, so that the ratios are not all 1."""
     mini_batches = pack(
-        GROUPS,
+        groups,
         ADVANTAGES,
         mini_batches=count,
         tokens_per_micro_batch=tokens,
@@ -92,6 +105,29 @@ def test_gradients_do_not_depend_on_how_a_mini_batch_is_cut_and_laid_out(name: s
     for (a, _), (b, _) in pairwise(results):
         torch.testing.assert_close(a, b, atol=1e-10, rtol=1e-10)
     assert results[0][0].norm() > 1e-3
+
+
+@pytest.mark.parametrize("name", ["release_7b", "dapo"])
+def test_gradients_are_the_same_where_prompts_and_examples_are_computed_once(name: str) -> None:
+    model = random_model().double()
+    compute_norms_in_float64(model)
+    results = []
+    for layout, tokens in (("padded", 10_000), ("packed", 1), ("packed", 120), ("packed", 10_000)):
+        [batch] = mini_batches_of(model, tokens=tokens, drift=1.5, layout=layout, groups=SHARING)
+        run_update(model, batch, ALGORITHMS[name])
+        results.append((gradients(model).clone(), sum(one.input_ids.numel() for one in batch.packs)))
+    assert results[-1][1] < 0.5 * results[1][1]
+    for (a, _), (b, _) in pairwise(results):
+        torch.testing.assert_close(a, b, atol=1e-10, rtol=1e-10)
+
+
+def compute_norms_in_float64(model: PreTrainedModel) -> None:
+    """transformers' norms compute in float32, where the sum of many gradients is rounded once, not each of them."""
+    for module in list(model.modules()):
+        for name, child in list(module.named_children()):
+            if type(child).__name__.endswith("RMSNorm"):
+                norm = torch.nn.RMSNorm(child.weight.shape, eps=child.variance_epsilon).double()
+                setattr(module, name, norm)
 
 
 def test_the_sequence_filter_takes_its_tokens_out_of_the_one_denominator() -> None:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt, model_validator
 
 from fipo.recipes import read_recipe
-from fipo.rollout.prompts import PromptFormat
+from fipo.rollout.prompts import Prompting
 from fipo.strict import Table, validate
 from fipo.tasks.graders import GraderName
 from fipo.tasks.grading_table import GradingTable
@@ -44,11 +44,9 @@ class Server(Table):
     """Further attempts after a timeout, a lost connection, or the status 429 or 5xx; pauses double from a second."""
 
 
-class Data(Table):
+class Data(Prompting):
     eval: Source
     """As in a recipe for training."""
-    prompt_format: PromptFormat = "raw"
-    """"raw": the problem's text as it stands; "chat": in the chat template of the tokenizer or the server."""
     grader: GraderName
     max_bad_rows: NonNegativeInt = 0
     """Malformed rows and too long prompts that are left out, each of them named; one more ends the evaluation."""
@@ -67,6 +65,8 @@ class Sampling(Table):
     max_prompt_tokens: PositiveInt | None = None
     """Of a model in this process; a longer one counts as a bad row. Left out = what fits the model's positions."""
     max_response_tokens: PositiveInt
+    stop: list[str] = Field(default_factory=list)
+    """As in a recipe for training's [rollout]; a server takes any texts."""
     seed: NonNegativeInt = 0
 
     @model_validator(mode="before")

@@ -13,7 +13,7 @@ from fipo.evaluation.answers import Answer, problem_seed, sample_seed
 from fipo.evaluation.config import EvalRecipe, Model
 from fipo.models.loading import device_of, dtype_of, load, stop_tokens
 from fipo.rollout.problems import usable_problems
-from fipo.rollout.prompts import encode
+from fipo.rollout.prompts import encode, stopping_at
 from fipo.rollout.sampler import SamplingParams
 from fipo.rollout.select import make_sampler
 from fipo.tasks.problem import Problem
@@ -33,6 +33,7 @@ class LocalModel:
         _note_other_format(recipe, table.path, say)
         model, self.tokenizer = load(model_folder(table.path), device, dtype_of(table.dtype, device))
         stops = stop_tokens(model, self.tokenizer)
+        stops += stopping_at(recipe.sampling.stop, self.tokenizer, key="sampling.stop")
         if not stops:
             say(f"note: {table.path} names no stop token, so every response will be truncated")
         self.max_prompt_tokens = _longest_prompt(recipe, table.path, model)
@@ -52,7 +53,7 @@ class LocalModel:
                 "eval",
                 seed=self.recipe.sampling.seed,
                 tokenizer=self.tokenizer,
-                prompt_format=data.prompt_format,
+                prompting=data,
                 max_prompt_tokens=self.max_prompt_tokens,
                 grader=data.grader,
                 max_bad_rows=data.max_bad_rows,
@@ -72,7 +73,7 @@ class LocalModel:
         )
         n = sampling.samples
         seeds = [sample_seed(problem_seed(sampling, problem), i) for problem in problems for i in range(n)]
-        prompts = [encode(problem, self.tokenizer, self.recipe.data.prompt_format) for problem in problems]
+        prompts = [encode(problem, self.tokenizer, self.recipe.data) for problem in problems]
         responses = self.sampler.sample([prompt for prompt in prompts for _ in range(n)], params, seeds)
         beat(sum(len(response.tokens) for response in responses))
         texts = self.tokenizer.batch_decode([r.tokens for r in responses], skip_special_tokens=True)

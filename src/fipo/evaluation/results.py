@@ -17,6 +17,7 @@ import tomli_w
 from fipo.errors import UserError
 from fipo.evaluation.answers import Answer, Answerer
 from fipo.evaluation.config import EvalRecipe
+from fipo.rollout.prompts import Prompting
 from fipo.tasks.grade import Grade
 from fipo.tasks.problem import Problem
 from fipo.telemetry.durable import append_line, replace_file
@@ -87,7 +88,8 @@ def key_of(problem: Problem, recipe: EvalRecipe, answerer: Answerer) -> str:
     identity = answerer.identity
     model = {k: identity[k] for k in ("sha256", "dtype", "url", "model") if k in identity}  # wherever it lies
     sampling = recipe.sampling.model_dump(exclude={"preset", "max_prompt_tokens"})
-    asked = [model, recipe.data.prompt_format, recipe.data.grader, sampling, asdict(problem)]
+    prompting = recipe.data.model_dump(include=set(Prompting.model_fields))
+    asked = [model, prompting, recipe.data.grader, sampling, asdict(problem)]
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
 

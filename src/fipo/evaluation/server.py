@@ -11,6 +11,7 @@ from fipo.evaluation.client import Client
 from fipo.evaluation.config import EvalRecipe, Server
 from fipo.evaluation.threads import in_parallel
 from fipo.rollout.problems import usable_problems
+from fipo.rollout.prompts import Prompting
 from fipo.tasks.problem import Problem
 
 NO_LIMIT = 2**31
@@ -37,7 +38,7 @@ class ServedModel:
             "eval",
             seed=self.recipe.sampling.seed,
             tokenizer=cast(PreTrainedTokenizerBase, _Bytes()),
-            prompt_format="raw",
+            prompting=Prompting(),
             max_prompt_tokens=NO_LIMIT,
             grader=data.grader,
             max_bad_rows=data.max_bad_rows,
@@ -65,11 +66,12 @@ class ServedModel:
         }
         if sampling.top_k:
             body["top_k"] = sampling.top_k
-        if self.recipe.data.prompt_format == "raw":
-            return self._read(self.client.post("/completions", body | {"prompt": problem.text}), seed)
-        prompt = problem.prompt
-        messages = prompt if isinstance(prompt, list) else [{"role": "user", "content": prompt}]
-        return self._read(self.client.post("/chat/completions", body | {"messages": messages}), seed)
+        if sampling.stop:
+            body["stop"] = sampling.stop
+        data = self.recipe.data
+        if data.prompt_format == "raw":
+            return self._read(self.client.post("/completions", body | {"prompt": data.text(problem)}), seed)
+        return self._read(self.client.post("/chat/completions", body | {"messages": data.messages(problem)}), seed)
 
     def _read(self, reply: Any, seed: int) -> Answer:
         try:

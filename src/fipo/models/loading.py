@@ -10,8 +10,10 @@ import torch
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
+    PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     PreTrainedTokenizerFast,
@@ -36,13 +38,7 @@ def load(
     `path` is "embedded", a local folder, or the name of a model on the hub; nothing is downloaded unless it
     is such a name. No code of a model is run and no pickle is read. Raises UserError if it cannot be loaded.
     """
-    name = str(EMBEDDED_FOLDER) if path == EMBEDDED else path
-    if not Path(name).is_dir() and not HUB_NAME.fullmatch(path):
-        raise UserError(f'model.path must be "embedded", an existing folder, or a hub name OWNER/MODEL, got {path!r}')
-    if Path(name).is_dir() and not (Path(name) / "config.json").is_file():
-        raise UserError(f"model.path: {path} holds no config.json: not a model in transformers' format")
-    if not Path(name).is_dir():
-        commit_of("model", name)  # no network, no such model: said within seconds
+    name = _found(path)
     disable_progress_bar()
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     os.environ["DISABLE_SAFETENSORS_CONVERSION"] = "1"  # nor is anybody on the hub asked to convert one
@@ -59,6 +55,28 @@ def load(
         absent = sorted(report["missing_keys"])
         raise UserError(f"model.path: {path} lacks {len(absent)} of its model's weights, such as {absent[0]}")
     return model.eval().to(torch.device(device)), tokenizer
+
+
+def config_of(path: str) -> PreTrainedConfig:
+    """The config of the model that `load` would load, without its weights. Raises UserError if it has none."""
+    name = _found(path)
+    try:
+        config: PreTrainedConfig = AutoConfig.from_pretrained(name, trust_remote_code=False)
+    except (OSError, ValueError, TypeError, KeyError, StrictDataclassError) as error:
+        raise UserError(f"model.path: cannot read the config of {path!r}: {_reason(error)}") from None
+    return config
+
+
+def _found(path: str) -> str:
+    """What transformers calls the model: a folder that holds one, or a hub name. Raises UserError for anything else."""
+    name = str(EMBEDDED_FOLDER) if path == EMBEDDED else path
+    if not Path(name).is_dir() and not HUB_NAME.fullmatch(path):
+        raise UserError(f'model.path must be "embedded", an existing folder, or a hub name OWNER/MODEL, got {path!r}')
+    if Path(name).is_dir() and not (Path(name) / "config.json").is_file():
+        raise UserError(f"model.path: {path} holds no config.json: not a model in transformers' format")
+    if not Path(name).is_dir():
+        commit_of("model", name)  # no network, no such model: said within seconds
+    return name
 
 
 def device_of(name: str, *, key: str) -> torch.device:

@@ -24,6 +24,10 @@ def check(name: str) -> None:
     config = _json(name, "config.json")
     _check_code(name, "config.json", config)
     _check_code(name, "tokenizer_config.json", _json(name, "tokenizer_config.json"))
+    if _json(name, "adapter_config.json"):  # transformers would put them on the model if peft is there
+        raise UserError(
+            f"model.path: {name} holds adapters of peft: merge them into their model (merge_and_unload) and save that"
+        )
     weights = config.get("transformers_weights")  # a file name that transformers prefers to its own
     shards = [weights] if isinstance(weights, str) else []
     index = next((shard for shard in shards if shard.endswith(".index.json")), SAFE_WEIGHTS_INDEX_NAME)

@@ -12,6 +12,7 @@ out.loss.backward()
 from fipo.objective.advantages import group_advantages
 from fipo.objective.config import AGGREGATIONS, ALGORITHMS, Aggregation, Algorithm, FIPOConfig
 from fipo.objective.future_kl import future_kl
+from fipo.objective.importance import importance_metrics, truncated_importance_weights
 from fipo.objective.influence import (
     Influence,
     bounded_weights,
@@ -19,6 +20,7 @@ from fipo.objective.influence import (
     influence_kl,
     participating,
 )
+from fipo.objective.kl_penalty import kl_penalty
 from fipo.objective.metrics import (
     Max,
     Mean,
@@ -53,9 +55,12 @@ __all__ = [
     "fipo_influence",
     "future_kl",
     "group_advantages",
+    "importance_metrics",
     "influence_kl",
+    "kl_penalty",
     "merge_metrics",
     "metric_values",
     "participating",
     "policy_loss",
+    "truncated_importance_weights",
 ]

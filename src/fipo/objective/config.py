@@ -141,9 +141,14 @@ class Algorithm:
     config: FIPOConfig
     aggregation: Aggregation = "token-mean"
     scale_by_std: bool = True  # divide the group's advantages by its standard deviation
+    kl_coef: float = 0.0  # weight of the KL penalty, see kl_penalty; 0: none
+    importance_weight_cap: float | None = None  # see truncated_importance_weights; None: no weights
 
     def __post_init__(self) -> None:
         check_aggregation(self.aggregation)
+        check_number("kl_coef", self.kl_coef, ">= 0 and finite", lambda v: 0 <= v < math.inf)
+        if self.importance_weight_cap is not None:
+            check_number("importance_weight_cap", self.importance_weight_cap, "> 0", lambda v: v > 0)
 
 
 def check_aggregation(aggregation: str) -> None:

@@ -98,6 +98,7 @@ def loss_metrics(out: "LossOutput") -> dict[str, Metric]:
     fipo/influence_weight/clipped_high, _low    raw weight outside the bound, so that f is the bound.
                                          A raw weight of 1 under (1, 1.2) is not clipped
     fipo/safety_capped                   the safety rule changed f
+    policy/reference_kl                  mean of kl_penalty, where there is a reference
 
     With `policy_loss(influence=...)` the raw weight and the last three shares are FIPO's own.
     """
@@ -115,6 +116,8 @@ def loss_metrics(out: "LossOutput") -> dict[str, Metric]:
         **_spread("fipo/influence_weight", sums.weights, sums.tokens),
         **_spread("fipo/raw_influence_weight", sums.raw_weights, sums.tokens),
     }
+    if out.reference_kl is not None:
+        pending["policy/reference_kl"] = (Mean, (out.reference_kl, sums.tokens))
     return _fetch(pending, sums.log_ratio.dtype)
 
 

@@ -10,6 +10,7 @@ from fipo.objective import fused
 from fipo.objective.config import MAX_LOG_RATIO, Aggregation, FIPOConfig, check_aggregation, check_number
 from fipo.objective.diagnostics import token_sums
 from fipo.objective.influence import Influence, bounded_weights, influence_kl
+from fipo.objective.kl_penalty import kl_penalty
 from fipo.objective.types import LossInputs, LossOutput, RowLosses, TokenFields
 
 
@@ -21,6 +22,7 @@ def policy_loss(
     denominator: float | Tensor | None = None,
     token_divisor: float | None = None,
     influence: Influence | None = None,
+    kl_coef: float = 0.0,
 ) -> LossOutput:
     """The clipped policy-gradient loss with each token's advantage weighted by its future.
 
@@ -28,6 +30,8 @@ def policy_loss(
         l1 = -A~ r                     r = exp(logprobs - old_logprobs)
         l2 = -A~ clamp(r, 1 - clip_low, 1 + clip_high)
         l  = max(l1, l2);  where A~ < 0: l = min(l, -A~ c)
+        l  = w l + kl_coef k           w: importance_weights, a constant, if given; k: kl_penalty, if there is a
+                                       reference. What follows is of both terms: with a dropped sequence goes its k
 
     loss = total / denominator. Per aggregation, with sums over kept tokens:
 
@@ -42,21 +46,26 @@ def policy_loss(
     A tensor's value is not checked, as that would wait for the device; a 0 is safe when nothing was kept.
     token_divisor: the fixed number of tokens of seq-mean-token-sum-norm (the longest response allowed).
     influence: replaces the FIPO weights.
+    kl_coef: weight of the KL penalty; with 0 and a reference the divergence is measured and the loss unchanged.
 
-    On CUDA, in float32 and with FIPO's own weights, the sums over each sequence and their gradient come from the
-    Triton kernels of `fused` if triton is there; otherwise, and as their definition, from the equations below.
+    On CUDA, in float32, with FIPO's own weights and without importance weights, the sums over each sequence and their
+    gradient come from the Triton kernels of `fused` if triton is there; otherwise, and as their definition, from the
+    equations below.
 
     A sequence with more than cfg.max_dual_clipped_tokens dual-clipped tokens is dropped: it contributes 0,
     and under token-mean its tokens leave the denominator. A batch without kept tokens has loss 0 and
     gradient 0. Padding rows and columns change nothing.
     Errors: ValueError for arguments that do not fit.
-    Source: FIPO 2603.19835 Eq. 3-8; clip-higher and token-mean DAPO 2503.14476; clip GRPO 2402.03300;
-    sum-norm Dr. GRPO 2503.20783; dual clip 1912.09729. Deviation: Eq. 8 averages per prompt and the released
-    code averages micro-batch means; here one denominator serves the whole mini-batch.
+    Source: FIPO 2603.19835 Eq. 3-8; clip-higher and token-mean DAPO 2503.14476; clip GRPO 2402.03300, and its Eq. 4
+    for the penalty; sum-norm Dr. GRPO 2503.20783; dual clip 1912.09729; w Yao et al. 2025, see importance.py.
+    Deviation: Eq. 8 averages per prompt and the released code averages micro-batch means; here one denominator serves
+    the whole mini-batch.
     """
     check_aggregation(aggregation)
     _check_divisor(aggregation, token_divisor)
-    rows = _fused_rows(inputs, cfg) if influence is None and fused.applies(inputs) else _rows(inputs, cfg, influence)
+    by_kernels = influence is None and inputs.importance_weights is None and fused.applies(inputs)
+    rows = _fused_rows(inputs, cfg) if by_kernels else _rows(inputs, cfg, influence)
+    rows, reference_kl = _with_penalty(rows, inputs, kl_coef)
 
     keep = _keep(rows.dual_clipped, cfg.max_dual_clipped_tokens)
     sums, kept = torch.where(keep, rows.loss, 0.0), torch.where(keep, rows.tokens, 0)
@@ -67,6 +76,7 @@ def policy_loss(
         weight=weight,
         kept_tokens=kept.sum(),
         kept_rows=keep,
+        reference_kl=reference_kl,
         loss_mask=inputs.loss_mask,
         config=cfg,
         rows=replace(rows, loss=rows.loss.detach()),
@@ -95,6 +105,8 @@ def _rows(inputs: LossInputs, cfg: FIPOConfig, influence: Influence | None) -> R
     cap = torch.where(weighted < 0, -weighted * cfg.dual_clip, math.inf)
     token_loss = torch.minimum(clipped, cap)
     dual_clipped = clipped > cap  # never off the mask, where the advantage is 0 and so the cap inf
+    if inputs.importance_weights is not None:
+        token_loss = token_loss * _masked(inputs.importance_weights, loss_mask, token_loss.dtype)
 
     fields = TokenFields(
         log_ratio=constant,
@@ -129,10 +141,23 @@ def _masked_log_ratio(inputs: LossInputs) -> Tensor:
 
 def _masked_advantages(inputs: LossInputs, dtype: torch.dtype) -> Tensor:
     """The advantage of every token, [B, T], 0 off the mask."""
-    advantages = inputs.advantages.detach().to(dtype)
-    if advantages.dim() == 1:
-        advantages = advantages[:, None]
-    return torch.where(inputs.loss_mask, advantages, 0.0)
+    advantages = inputs.advantages if inputs.advantages.dim() == 2 else inputs.advantages[:, None]
+    return _masked(advantages, inputs.loss_mask, dtype)
+
+
+def _masked(constant: Tensor, loss_mask: Tensor, dtype: torch.dtype) -> Tensor:
+    return torch.where(loss_mask, constant.detach().to(dtype), 0.0)
+
+
+def _with_penalty(rows: RowLosses, inputs: LossInputs, kl_coef: float) -> tuple[RowLosses, Tensor | None]:
+    """The rows with their tokens' KL penalty in the loss, and its sum over the batch; None without a reference."""
+    check_number("kl_coef", kl_coef, ">= 0 and finite", lambda v: 0 <= v < math.inf)
+    if inputs.reference_logprobs is None:
+        if kl_coef > 0:
+            raise ValueError(f"kl_coef must be 0 without reference_logprobs, got {kl_coef!r}")
+        return rows, None
+    penalty = kl_penalty(inputs.logprobs, inputs.reference_logprobs, inputs.loss_mask).sum(dim=1)
+    return replace(rows, loss=rows.loss + kl_coef * penalty), penalty.detach().sum()
 
 
 def _keep(dual_clipped: Tensor, limit: int | None) -> Tensor:

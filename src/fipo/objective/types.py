@@ -18,6 +18,7 @@ class LossInputs:
 
     What stands where loss_mask is False is never read: it may be NaN or inf.
     Only logprobs carries a gradient; the others are constants.
+    What is optional is left out of the loss where it is None.
     Errors: ValueError when a shape or dtype does not fit.
     """
 
@@ -25,22 +26,25 @@ class LossInputs:
     old_logprobs: Tensor  # [B, T] the same by the trainer's own engine before this update
     advantages: Tensor  # [B, T] or [B], see group_advantages
     loss_mask: Tensor  # [B, T] bool, True = trained token
+    importance_weights: Tensor | None = None  # [B, T] multiplies each token's loss, see truncated_importance_weights
+    reference_logprobs: Tensor | None = None  # [B, T] log-probability under the frozen reference, see kl_penalty
 
     def __post_init__(self) -> None:
         shape = list(self.logprobs.shape)
         if len(shape) != 2:
             raise ValueError(f"logprobs must have shape [B, T], got {shape}")
-        for name, tensor in (("old_logprobs", self.old_logprobs), ("loss_mask", self.loss_mask)):
-            if list(tensor.shape) != shape:
+        for name in ("old_logprobs", "loss_mask", "importance_weights", "reference_logprobs"):
+            tensor = getattr(self, name)
+            if tensor is not None and list(tensor.shape) != shape:
                 raise ValueError(f"logprobs and {name} must have the same shape, got {shape} and {list(tensor.shape)}")
         if list(self.advantages.shape) not in (shape, shape[:1]):
             raise ValueError(
                 f"advantages must have shape {shape} or {shape[:1]}, as logprobs has, got {list(self.advantages.shape)}"
             )
-        for name in ("logprobs", "old_logprobs", "advantages"):
-            dtype = getattr(self, name).dtype
-            if not dtype.is_floating_point:
-                raise ValueError(f"{name} must be floating point, got {dtype}")
+        for name in ("logprobs", "old_logprobs", "advantages", "importance_weights", "reference_logprobs"):
+            tensor = getattr(self, name)
+            if tensor is not None and not tensor.dtype.is_floating_point:
+                raise ValueError(f"{name} must be floating point, got {tensor.dtype}")
         if self.loss_mask.dtype != torch.bool:
             raise ValueError(f"loss_mask must be bool, got {self.loss_mask.dtype}")
 
@@ -81,6 +85,7 @@ class LossOutput:
     weight: Tensor  # [] int64, this batch's part of the natural denominator (see policy_loss)
     kept_tokens: Tensor  # [] int64, loss tokens of the sequences that the filter kept
     kept_rows: Tensor  # [B] bool, the filter kept the sequence
+    reference_kl: Tensor | None  # [] sum of kl_penalty over the loss tokens; None without a reference
     loss_mask: Tensor  # [B, T] bool
     config: FIPOConfig
     rows: RowLosses

@@ -1,8 +1,8 @@
 """Generation with the policy's own weights, in this process: no second copy, no sync, no mismatch.
 
 Continuous batching over fixed slots: a finished response leaves and the next prompt enters, on the CPU at once, on a
-GPU when the host looks again. Prompts that occur several times are read once. Left out: sharing of prefixes between
-different prompts.
+GPU when the host looks again. Prompts that occur several times are read once, and so is what all begin with. Left out:
+what only some prompts share.
 """
 
 from collections import Counter, deque

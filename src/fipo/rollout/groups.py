@@ -10,7 +10,7 @@ from functools import lru_cache
 
 from transformers import PreTrainedTokenizerBase
 
-from fipo.rollout.prompts import PromptFormat, encode
+from fipo.rollout.prompts import Prompting, encode
 from fipo.rollout.sampler import Response, Sampler, SamplingParams
 from fipo.seeding import derive_seed
 from fipo.tasks.graders import Grade
@@ -51,14 +51,14 @@ class Roller:
 
     sampler: Sampler
     tokenizer: PreTrainedTokenizerBase
-    prompt_format: PromptFormat
+    prompting: Prompting
     grade: Callable[[Sequence[tuple[str, Problem]]], list[Grade]]
 
     def groups(
         self, problems: Sequence[Problem], group_size: int, params: SamplingParams, seed: int, clock: Clock
     ) -> list[Group]:
         """`group_size` graded responses for each problem."""
-        prompts = [encode(problem, self.tokenizer, self.prompt_format) for problem in problems]
+        prompts = [encode(problem, self.tokenizer, self.prompting) for problem in problems]
         with clock.phase("generate"):
             repeated = [prompt for prompt in prompts for _ in range(group_size)]
             responses = self.sampler.sample(repeated, params, seed)

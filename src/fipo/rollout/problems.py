@@ -5,7 +5,7 @@ from collections.abc import Callable
 from transformers import PreTrainedTokenizerBase
 
 from fipo.errors import UserError
-from fipo.rollout.prompts import BadPrompt, PromptFormat, encode
+from fipo.rollout.prompts import BadPrompt, Prompting, encode
 from fipo.tasks.bad_rows import BadRows
 from fipo.tasks.graders import grade_number
 from fipo.tasks.problem import Problem
@@ -20,7 +20,7 @@ def usable_problems(
     *,
     seed: int,
     tokenizer: PreTrainedTokenizerBase,
-    prompt_format: PromptFormat,
+    prompting: Prompting,
     max_prompt_tokens: int,
     grader: str,
     max_bad_rows: int,
@@ -40,7 +40,7 @@ def usable_problems(
         if grader in MADE_FOR and MADE_FOR[grader] not in placed.problem.metadata:
             raise UserError(f'data.{role}: grader "{grader}" needs source "{grader}", got {placed.where}')
         try:
-            length = len(encode(placed.problem, tokenizer, prompt_format))
+            length = len(encode(placed.problem, tokenizer, prompting))
         except BadPrompt as error:
             bad_rows.leave_out(placed.where, str(error))
             continue

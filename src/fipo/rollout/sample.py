@@ -2,11 +2,10 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import cast
 
 from fipo.errors import UserError
 from fipo.models.loading import load, stop_tokens
-from fipo.rollout.prompts import PromptFormat, encode
+from fipo.rollout.prompts import Prompting, encode, stopping_at
 from fipo.rollout.sampler import SamplingParams
 from fipo.rollout.select import make_sampler
 from fipo.tasks.problem import Problem
@@ -16,19 +15,22 @@ from fipo.telemetry.run_directory import RunDirectory
 def sample_texts(
     model_path: str, prompts: Sequence[str], *, samples: int, temperature: float, max_tokens: int, seed: int
 ) -> list[list[str]]:
-    """`samples` responses to each prompt. A run directory stands for its newest checkpoint and prompt format."""
-    prompt_format: PromptFormat = "raw"
+    """`samples` responses to each prompt. A run directory stands for its newest checkpoint, prompt format and stops."""
+    prompting, stop = Prompting(), []
     run = RunDirectory(Path(model_path))
     if run.config.is_file():
         checkpoint = run.newest_checkpoint()
         if checkpoint is None:
             raise UserError(f"{model_path}: no checkpoint has been written yet")
         model_path = str(checkpoint)
-        prompt_format = cast(PromptFormat, run.read_config()["data"]["prompt_format"])
+        config = run.read_config()
+        known = {key: config["data"][key] for key in Prompting.model_fields if key in config["data"]}
+        prompting, stop = Prompting.model_validate(known), config["rollout"].get("stop", [])
     model, tokenizer = load(model_path)
-    sampler = make_sampler(model, stop_tokens=stop_tokens(model, tokenizer), slots=64)
+    stops = stop_tokens(model, tokenizer) + stopping_at(stop, tokenizer, key="rollout.stop")
+    sampler = make_sampler(model, stop_tokens=stops, slots=64)
     problems = [Problem(id=prompt, prompt=prompt, answer="", source="command line") for prompt in prompts]
-    encoded = [encode(problem, tokenizer, prompt_format) for problem in problems for _ in range(samples)]
+    encoded = [encode(problem, tokenizer, prompting) for problem in problems for _ in range(samples)]
     context = getattr(model.config, "max_position_embeddings", None)
     needed = max(map(len, encoded)) + max_tokens
     if context is not None and needed > context:

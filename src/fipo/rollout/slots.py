@@ -6,6 +6,7 @@ both are ours. Storage is one tensor, so that moving a sequence to another slot 
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import takewhile
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from transformers.cache_utils import CacheLayerMixin
 from transformers.masking_utils import AttentionMaskInterface
 
 ATTENTION = "fipo_slots"
+LEAST_SHARED = 32  # tokens that all prompts begin with, to be worth a forward pass of their own
 
 
 class SlotCache(Cache):
@@ -99,11 +101,15 @@ def slot_attention(
 ) -> tuple[Tensor, None]:
     """Attention of one new token per row. Heads that share keys are queries of one head: nothing is repeated.
 
-    Without a mask it is a prompt that is read, with plain causal attention.
+    Without a mask it is a prompt that is read, with plain causal attention to itself and all of its head.
     """
-    rows, heads, _one, size = query.shape
+    rows, heads, tokens, size = query.shape
     if attention_mask is None:
-        mixed = F.scaled_dot_product_attention(query, key, value, is_causal=True, scale=scaling, enable_gqa=True)
+        head = key.shape[2] - tokens
+        mask = torch.ones(tokens, key.shape[2], dtype=torch.bool, device=key.device).tril(head) if head else None
+        mixed = F.scaled_dot_product_attention(
+            query, key, value, attn_mask=mask, is_causal=mask is None, scale=scaling, enable_gqa=True
+        )
         return mixed.transpose(1, 2).contiguous(), None
     folded = query.view(rows, key.shape[1], -1, size)
     mixed = F.scaled_dot_product_attention(folded, key, value, attn_mask=attention_mask, scale=scaling)
@@ -135,22 +141,39 @@ def slot_decoding(model: PreTrainedModel) -> Iterator[None]:
 def prefill(model: PreTrainedModel, prompts: Sequence[tuple[int, ...]], tokens: int) -> dict[tuple[int, ...], Tensor]:
     """Keys and values [layers, 2, heads, T, size] of each prompt but its last token, `tokens` in a forward pass.
 
-    Padding stands on the right, where causal attention never looks.
+    What all prompts begin with is read once. Padding stands on the right, where causal attention never looks.
     """
-    prefixes: dict[tuple[int, ...], Tensor] = {}
     ordered = sorted(prompts, key=len, reverse=True)
+    if not ordered:
+        return {}
+    shared = _shared(ordered)
+    head = _forward(model, [ordered[0][:shared]], None) if shared else None
+    prefixes: dict[tuple[int, ...], Tensor] = {}
     while ordered:
-        width = len(ordered[0]) - 1
+        width = len(ordered[0]) - 1 - shared
         count = max(1, tokens // max(1, width))
         batch, ordered = ordered[:count], ordered[count:]
-        keys_and_values = _forward(model, [prompt[:-1] + (0,) * (width + 1 - len(prompt)) for prompt in batch])
+        rows = [prompt[shared:-1] + (0,) * (width + 1 + shared - len(prompt)) for prompt in batch]
+        keys_and_values = _forward(model, rows, head)
         for i, prompt in enumerate(batch):
             prefixes[prompt] = keys_and_values[:, :, i, :, : len(prompt) - 1].clone()
     return prefixes
 
 
-def _forward(model: PreTrainedModel, rows: list[tuple[int, ...]]) -> Tensor:
-    """[layers, 2, B, heads, T, size] of B rows of T tokens."""
+def _shared(prompts: Sequence[tuple[int, ...]]) -> int:
+    """How many tokens all prompts begin with, 0 if too few; each of them has two more at least."""
+    if len(prompts) == 1:
+        return 0
+    same = sum(1 for _ in takewhile(lambda column: len(set(column)) == 1, zip(*prompts, strict=False)))
+    length = min(same, min(map(len, prompts)) - 2)
+    return length if length >= LEAST_SHARED else 0
+
+
+def _forward(model: PreTrainedModel, rows: list[tuple[int, ...]], head: Tensor | None) -> Tensor:
+    """[layers, 2, B, heads, T, size] of B rows that go on from `head` [layers, 2, 1, heads, P, size], if any."""
     cache: Any = DynamicCache(config=model.config)
+    if head is not None:
+        for i, (keys, values) in enumerate(head):
+            cache.update(keys.expand(len(rows), -1, -1, -1), values.expand(len(rows), -1, -1, -1), i)
     model(input_ids=torch.tensor(rows, device=model.device), past_key_values=cache, use_cache=True, logits_to_keep=1)
     return torch.stack([torch.stack([layer.keys, layer.values]) for layer in cache.layers])

@@ -1,7 +1,7 @@
 """Countdown: from given numbers, each used exactly once, make a target with + - * / and parentheses.
 
-Whether a question belongs to training or evaluation is decided by a hash of its text alone, and the text gives
-the numbers in ascending order, so the two can never share a question, whatever the seeds and counts.
+Whether a question belongs to training or evaluation is decided by a hash of its target and its numbers in ascending
+order, so the two can never share a question, whatever the seeds, the counts and the form.
 """
 
 import random
@@ -18,6 +18,8 @@ from fipo.tasks.problem import Problem
 
 Role = Literal["train", "eval"]
 Operator = Literal["+", "-", "*", "/"]
+Form = Literal["instructions", "bare"]
+Order = Literal["ascending", "solution"]
 
 LARGEST_TARGET = 999
 PATIENCE = 10_000  # draws without a new question until there are no more of them
@@ -32,18 +34,21 @@ def countdown(
     terms: tuple[int, int] = (3, 4),
     largest: int = 99,
     operators: tuple[Operator, ...] = ("+", "-", "*", "/"),
+    form: Form = "instructions",
+    order: Order = "ascending",
 ) -> list[Problem]:
     """`count` distinct problems, each with a solution, of `terms` (fewest, most) numbers from 1 to `largest`.
 
-    A problem's answer is one solution; its metadata holds what decides: the numbers and the target.
+    A problem's answer is one solution; its metadata holds what decides: the numbers and the target. They are listed in
+    ascending order, or in that of the solution, so that only its operators are to be found.
     Raises UserError if there are not that many.
     """
     rng = random.Random(derive_seed(seed, "countdown", role))
     problems: dict[str, Problem] = {}
     misses = 0
     while len(problems) < count:
-        problem = _drawn(rng, rng.randint(*terms), largest, operators)
-        if problem is None or split_of(problem.text) != role or problem.text in problems:
+        problem = _drawn(rng, rng.randint(*terms), largest, operators, form, order)
+        if problem is None or split_of(problem) != role or problem.text in problems:
             misses += 1
             if misses > PATIENCE:
                 raise UserError(f"data: countdown has too few such questions: got {len(problems)} of {count}")
@@ -53,15 +58,18 @@ def countdown(
     return list(problems.values())
 
 
-def split_of(question: str) -> Role:
-    """Where a question belongs: 90% training, 10% evaluation."""
-    bucket = int.from_bytes(blake2b(question.encode(), digest_size=4).digest(), "big") % 10
+def split_of(problem: Problem) -> Role:
+    """Where a problem belongs, however it is put: 90% training, 10% evaluation."""
+    text = question(problem.metadata["numbers"], problem.metadata["target"], "instructions")
+    bucket = int.from_bytes(blake2b(text.encode(), digest_size=4).digest(), "big") % 10
     return "eval" if bucket == 0 else "train"
 
 
-def question(numbers: list[int], target: int) -> str:
-    """The prompt, the same for every order of the numbers."""
-    listed = ", ".join(map(str, sorted(numbers)))
+def question(numbers: list[int], target: int, form: Form) -> str:
+    """The prompt: what is to be done, or the data alone, for a model that has seen examples."""
+    listed = ", ".join(map(str, numbers))
+    if form == "bare":
+        return f"Numbers: {listed}. Target: {target}. Answer:"
     return (
         f"Make {target} from the numbers {listed}. Use each number exactly once, with +, -, *, / and parentheses. "
         "End with the expression on a line of its own, in the form `Answer: expression`."
@@ -98,7 +106,9 @@ def _expression(response: str) -> str:
     return AS_EQUATION.sub("", line.strip(" \t`$")[:1000]).strip()
 
 
-def _drawn(rng: random.Random, terms: int, largest: int, operators: tuple[Operator, ...]) -> Problem | None:
+def _drawn(
+    rng: random.Random, terms: int, largest: int, operators: tuple[Operator, ...], form: Form, order: Order
+) -> Problem | None:
     """A problem made from a random expression, or None where that one will not do."""
     numbers = [rng.randint(1, largest) for _ in range(terms)]
     parts = [(number, str(number)) for number in numbers]
@@ -113,7 +123,7 @@ def _drawn(rng: random.Random, terms: int, largest: int, operators: tuple[Operat
     target, text = parts[0]
     if not 1 <= target <= LARGEST_TARGET or target in numbers:
         return None
-    prompt = question(numbers, target)
+    prompt = question(integers(text) if order == "solution" else sorted(numbers), target, form)
     return Problem(
         id=f"countdown/{derive_seed(0, prompt):016x}",
         prompt=prompt,

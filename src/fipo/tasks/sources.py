@@ -11,7 +11,7 @@ from fipo.seeding import derive_seed
 from fipo.strict import Table
 from fipo.tasks.bad_rows import BadRows, MalformedRow
 from fipo.tasks.champ import champ_problems
-from fipo.tasks.countdown import Operator, countdown
+from fipo.tasks.countdown import Form, Operator, Order, countdown
 from fipo.tasks.files import read_rows
 from fipo.tasks.gym_entries import gym_entries
 from fipo.tasks.hub import hub_rows
@@ -43,6 +43,10 @@ class Countdown(Table):
     """The numbers are drawn from 1 to this."""
     operators: Annotated[list[Operator], Field(min_length=1, default_factory=lambda: ["+", "-", "*", "/"])]
     """Those that the problems are made with; an answer may use all four."""
+    form: Form = "instructions"
+    """"instructions": says what to do; "bare": `Numbers: 3, 1, 2. Target: 4. Answer:`, to stand after examples."""
+    order: Order = "ascending"
+    """Of the numbers: "solution" = as they stand in one, so that only the operators are to be found."""
 
     @field_validator("max_terms")
     @classmethod
@@ -128,6 +132,8 @@ def load_problems(source: AnySource, role: Role, seed: int, bad_rows: BadRows) -
                     terms=terms,
                     largest=source.largest,
                     operators=tuple(source.operators),
+                    form=source.form,
+                    order=source.order,
                 )
             )
         case File():

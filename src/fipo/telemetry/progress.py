@@ -9,7 +9,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 
 SECONDS_BETWEEN_LINES = 10.0
-PHASES = {"generate": "generate", "grade": "grade", "old_logprobs": "log-probs", "update": "update"}
+PHASES = {
+    "generate": "generate",
+    "grade": "grade",
+    "old_logprobs": "log-probs",
+    "reference": "reference",
+    "update": "update",
+}
 
 
 class PatientConsole(Console):
@@ -86,7 +92,7 @@ class TrainingProgress:
 
 
 def _split(metrics: dict[str, float]) -> str:
-    """`generate 61% grade 2% log-probs 10% update 27%` of the time of these four."""
-    seconds = {name: metrics.get(f"time/{phase}", 0.0) for phase, name in PHASES.items()}
+    """`generate 61% grade 2% log-probs 10% update 27%` of the time of these, and of the reference if there is one."""
+    seconds = {name: metrics[f"time/{phase}"] for phase, name in PHASES.items() if f"time/{phase}" in metrics}
     whole = sum(seconds.values()) or 1.0
     return " ".join(f"{name} {share / whole:.0%}" for name, share in seconds.items())

@@ -30,7 +30,8 @@ def _tensors(record: StepRecord, mini_batch: int) -> dict[str, Tensor]:
         pack, output = trained.pack, trained.output
         tensors |= {
             f"pack_{j}/input_ids": pack.input_ids,
-            f"pack_{j}/lengths": torch.tensor(pack.lengths or [pack.input_ids.shape[1]] * len(pack.rollouts)),
+            f"pack_{j}/tokens": pack.tokens,
+            f"pack_{j}/before": pack.before,
             f"pack_{j}/loss_mask": pack.loss_mask,
             f"pack_{j}/advantages": pack.advantages,
             f"pack_{j}/old_logprobs": trained.old.logprobs,

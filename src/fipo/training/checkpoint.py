@@ -23,9 +23,11 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from fipo.errors import RunStopped, UserError
 from fipo.telemetry.durable import DiskError, disk_errors, fsync
 from fipo.telemetry.run_directory import RunDirectory
+from fipo.training import lora
 from fipo.training.optimizer import MasterAdamW
 
 MANIFEST = "manifest.json"
+ADAPTER = "adapter"  # transformers would take its files for the model, if they stood beside that
 BEST_BY = "eval/avg_at_k"
 
 
@@ -61,7 +63,7 @@ def save(
             shutil.rmtree(temporary, ignore_errors=True)
             temporary.mkdir(parents=True)
             with _library_errors():
-                model.save_pretrained(temporary, max_shard_size="1000GB")
+                _save_model(model, temporary)
                 tokenizer.save_pretrained(temporary)
                 save_file(optimizer_tensors, temporary / "optimizer.safetensors")
             (temporary / "state.json").write_text(json.dumps(asdict(position)))
@@ -145,15 +147,26 @@ def _restore(path: Path, model: PreTrainedModel, optimizer: MasterAdamW) -> Posi
     unfit = sorted({*map(str, report["missing_keys"]), *map(str, report["unexpected_keys"])})
     if unfit:
         raise UserError(f"{path}: the weights do not fit the model: {unfit[:3]}")
-    model.load_state_dict(weights.state_dict())
+    if lora.is_adapted(model):
+        lora.load_adapters(model, path / ADAPTER, weights.state_dict())
+    else:
+        model.load_state_dict(weights.state_dict())
     optimizer.load_state_tensors(load_file(path / "optimizer.safetensors"))
     return Position(**json.loads((path / "state.json").read_text()))
+
+
+def _save_model(model: PreTrainedModel, folder: Path) -> None:
+    """What `from_pretrained` loads; of an adapted model with the adapters merged, and these in their own folder."""
+    adapted = lora.is_adapted(model)
+    model.save_pretrained(folder, state_dict=lora.merged_weights(model) if adapted else None, max_shard_size="1000GB")
+    if adapted:
+        lora.save_adapters(model, folder / ADAPTER)
 
 
 def _seal(folder: Path) -> None:
     """Everything in `folder` on disk, the manifest last."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
-    for path in files:
+    for path in [*files, *{path.parent for path in files}]:
         fsync(path)
     hashes = {str(path.relative_to(folder)): _sha256(path) for path in files}
     manifest = folder / MANIFEST

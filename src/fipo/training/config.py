@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from fipo.recipes import read_recipe
-from fipo.rollout.prompts import PromptFormat
+from fipo.rollout.prompts import Prompting
 from fipo.strict import Table, validate
 from fipo.tasks.graders import GraderName
 from fipo.tasks.grading_table import GradingTable
@@ -45,11 +45,9 @@ class Model(Table):
     """Left out = train all weights."""
 
 
-class Data(Table):
+class Data(Prompting):
     train: Source
     eval: Source
-    prompt_format: PromptFormat = "raw"
-    """"raw": the problem's text as it stands, for base models; "chat": the tokenizer's chat template."""
     grader: GraderName
     max_bad_rows: NonNegativeInt = 0
     """Malformed rows and too long prompts that are left out of each source, each of them named; one more ends the
@@ -76,6 +74,9 @@ class Rollout(Table):
     max_prompt_tokens: PositiveInt
     """A longer one counts as a bad row; see `data.max_bad_rows`."""
     max_response_tokens: PositiveInt
+    stop: list[str] = Field(default_factory=list)
+    """A response ends with the first token that contains one of these, beside the model's own stop tokens. Each must be
+    a single token, such as "\\n"."""
     temperature: PositiveFloat = 1.0
     top_p: Fraction = 1.0
     top_k: NonNegativeInt = 0

@@ -9,8 +9,9 @@ from transformers import PreTrainedModel
 from fipo.models.attention import obstacle
 from fipo.training.packed_attention import forward
 from fipo.training.packing import Layout
+from fipo.training.segments import Segment, row_of
 
-PROBE = [[5, 6, 7, 4, 3], [2, 4], [3, 3, 5]]  # in a vocabulary of any size
+PROBE = [([5, 6, 7, 4], [3]), ([2], [4]), ([3], [3, 5]), ([3], [2])]  # (prompt, response), in any vocabulary
 
 
 def layout_of(model: PreTrainedModel, say: Callable[[str], None]) -> Layout:
@@ -26,11 +27,12 @@ def layout_of(model: PreTrainedModel, say: Callable[[str], None]) -> Layout:
 def trial(model: PreTrainedModel) -> tuple[float, float]:
     """How far the logits of packed sequences are from those of each alone."""
 
-    def logits(ids: list[int], lengths: list[int] | None) -> Tensor:
-        out = forward(model, model, torch.tensor([ids], device=model.device), lengths)
+    def logits(ids: list[int], segments: list[Segment] | None) -> Tensor:
+        out = forward(model, model, torch.tensor([ids], device=model.device), segments)
         found: Tensor = out.logits[0].double()
         return found
 
-    alone = torch.cat([logits(ids, None) for ids in PROBE])
-    packed = logits([token for ids in PROBE for token in ids], [len(ids) for ids in PROBE])
+    row = row_of(PROBE)
+    packed = logits(row.tokens, row.segments)[[place for places in row.before for place in places]]
+    alone = torch.cat([logits(prompt + response, None)[len(prompt) - 1 : -1] for prompt, response in PROBE])
     return float((packed - alone).abs().mean()), float(alone.abs().max())

@@ -44,12 +44,17 @@ def score(model: PreTrainedModel, pack: Pack, temperature: float, *, entropy: bo
 
 @torch.no_grad()
 def old_scores(
-    model: PreTrainedModel, packs: Sequence[Pack], temperature: float, beat: Callable[[], None]
+    model: PreTrainedModel,
+    packs: Sequence[Pack],
+    temperature: float,
+    beat: Callable[[], None],
+    *,
+    entropy: bool = True,
 ) -> list[Scores]:
     """The scores before the step's first update: of the same tensors, by the same kernels as the new ones."""
     scores = []
     for pack in packs:
-        scores.append(score(model, pack, temperature, entropy=True))
+        scores.append(score(model, pack, temperature, entropy=entropy))
         beat()
     if model.device.type == "cuda":
         torch.cuda.synchronize(model.device)  # its time is this phase's
@@ -59,7 +64,7 @@ def old_scores(
 def _chunks(model: PreTrainedModel, pack: Pack) -> list[tuple[Tensor, Tensor]]:
     """(what the output layer sees before each trained token [N, hidden], the tokens [N]), N at a time."""
     whole: torch.nn.Module = model.get_decoder() if has_plain_head(model) else model
-    out = forward(whole, model, pack.input_ids, pack.lengths)
+    out = forward(whole, model, pack.input_ids, pack.segments)
     last = out.last_hidden_state if has_plain_head(model) else out.logits
     size = max(1, CHUNK.get(model.device.type, CHUNK["cpu"]) // model.config.get_text_config().vocab_size)
     return list(zip(last.flatten(0, 1)[pack.before].split(size), pack.tokens.split(size), strict=True))

@@ -23,6 +23,9 @@ DATA_SHEETS = {
 }
 
 
+Work = tuple[int, int]  # (tokens, tokens before them that they see and that are computed elsewhere)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Compute:
     """What a model costs on a device. A recomputed activation is not counted: MFU is of the work that is needed."""
@@ -30,13 +33,16 @@ class Compute:
     per_token: float  # FLOPs of a forward pass, of products with weights
     per_pair: float  # FLOPs of a forward pass for each token and each token that it looks at
     peak: float  # FLOP/s
+    frozen_per_token: float = 0.0  # the part of per_token by frozen weights, of which no gradient is computed
 
-    def training_flops(self, updated: Sequence[int], scored: Sequence[int]) -> float:
-        """A forward and a backward pass (two forward ones) over sequences `updated`, a forward one over `scored`."""
-        return 3 * sum(map(self._forward, updated)) + sum(map(self._forward, scored))
+    def training_flops(self, updated: Sequence[Work], scored: Sequence[Work]) -> float:
+        """A forward and a backward pass (two forward ones) over `updated`, a forward one over `scored`."""
+        needless = self.frozen_per_token * sum(length for length, _ in updated)
+        return 3 * sum(map(self._forward, updated)) - needless + sum(map(self._forward, scored))
 
-    def _forward(self, length: int) -> float:
-        return self.per_token * length + self.per_pair * length * (length + 1) / 2
+    def _forward(self, work: Work) -> float:
+        length, past = work
+        return self.per_token * length + self.per_pair * (length * (length + 1) / 2 + length * past)
 
 
 def compute_of(model: PreTrainedModel) -> Compute:
@@ -46,12 +52,13 @@ def compute_of(model: PreTrainedModel) -> Compute:
     """
     config = model.config.get_text_config()
     size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    weights = sum(parameter.numel() for parameter in model.parameters() if parameter.dim() > 1)
     head: Any = model.get_output_embeddings()
     embedding: Any = model.get_input_embeddings()
-    looked_up = 0 if head is not None and head.weight is embedding.weight else embedding.weight.numel()
+    looked_up = None if head is not None and head.weight is embedding.weight else embedding.weight
+    multiplied = [weight for weight in model.parameters() if weight.dim() > 1 and weight is not looked_up]
     return Compute(
-        per_token=2.0 * (weights - looked_up),
+        per_token=2.0 * sum(weight.numel() for weight in multiplied),
+        frozen_per_token=2.0 * sum(weight.numel() for weight in multiplied if not weight.requires_grad),
         per_pair=4.0 * config.num_hidden_layers * config.num_attention_heads * size,
         peak=peak_flops(model.device, model.dtype),
     )

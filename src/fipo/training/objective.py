@@ -23,7 +23,8 @@ class ObjectiveTable(Table):
     max_dual_clipped_tokens: int | Literal["off"] | None = None
     """"off" keeps every sequence."""
     kl_coef: Annotated[NonNegativeFloat, Field(allow_inf_nan=False)] = 0.0
-    """Weight of a penalty on the KL divergence from the model as it was before training; 0 = none."""
+    """Weight of a penalty on the KL divergence from the model as it was before training, which stays in memory beside
+    the policy; 0 = none, and no second model."""
     importance_weight_cap: Annotated[PositiveFloat, Field(allow_inf_nan=False)] | None = None
     """Weigh each token's loss by min(trainer's / sampler's probability, this); left out = no weights."""
 
@@ -38,4 +39,9 @@ class ObjectiveTable(Table):
         changes = self.model_dump(exclude={"preset", "kl_coef", "importance_weight_cap"}, exclude_none=True)
         if changes.get("max_dual_clipped_tokens") == "off":
             changes["max_dual_clipped_tokens"] = None
-        return dataclasses.replace(preset, config=dataclasses.replace(preset.config, **changes))
+        return dataclasses.replace(
+            preset,
+            config=dataclasses.replace(preset.config, **changes),
+            kl_coef=self.kl_coef,
+            importance_weight_cap=self.importance_weight_cap,
+        )

@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from fipo.rollout.groups import Group
+from fipo.training.mfu import Work
+from fipo.training.segments import LEAST_SHARED, Segment, row_of, spans_of
 
 Layout = Literal["padded", "packed"]
 
@@ -18,17 +19,25 @@ class Pack:
     """One micro-batch: B sequences that a single forward and backward pass sees.
 
     padded: a row for each sequence, padded on the right, where causal attention never looks.
-    packed: one row with all sequences, one after the other, no padding; see packed_attention.py.
+    packed: one row without padding, in which what sequences have in common stands once; see segments.py.
     """
 
     input_ids: Tensor  # [B, S], or [1, S] if packed: prompts and responses
-    lengths: list[int] | None  # of the sequences if packed
+    segments: list[Segment] | None  # of the row if packed
     loss_mask: Tensor  # [B, K] bool, True = trained token; column 0 is the first token of each response
     tokens: Tensor  # [M] the trained tokens, response after response
     before: Tensor  # [M] the place in input_ids.flatten() of the token before each of them
     advantages: Tensor  # [B]
     rollout_logprobs: Tensor  # [B, K] float32, what the sampler reported, 0 off the mask
     rollouts: list[tuple[int, int]]  # (group, member) of each sequence
+    lengths: list[int]  # of each sequence: prompt and response
+
+    @property
+    def work(self) -> list[Work]:
+        """What a forward pass has to compute: sequences without their padding, or the segments of the row."""
+        if self.segments is None:
+            return [(length, 0) for length in self.lengths]
+        return [(span.end - span.start, span.past) for span in spans_of(self.segments)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,15 +83,14 @@ def pack(
             for g in range(i, len(groups), mini_batches)
             for m, response in enumerate(groups[g].responses)
         ]
-        longest_first = sorted(sequences, key=len, reverse=True)
-        result.append([_collate(part, layout, device) for part in cut(longest_first, tokens_per_micro_batch)])
+        result.append([_collate(part, layout, device) for part in cut(sequences, tokens_per_micro_batch)])
     return result
 
 
-def _cut_padded(longest_first: list[_Sequence], tokens: int) -> list[list[_Sequence]]:
+def _cut_padded(sequences: list[_Sequence], tokens: int) -> list[list[_Sequence]]:
     """Similar lengths together, at most `tokens` tokens with padding each (one sequence may exceed that alone)."""
     parts: list[list[_Sequence]] = []
-    for sequence in longest_first:
+    for sequence in sorted(sequences, key=len, reverse=True):
         if parts and len(parts[-1][0]) * (len(parts[-1]) + 1) <= tokens:
             parts[-1].append(sequence)
         else:
@@ -90,49 +98,54 @@ def _cut_padded(longest_first: list[_Sequence], tokens: int) -> list[list[_Seque
     return parts
 
 
-def _cut_packed(longest_first: list[_Sequence], tokens: int) -> list[list[_Sequence]]:
-    """As few parts as it takes, about equally many tokens in each, at most `tokens` (but for one long sequence)."""
-    for count in range(-(-sum(map(len, longest_first)) // tokens), len(longest_first) + 1):
-        parts: list[list[_Sequence]] = [[] for _ in range(count)]
-        sizes = [0] * count
-        for sequence in longest_first:
-            emptiest = sizes.index(min(sizes))
-            parts[emptiest].append(sequence)
-            sizes[emptiest] += len(sequence)
-        if all(size <= tokens or len(part) == 1 for size, part in zip(sizes, parts, strict=True)):
-            return [part for part in parts if part]
-    return [[sequence] for sequence in longest_first]
+def _cut_packed(sequences: list[_Sequence], tokens: int) -> list[list[_Sequence]]:
+    """Groups stay together as far as at most `tokens` tokens allow (one sequence may exceed them alone)."""
+    parts: list[list[_Sequence]] = []
+    size = 0
+    for sequence in sequences:
+        beside = bool(parts) and parts[-1][-1].prompt == sequence.prompt and len(sequence.prompt) >= LEAST_SHARED
+        added = len(sequence.response) if beside else len(sequence)
+        if parts and size + added <= tokens:
+            parts[-1].append(sequence)
+            size += added
+        else:
+            parts.append([sequence])
+            size = len(sequence)
+    return parts
 
 
 def _collate(sequences: list[_Sequence], layout: Layout, device: torch.device) -> Pack:
-    lengths = [len(sequence) for sequence in sequences]
+    segments, before = None, []
     if layout == "padded":
-        width = max(lengths)
-        input_ids = torch.zeros(len(sequences), width, dtype=torch.long)
-        starts = [i * width for i in range(len(sequences))]
+        width = max(map(len, sequences))
+        rows = [one.prompt + one.response + [0] * (width - len(one)) for one in sequences]
+        input_ids = torch.tensor(rows)
+        for i, one in enumerate(sequences):
+            first = i * width + len(one.prompt)
+            before.append(list(range(first - 1, first - 1 + len(one.response))))
     else:
-        input_ids = torch.zeros(1, sum(lengths), dtype=torch.long)
-        starts = list(accumulate(lengths, initial=0))[:-1]
-    flat = input_ids.view(-1)
+        row = row_of([(one.prompt, one.response) for one in sequences])
+        input_ids = torch.tensor([row.tokens])
+        segments, before = row.segments, row.before
     loss_mask = torch.zeros(len(sequences), max(len(s.response) for s in sequences), dtype=torch.bool)
     rollout_logprobs = torch.zeros(loss_mask.shape)
-    tokens: list[int] = []
-    before: list[int] = []
-    for i, (sequence, start) in enumerate(zip(sequences, starts, strict=True)):
-        flat[start : start + len(sequence)] = torch.tensor(sequence.prompt + sequence.response)
+    trained = [i for i, sequence in enumerate(sequences) if sequence.trained]
+    for i, sequence in enumerate(sequences):
         if sequence.trained:
             loss_mask[i, : len(sequence.response)] = True
             rollout_logprobs[i, : len(sequence.response)] = torch.tensor(sequence.logprobs)
-            tokens += sequence.response
-            first = start + len(sequence.prompt)
-            before += range(first - 1, first - 1 + len(sequence.response))
     return Pack(
         input_ids=input_ids.to(device),
-        lengths=lengths if layout == "packed" else None,
+        segments=segments,
         loss_mask=loss_mask.to(device),
-        tokens=torch.tensor(tokens, dtype=torch.long, device=device),
-        before=torch.tensor(before, dtype=torch.long, device=device),
+        tokens=_tensor([token for i in trained for token in sequences[i].response], device),
+        before=_tensor([place for i in trained for place in before[i]], device),
         advantages=torch.tensor([sequence.advantage for sequence in sequences], device=device),
         rollout_logprobs=rollout_logprobs.to(device),
         rollouts=[sequence.rollout for sequence in sequences],
+        lengths=[len(sequence) for sequence in sequences],
     )
+
+
+def _tensor(values: list[int], device: torch.device) -> Tensor:
+    return torch.tensor(values, dtype=torch.long, device=device)

@@ -10,12 +10,13 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from fipo.objective import merge_metrics, metric_values
+from fipo.objective import importance_metrics, merge_metrics, metric_values
 from fipo.rollout.groups import GroupBatch
 from fipo.tasks.graders import Outcome
 from fipo.telemetry.clock import Clock
 from fipo.training.config import Recipe
 from fipo.training.mfu import Compute
+from fipo.training.packing import Pack
 from fipo.training.reward import group_rewards
 from fipo.training.update import TrainedPack, UpdateOutcome
 
@@ -59,6 +60,7 @@ class StepRecord:
             "advantage/length_weighted_mean": self._length_weighted_advantage(),
             **self._policy_metrics(),
             **self._sampler_gap(),
+            **self._importance_weights(recipe.objective.importance_weight_cap),
             "update/learning_rate": self.learning_rate,
             "update/skipped": self.skipped_updates,
             **self._time_metrics(clock),
@@ -136,11 +138,29 @@ class StepRecord:
             gaps += [abs(a - b) for a, b in zip(ours, reported, strict=False)]
         return {"rollout/logprob_gap/mean": fmean(gaps), "rollout/logprob_gap/max": max(gaps)} if gaps else {}
 
+    def _importance_weights(self, cap: float | None) -> dict[str, float]:
+        """Of the weights that `update` gave the tokens; nothing where there are none."""
+        if cap is None:
+            return {}
+        parts = [
+            importance_metrics(one.old.logprobs, one.pack.rollout_logprobs, one.pack.loss_mask, cap=cap)
+            for outcome in self.outcomes
+            for one in outcome.packs
+        ]
+        return metric_values(merge_metrics(parts))
+
     def _time_metrics(self, clock: Clock) -> dict[str, float]:
         """Seconds by phase; tokens per second of the phases and of the whole step; the share of the device's peak."""
         sampled = sum(len(response.tokens) for group in self.batch.generated for response in group.responses)
-        updated, scored = self._sequence_lengths(first=0), self._sequence_lengths(first=1)
-        tokens = {"generate": sampled, "old_logprobs": sum(scored), "update": sum(updated)}
+        updated, scored = self._packs(first=0), self._packs(first=1)
+        tokens = {
+            "generate": sampled,
+            "old_logprobs": sum(sum(pack.lengths) for pack in scored),
+            "update": sum(sum(pack.lengths) for pack in updated),
+        }
+        work = self.compute.training_flops(
+            [part for pack in updated for part in pack.work], [part for pack in scored for part in pack.work]
+        )
         seconds, elapsed = clock.seconds, clock.elapsed()
         training = seconds["old_logprobs"] + seconds["update"]
         return {
@@ -149,14 +169,12 @@ class StepRecord:
             "time/answers_per_second/grade": sum(len(g.grades) for g in self.batch.generated) / seconds["grade"],
             "time/step": elapsed,
             "time/tokens_per_second": sampled / elapsed,
-            "time/mfu": self.compute.training_flops(updated, scored) / training / self.compute.peak,
+            "time/mfu": work / training / self.compute.peak,
         }
 
-    def _sequence_lengths(self, *, first: int) -> list[int]:
-        """Tokens of each prompt with its response in the mini-batches from number `first` on."""
-        rollouts = [r for outcome in self.outcomes[first:] for one in outcome.packs for r in one.pack.rollouts]
-        kept = self.batch.kept
-        return [len(kept[g].prompt_tokens) + len(kept[g].responses[m].tokens) for g, m in rollouts]
+    def _packs(self, *, first: int) -> list[Pack]:
+        """Those of the mini-batches from number `first` on."""
+        return [one.pack for outcome in self.outcomes[first:] for one in outcome.packs]
 
 
 def _rollout_metrics(batch: GroupBatch, recipe: Recipe) -> dict[str, float]:

@@ -35,7 +35,7 @@ PACKAGES = ("fipo", "torch", "transformers")
 def resolved_config(recipe: Recipe, setup: Setup) -> dict[str, Any]:
     """What config.toml holds: the recipe, the objective that its preset stands for, the data's hashes, the versions."""
     model = setup.trainer.model
-    algorithm = asdict(recipe.objective.algorithm())
+    algorithm = {k: v for k, v in asdict(recipe.objective.algorithm()).items() if v is not None}
     objective = {key: value for key, value in algorithm.pop("config").items() if value is not None}
     data = {
         "train_sha256": fingerprint(setup.trainer.stream.problems),
@@ -46,10 +46,15 @@ def resolved_config(recipe: Recipe, setup: Setup) -> dict[str, Any]:
         "resolved": {**algorithm, "objective": objective, "data": data},
         "versions": {
             "python": platform.python_version(),
-            **{package: version(package) for package in PACKAGES},
+            **{package: version(package) for package in _packages(recipe)},
             "precision": f"{str(model.dtype).removeprefix('torch.')} on {model.device.type}",
         },
     }
+
+
+def _packages(recipe: Recipe) -> list[str]:
+    adapters = ["peft"] if recipe.model.lora else []
+    return [*PACKAGES, *adapters, *(["bitsandbytes"] if recipe.update.optimizer != "adamw" else [])]
 
 
 def fingerprint(problems: Sequence[Problem]) -> str:

@@ -10,6 +10,7 @@ from fipo.errors import UserError
 from fipo.models.loading import device_of, dtype_of, load, stop_tokens
 from fipo.rollout.groups import ProblemStream, Roller
 from fipo.rollout.problems import usable_problems
+from fipo.rollout.prompts import stopping_at
 from fipo.rollout.select import make_sampler
 from fipo.tasks.grading_pool import GraderPool
 from fipo.tasks.problem import Problem
@@ -18,9 +19,11 @@ from fipo.tasks.sources import Role, Source
 from fipo.training.config import Recipe
 from fipo.training.determinism import seed_global_generators
 from fipo.training.layout import layout_of
+from fipo.training.lora import adapt
 from fipo.training.mfu import compute_of
 from fipo.training.optimizer import MasterAdamW
 from fipo.training.recompute import check_recomputing
+from fipo.training.reference import reference_of
 from fipo.training.step import Trainer
 
 Say = Callable[[str], None]
@@ -38,8 +41,11 @@ def set_up(recipe: Recipe, graders: GraderPool, say: Say, beat: Callable[[], Non
     seed_global_generators(recipe.run.seed, step=0)
     torch.use_deterministic_algorithms(True, warn_only=True)
     model, tokenizer = load(recipe.model.path, device, dtype_of(recipe.model.dtype, device))
+    if recipe.model.lora is not None:
+        adapt(model, recipe.model.lora)
     _check_context(recipe, getattr(model.config, "max_position_embeddings", None))
     stops = stop_tokens(model, tokenizer)
+    stops += stopping_at(recipe.rollout.stop, tokenizer, key="rollout.stop")
     if not stops:
         say(f"note: {recipe.model.path} names no stop token, so every response will be truncated")
     algorithm = recipe.objective.algorithm()
@@ -52,12 +58,18 @@ def set_up(recipe: Recipe, graders: GraderPool, say: Say, beat: Callable[[], Non
         recipe=recipe,
         algorithm=algorithm,
         model=model,
+        reference=reference_of(recipe, model),
         layout=layout_of(model, say),
-        optimizer=MasterAdamW(model, lr=recipe.update.learning_rate, weight_decay=recipe.update.weight_decay),
+        optimizer=MasterAdamW(
+            model,
+            lr=recipe.update.learning_rate,
+            weight_decay=recipe.update.weight_decay,
+            kind=recipe.update.optimizer,
+        ),
         roller=Roller(
             sampler=make_sampler(model, stop_tokens=stops, slots=recipe.rollout.decode_batch, beat=beat, say=say),
             tokenizer=tokenizer,
-            prompt_format=recipe.data.prompt_format,
+            prompting=recipe.data,
             grade=lambda answers: graders.grade(answers, beat),
         ),
         stream=ProblemStream(train, recipe.run.seed),
@@ -85,7 +97,7 @@ def _problems(recipe: Recipe, tokenizer: PreTrainedTokenizerBase, say: Say) -> t
             role,
             seed=recipe.run.seed,
             tokenizer=tokenizer,
-            prompt_format=recipe.data.prompt_format,
+            prompting=recipe.data,
             max_prompt_tokens=recipe.rollout.max_prompt_tokens,
             grader=recipe.data.grader,
             max_bad_rows=recipe.data.max_bad_rows,

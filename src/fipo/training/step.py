@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from fipo.objective import Algorithm, group_advantages
@@ -18,6 +19,7 @@ from fipo.training.optimizer import MasterAdamW
 from fipo.training.packing import Layout, pack
 from fipo.training.recompute import recomputing
 from fipo.training.record import StepRecord
+from fipo.training.reference import Reference
 from fipo.training.reward import group_rewards
 from fipo.training.update import update
 
@@ -29,6 +31,7 @@ class Trainer:
     recipe: Recipe
     algorithm: Algorithm
     model: PreTrainedModel
+    reference: Reference | None  # of the KL penalty, if there is one
     layout: Layout  # of what the model is trained on
     optimizer: MasterAdamW
     roller: Roller
@@ -79,7 +82,7 @@ def train_step(trainer: Trainer, step: int, clock: Clock) -> StepRecord:
 
     # Packed once. The old log-probs of the first mini-batch are those that its own update computes, as the weights
     # have not moved by then; those of the others are computed before it.
-    first, *later = pack(
+    mini_batches = pack(
         batch.kept,
         advantages,
         mini_batches=recipe.update.mini_batches,
@@ -89,7 +92,11 @@ def train_step(trainer: Trainer, step: int, clock: Clock) -> StepRecord:
         device=model.device,
     )
     with clock.phase("old_logprobs"):
-        old = [old_scores(model, packs, rollout.temperature, trainer.beat) for packs in later]
+        old = [old_scores(model, packs, rollout.temperature, trainer.beat) for packs in mini_batches[1:]]
+    reference: list[list[Tensor] | None] = [None] * len(mini_batches)
+    if trainer.reference is not None:
+        with clock.phase("reference"):
+            reference = [trainer.reference.logprobs(p, rollout.temperature, trainer.beat) for p in mini_batches]
 
     learning_rate = recipe.update.learning_rate * min(1.0, step / max(1, recipe.update.warmup_steps))
     for parameters in trainer.optimizer.param_groups:
@@ -102,6 +109,7 @@ def train_step(trainer: Trainer, step: int, clock: Clock) -> StepRecord:
                 packs,
                 scores,
                 algorithm,
+                reference=frozen,
                 temperature=rollout.temperature,
                 token_divisor=rollout.max_response_tokens
                 if algorithm.aggregation == "seq-mean-token-sum-norm"
@@ -109,7 +117,7 @@ def train_step(trainer: Trainer, step: int, clock: Clock) -> StepRecord:
                 max_grad_norm=recipe.update.max_grad_norm,
                 beat=trainer.beat,
             )
-            for packs, scores in zip([first, *later], [None, *old], strict=True)
+            for packs, scores, frozen in zip(mini_batches, [None, *old], reference, strict=True)
         ]
 
     trainer.optimizer.zero_grad()  # sampling needs the memory

@@ -8,8 +8,9 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from fipo.errors import RunStopped
-from fipo.objective import Algorithm, LossInputs, LossOutput, policy_loss
+from fipo.objective import Algorithm, LossInputs, LossOutput, policy_loss, truncated_importance_weights
 from fipo.training.logprobs import Scores, score
+from fipo.training.optimizer import MasterAdamW
 from fipo.training.packed_attention import attending_within_sequences
 from fipo.training.packing import Pack
 
@@ -30,11 +31,12 @@ class UpdateOutcome:
 
 def update(
     model: PreTrainedModel,
-    optimizer: torch.optim.Optimizer,
+    optimizer: MasterAdamW,
     packs: Sequence[Pack],
     old: Sequence[Scores] | None,
     algorithm: Algorithm,
     *,
+    reference: Sequence[Tensor] | None = None,
     temperature: float,
     token_divisor: float | None,
     max_grad_norm: float,
@@ -45,6 +47,7 @@ def update(
     One division for the whole mini-batch makes the result independent of how it is cut, also where the
     sequence filter takes tokens out of the denominator. Without a token in the loss nothing happens.
     `old` None: the weights have not moved since the packs were made, so the log-probs of now are the old ones.
+    `reference`: log-probs of each pack under the model that the KL penalty holds on to, None without a penalty.
 
     Raises RunStopped if a weight is not finite afterwards. AdamW cannot make it so from a finite gradient at a
     learning rate of at most 1, but a broken machine can.
@@ -54,20 +57,15 @@ def update(
     for i, pack in enumerate(packs):
         now = score(model, pack, temperature, entropy=old is None)
         before = Scores(logprobs=now.logprobs.detach(), entropy=now.entropy) if old is None else old[i]
-        inputs = LossInputs(
-            logprobs=now.logprobs,
-            old_logprobs=before.logprobs,
-            advantages=pack.advantages,
-            loss_mask=pack.loss_mask,
-        )
         output = policy_loss(
-            inputs,
+            _loss_inputs(pack, now, before, None if reference is None else reference[i], algorithm),
             algorithm.config,
             aggregation=algorithm.aggregation,
             denominator=1.0,
             token_divisor=token_divisor,
+            kl_coef=algorithm.kl_coef,
         )
-        with attending_within_sequences(model, on=pack.lengths is not None):
+        with attending_within_sequences(model, on=pack.segments is not None):
             output.loss.backward()
         trained.append(TrainedPack(pack=pack, old=before, output=output))
         beat()
@@ -83,6 +81,20 @@ def update(
         optimizer.step()
         _check_weights(model)
     return UpdateOutcome(packs=trained, grad_norm=grad_norm, skipped=not finite)
+
+
+def _loss_inputs(pack: Pack, now: Scores, before: Scores, reference: Tensor | None, algorithm: Algorithm) -> LossInputs:
+    cap, weights = algorithm.importance_weight_cap, None
+    if cap is not None:
+        weights = truncated_importance_weights(before.logprobs, pack.rollout_logprobs, pack.loss_mask, cap=cap)
+    return LossInputs(
+        logprobs=now.logprobs,
+        old_logprobs=before.logprobs,
+        advantages=pack.advantages,
+        loss_mask=pack.loss_mask,
+        importance_weights=weights,
+        reference_logprobs=reference,
+    )
 
 
 def _divide_gradients(weights: Sequence[Tensor], divisor: int) -> None:
