@@ -43,7 +43,7 @@ test-trl: .venv-trl/.ready
 	touch $@
 
 test-verl: .venv-verl/.ready
-	OMP_NUM_THREADS=1 .venv-verl/bin/pytest tests/integrations/verl
+	RAY_worker_niceness=0 OMP_NUM_THREADS=1 .venv-verl/bin/pytest tests/integrations/verl
 
 .venv-verl/.ready: constraints-verl.txt pyproject.toml
 	$(PYTHON) -c 'import sys; v = sys.version.split()[0]; (3, 11) <= sys.version_info < (3, 13) or sys.exit("verl needs Python 3.11 or 3.12, got " + v + "; choose one with make PYTHON=python3.12")'
