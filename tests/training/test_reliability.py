@@ -49,8 +49,8 @@ def test_a_nan_skips_its_update_is_counted_and_leaves_its_batch(folder: Path, po
     words = json.loads((run.anomalies / "step_000002_update_0.json").read_text())
     assert (words["step"], words["mini_batch"], words["grad_norm"]) == (2, 0, "nan")
     tensors = load_file(run.anomalies / "step_000002_update_0.safetensors")
-    assert len(tensors["pack_0/lengths"]) == len(words["rollouts"]) == 8
-    assert tensors["pack_0/input_ids"].shape == (1, int(tensors["pack_0/lengths"].sum()))
+    assert len(tensors["pack_0/loss_mask"]) == len(words["rollouts"]) == 8
+    assert len(tensors["pack_0/tokens"]) == len(tensors["pack_0/before"]) == int(tensors["pack_0/loss_mask"].sum())
     assert tensors["pack_0/log_ratio"].shape == tensors["pack_0/loss_mask"].shape
     for checkpoint in run.all_checkpoints():
         assert all(bool(t.isfinite().all()) for t in load_file(checkpoint / "model.safetensors").values())

@@ -25,7 +25,7 @@ def sample_texts(
         model_path = str(checkpoint)
         config = run.read_config()
         known = {key: config["data"][key] for key in Prompting.model_fields if key in config["data"]}
-        prompting, stop = Prompting.model_validate(known), config["rollout"].get("stop", [])
+        prompting, stop = Prompting.model_validate(known), config.get("rollout", {}).get("stop", [])
     model, tokenizer = load(model_path)
     stops = stop_tokens(model, tokenizer) + stopping_at(stop, tokenizer, key="rollout.stop")
     sampler = make_sampler(model, stop_tokens=stops, slots=64)
