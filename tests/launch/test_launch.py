@@ -129,9 +129,14 @@ def test_a_mistake_in_the_environment_is_one_line(refusal, monkeypatch, name, va
 
 def test_without_ray_one_line_says_how_to_get_it(capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
-    monkeypatch.setitem(sys.modules, "ray.job_submission", None)
+    for name in ("ray.exceptions", "ray.job_submission"):
+        monkeypatch.setitem(sys.modules, name, None)
     assert main(["launch", str(RECIPE)]) == 2
     assert capsys.readouterr().err == 'fipo: fipo launch needs Ray: pip install "fipo[verl]", or look with --dry-run\n'
+
+
+class RayError(Exception):
+    """Stands in for the base of Ray's errors, that of a missing token among them."""
 
 
 class Client:
@@ -142,6 +147,8 @@ class Client:
     def __init__(self, address):
         if "nowhere" in address:
             raise ConnectionError("Failed to connect to Ray\nat length")
+        if "closed" in address:
+            raise RayError("Token authentication is enabled but no token was found\nat length")
 
     def submit_job(self, **job):
         Client.submitted = job
@@ -160,10 +167,10 @@ class Client:
 
 @pytest.fixture
 def ray(monkeypatch, tmp_path):
-    module = ModuleType("ray.job_submission")
-    module.JobSubmissionClient = Client
-    monkeypatch.setitem(sys.modules, "ray", ModuleType("ray"))
-    monkeypatch.setitem(sys.modules, "ray.job_submission", module)
+    ray, jobs, exceptions = map(ModuleType, ("ray", "ray.job_submission", "ray.exceptions"))
+    jobs.JobSubmissionClient, exceptions.RayError = Client, RayError
+    for module in (ray, jobs, exceptions):
+        monkeypatch.setitem(sys.modules, module.__name__, module)
     monkeypatch.setenv("WORKING_DIR", str(tmp_path))
     monkeypatch.setattr(Client, "ends_with", None)
     monkeypatch.setattr(Client, "status", "SUCCEEDED")
@@ -196,11 +203,17 @@ def test_an_end_that_is_no_success_says_what_to_do_next(ray, monkeypatch, capsys
     assert capsys.readouterr().err.startswith(f"fipo: {message}")
 
 
-def test_a_cluster_that_is_not_there_is_one_line(ray, monkeypatch, capsys):
-    monkeypatch.setenv("RAY_ADDRESS", "http://nowhere:1")
+@pytest.mark.parametrize(
+    ("address", "reason"),
+    [
+        ("http://nowhere:1", "Failed to connect to Ray"),
+        ("http://closed:1", "Token authentication is enabled but no token was found"),
+    ],
+)
+def test_a_cluster_that_takes_no_job_is_one_line(ray, monkeypatch, capsys, address, reason):
+    monkeypatch.setenv("RAY_ADDRESS", address)
     assert main(["launch", str(RECIPE)]) == 2
-    message = "fipo: RAY_ADDRESS http://nowhere:1 took no job: Failed to connect to Ray\n"
-    assert capsys.readouterr().err == message
+    assert capsys.readouterr().err == f"fipo: RAY_ADDRESS {address} took no job: {reason}\n"
 
 
 def test_the_script_of_the_original_is_one_line_over_fipo_launch():

@@ -15,6 +15,7 @@ def submit(place: Place, entrypoint: str) -> None:
     not succeed and where the log is no longer followed, by Ctrl-C or because the connection broke: the job goes on.
     """
     try:
+        from ray.exceptions import RayError
         from ray.job_submission import JobSubmissionClient
     except ImportError:
         raise UserError('fipo launch needs Ray: pip install "fipo[verl]", or look with --dry-run') from None
@@ -22,7 +23,7 @@ def submit(place: Place, entrypoint: str) -> None:
     try:
         client = JobSubmissionClient(place.address)
         job = client.submit_job(entrypoint=entrypoint, runtime_env=runtime_env)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (RayError, OSError, RuntimeError, ValueError) as error:
         raise UserError(f"RAY_ADDRESS {place.address} took no job: {_first_line(error)}") from None
     print(f"job {job} submitted to {place.address}", flush=True)
     _follow(client, job, place.address)
@@ -36,7 +37,7 @@ def _follow(client: Any, job: str, address: str) -> None:
         status = str(getattr(client.get_job_status(job), "value", ""))
     except KeyboardInterrupt:
         raise RunStopped(f"no longer following {job}; {later}", exit_code=130) from None
-    except (ConnectionError, RuntimeError) as error:
+    except Exception as error:  # whatever broke the connection, the job does not know of it
         raise RunStopped(f"lost the log of {job} ({_first_line(error)}); {later}") from None
     if status in ("PENDING", "RUNNING"):
         raise RunStopped(f"the log of {job} ended early; {later}")
