@@ -11,6 +11,7 @@ from hydra import compose, initialize_config_module
 from verl.workers.config import PolicyLossConfig
 
 from fipo.integrations.verl.config import FIPOPolicyLossConfig, objective_of
+from fipo.integrations.verl.rehearsal import overrides as rehearsal
 from fipo.integrations.verl.validate import check_config
 from fipo.launch.keys import POLICY_LOSS_KEYS, overrides_of, schema_keys
 from fipo.launch.recipe import load_launch_recipe
@@ -51,3 +52,14 @@ def test_a_text_reaches_verl_as_it_was_written(text):
     recipe = recipe.model_copy(update={"verl": {**recipe.verl, "trainer": trainer}})
     with initialize_config_module("verl.trainer.config", version_base=None):
         assert compose("ppo_trainer", overrides_of(recipe)).trainer.project_name == text
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_what_a_rehearsal_changes_fits_every_recipe(path):
+    job = overrides_of(load_launch_recipe(path, {}, {}))
+    changes = {**rehearsal.size_changes(), **rehearsal.device_changes(ranks=2)}
+    with initialize_config_module("verl.trainer.config", version_base=None):
+        config = compose("ppo_trainer", rehearsal.merged(job, changes))
+    check_config(config)
+    assert config.reward.reward_kwargs.max_resp_len == config.data.max_response_length == rehearsal.RESPONSE
+    assert config.actor_rollout_ref.actor.optim.lr == 1e-6
