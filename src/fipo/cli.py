@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from fipo.errors import RunStopped, UserError
 from fipo.telemetry.durable import DiskError
@@ -27,7 +27,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     try:
         plain, overrides = _split(sys.argv[1:] if arguments is None else arguments)
         options, rest = _parser().parse_known_args(plain)
-        takes_overrides = options.command in ("train", "eval", "doctor")
+        takes_overrides = options.command in ("train", "eval", "doctor", "launch")
         if takes_overrides and rest:
             raise UserError(f"an override must look like --section.key value, got {rest[0]}")
         unknown = rest or [f"--{key}" for key in overrides]
@@ -55,6 +55,8 @@ def _command(options: argparse.Namespace, overrides: dict[str, str]) -> int:
         _train(options.recipe, overrides, resume=options.resume)
     elif options.command == "eval":
         _eval(options, overrides)
+    elif options.command == "launch":
+        _launch(options, overrides)
     elif options.command == "report":
         _report(options.runs, options.out)
     else:
@@ -111,6 +113,8 @@ def _parser() -> argparse.ArgumentParser:
         help="estimate for a GPU elsewhere that has this much memory; implies --no-samples",
     )
 
+    _add_launch(commands)
+
     report = commands.add_parser("report", help="write report.html for a run, or for several overlaid")
     report.add_argument("runs", type=Path, nargs="+", metavar="RUN")
     report.add_argument("--out", type=Path, help="the file to write (default: report.html in the first run)")
@@ -123,6 +127,20 @@ def _parser() -> argparse.ArgumentParser:
     sample.add_argument("--max-tokens", type=int, default=256, help="longest response (default 256)")
     sample.add_argument("--seed", type=int, default=0)
     return parser
+
+
+def _add_launch(commands: Any) -> None:
+    parser = commands.add_parser(
+        "launch",
+        help="submit a recipe for verl to a Ray cluster",
+        usage="fipo launch RECIPE.toml [--dry-run] [--section.key value ...]",
+        description="Submit a recipe for verl to a Ray cluster and follow its log. Every key can be overridden: "
+        "--verl.trainer.save_freq 10. From the environment: RAY_ADDRESS, WORKING_DIR, RUNTIME_ENV, NNODES, "
+        "RAY_DATA_HOME, MODEL_PATH, TRAIN_FILE, TEST_FILE, CKPTS_DIR.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("recipe", type=Path)
+    parser.add_argument("--dry-run", action="store_true", help="print the command and what it asks of the GPUs")
 
 
 def _split(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]:
@@ -204,6 +222,12 @@ def _doctor(options: argparse.Namespace, overrides: dict[str, str]) -> int:
     if memory is not None and not 0 < memory < float("inf"):
         raise UserError(f"--memory-gib must be > 0, got {memory:g}")
     return diagnose(options.recipe, overrides, Options(samples=not options.no_samples, memory_gib=memory))
+
+
+def _launch(options: argparse.Namespace, overrides: dict[str, str]) -> None:
+    from fipo.launch import launch
+
+    launch(options.recipe, overrides, os.environ, dry_run=options.dry_run)
 
 
 def _report(paths: Sequence[Path], out: Path | None) -> None:

@@ -39,7 +39,7 @@ def _describe(mistake: ErrorDetails, model: type[Table], values: dict[str, Any])
     key = ".".join(path)
     match mistake["type"]:
         case "extra_forbidden":
-            return f"unknown key {key}{_did_you_mean(path[-1], _known_keys(model, mistake['loc'][:-1]))}"
+            return f"unknown key {key}{did_you_mean(path[-1], _known_keys(model, mistake['loc'][:-1]))}"
         case "missing":
             return f"{key} is missing"
         case "value_error":
@@ -71,7 +71,7 @@ def _written_path(location: Sequence[str | int], values: dict[str, Any]) -> list
     return [*path, str(location[-1])] if location and inside else path
 
 
-def _did_you_mean(key: str, known: Iterable[str]) -> str:
+def did_you_mean(key: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(key, [name for name in known if name != key], n=1)
     return f" (did you mean {close[0]}?)" if close else ""
 

@@ -1,0 +1,116 @@
+"""A recipe for verl on a cluster, and where the job runs: the file, the environment, the command line."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, PositiveInt
+
+from fipo.errors import UserError
+from fipo.recipes import read_recipe
+from fipo.strict import Table, validate
+
+RAY_ADDRESS = "http://localhost:8265"
+BESIDE_RECIPE = "runtime_env.yaml"
+
+
+class Job(Table):
+    """`[job]`: what runs where. A relative path lies under RAY_DATA_HOME, as every node sees it."""
+
+    name: str = Field(min_length=1)
+    """verl's experiment name, and the last folder of the checkpoints."""
+    nnodes: PositiveInt
+    gpus_per_node: PositiveInt
+    gpu_memory_gib: float = Field(default=80.0, gt=0)
+    """Of one GPU, for the estimate alone."""
+    entry_point: str = "fipo.integrations.verl.main"
+    """The module that `python3 -m` runs on the cluster."""
+    model: str
+    train_file: str
+    test_file: str
+    checkpoints: str | None = None
+    """By default ckpts/<project>/<name>."""
+
+
+class Shape(Table):
+    """`[shape]`: the model's sizes, for the estimate alone."""
+
+    parameters: PositiveInt
+    layers: PositiveInt
+    hidden: PositiveInt
+    kv_heads: PositiveInt
+    head_size: PositiveInt
+    vocabulary: PositiveInt
+
+
+class LaunchRecipe(Table):
+    """A whole file."""
+
+    job: Job
+    shape: Shape
+    verl: dict[str, Any]
+    """verl's configuration, table by table; the text "null" is its null."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where the job is submitted from and to."""
+
+    address: str
+    working_dir: str
+    runtime_env: str | None  # a YAML file here
+
+
+def load_launch_recipe(path: Path, overrides: dict[str, str], environment: Mapping[str, str]) -> LaunchRecipe:
+    """The recipe with absolute paths. The command line wins over the environment, that over the file.
+
+    Raises UserError with one line for a file, key or value that is wrong.
+    """
+    recipe = validate(LaunchRecipe, read_recipe(path, overrides), str(path))
+    job = recipe.job.model_copy(update=_from_environment(overrides, environment))
+    trainer = recipe.verl.get("trainer")
+    project = trainer.get("project_name", "fipo") if isinstance(trainer, dict) else "fipo"
+    home = Path(environment.get("RAY_DATA_HOME") or Path.home() / "verl")
+    places = {
+        "model": job.model,
+        "train_file": job.train_file,
+        "test_file": job.test_file,
+        "checkpoints": job.checkpoints or f"ckpts/{project}/{job.name}",
+    }
+    absolute = {name: place if "://" in place else str(home / place) for name, place in places.items()}
+    return recipe.model_copy(update={"job": job.model_copy(update=absolute)})
+
+
+def place_of(path: Path, environment: Mapping[str, str]) -> Place:
+    """RAY_ADDRESS, WORKING_DIR and RUNTIME_ENV, or what stands for them: a local cluster, this folder, and the
+    runtime_env.yaml beside the recipe.
+
+    Raises UserError for a RUNTIME_ENV that is not there.
+    """
+    given = environment.get("RUNTIME_ENV")
+    if given and not Path(given).is_file():
+        raise UserError(f"RUNTIME_ENV must be a YAML file, got {given}")
+    beside = path.parent / BESIDE_RECIPE
+    return Place(
+        address=environment.get("RAY_ADDRESS") or RAY_ADDRESS,
+        working_dir=environment.get("WORKING_DIR") or os.getcwd(),
+        runtime_env=given or (str(beside) if beside.is_file() else None),
+    )
+
+
+def _from_environment(overrides: dict[str, str], environment: Mapping[str, str]) -> dict[str, Any]:
+    """What the original's launcher takes from the environment, unless the command line says otherwise."""
+    names = {"model": "MODEL_PATH", "train_file": "TRAIN_FILE", "test_file": "TEST_FILE", "checkpoints": "CKPTS_DIR"}
+    changes: dict[str, Any] = {
+        field: environment[name]
+        for field, name in names.items()
+        if environment.get(name) and f"job.{field}" not in overrides
+    }
+    nodes = environment.get("NNODES")
+    if nodes and "job.nnodes" not in overrides:
+        if not nodes.isdecimal() or int(nodes) == 0:
+            raise UserError(f"NNODES must be a whole number > 0, got {nodes}")
+        changes["nnodes"] = int(nodes)
+    return changes
