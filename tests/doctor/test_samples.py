@@ -44,12 +44,12 @@ def test_the_expected_share_of_mixed_groups_is_an_integral_over_the_posterior():
         weights = [i / 20000 for i in range(1, 20000)]
         density = [p ** (correct - 0.5) * (1 - p) ** (samples - correct - 0.5) for p in weights]
         alike = sum(d * (p**group_size + (1 - p) ** group_size) for d, p in zip(density, weights, strict=True))
-        assert mixed_share(correct, samples, group_size) == pytest.approx(1 - alike / sum(density), abs=5e-3)
+        assert mixed_share(correct, samples, group_size, 0.5) == pytest.approx(1 - alike / sum(density), abs=5e-3)
 
 
 def test_mixed_groups_are_likelier_in_larger_groups_and_when_samples_disagree():
-    assert mixed_share(1, 2, 8) > mixed_share(0, 2, 8) == pytest.approx(mixed_share(2, 2, 8))
-    assert mixed_share(0, 2, 16) > mixed_share(0, 2, 8)
+    assert mixed_share(1, 2, 8, 0.5) > mixed_share(0, 2, 8, 0.5) == pytest.approx(mixed_share(2, 2, 8, 0.5))
+    assert mixed_share(0, 2, 16, 0.5) > mixed_share(0, 2, 8, 0.5) > mixed_share(0, 2, 8, 0.1)
 
 
 @pytest.mark.parametrize(

@@ -42,22 +42,24 @@ def diagnose(path: Path, overrides: dict[str, str], options: Options) -> int:
         raise UserError(f"doctor takes a recipe, got a folder: {path}")
     recipe = load_recipe(path, overrides)
     console = PatientConsole(highlight=False)
+    device = _device(recipe, options)
+    findings = setting_findings(recipe, device)
+    show_findings(console, findings)
     train, held_out = problems_of(recipe)
-    fit = _fit(recipe, options, len(held_out))
-    outline, device = fit.outline, fit.machine.device
+    fit = _fit(recipe, options, device, len(held_out))
+    outline = fit.outline
     console.print(
         f"{path}: {outline.architecture}, {count(outline.parameters)} weights, {count(outline.trainable)} of them "
         f"trained, on {device.type} in {dtype_of(recipe.model.dtype, device)}".replace("torch.", ""),
         soft_wrap=True,
         markup=False,
     )
-    findings = setting_findings(recipe, device) + position_findings(recipe, outline)
-    findings += overlap_findings(train, held_out) + disk_findings(recipe, outline)
-    show_findings(console, findings)
+    around = position_findings(recipe, outline) + overlap_findings(train, held_out) + disk_findings(recipe, outline)
+    show_findings(console, around)
     show_memory(console, fit)
     tight = fit.findings()
     show_findings(console, tight)
-    findings += tight
+    findings += around + tight
     stops = any(finding.level == "stop" for finding in findings)
     if options.samples and options.memory_gib is None and not stops:
         with _status(console) as progress:
@@ -69,12 +71,14 @@ def diagnose(path: Path, overrides: dict[str, str], options: Options) -> int:
     return 2 if stops else 0
 
 
-def _fit(recipe: Recipe, options: Options, eval_problems: int) -> Fit:
-    elsewhere = options.memory_gib is not None
-    if elsewhere:
-        device = torch.device("cpu" if recipe.run.device == "cpu" else "cuda")
-    else:
-        device = device_of(recipe.run.device, key="run.device")
+def _device(recipe: Recipe, options: Options) -> torch.device:
+    """That of the run; with `memory_gib` a CUDA device that is not here."""
+    if options.memory_gib is not None:
+        return torch.device("cuda")
+    return device_of(recipe.run.device, key="run.device")
+
+
+def _fit(recipe: Recipe, options: Options, device: torch.device, eval_problems: int) -> Fit:
     return Fit(
         recipe=recipe,
         outline=outline_of(recipe.model.path, dtype_of(recipe.model.dtype, device), recipe.model.lora),

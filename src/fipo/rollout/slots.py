@@ -151,7 +151,7 @@ def prefill(model: PreTrainedModel, prompts: Sequence[tuple[int, ...]], tokens: 
     prefixes: dict[tuple[int, ...], Tensor] = {}
     while ordered:
         width = len(ordered[0]) - 1 - shared
-        count = max(1, tokens // max(1, width))
+        count = max(1, tokens // max(1, shared + width))  # every row gets a copy of the head's keys and values
         batch, ordered = ordered[:count], ordered[count:]
         rows = [prompt[shared:-1] + (0,) * (width + 1 + shared - len(prompt)) for prompt in batch]
         keys_and_values = _forward(model, rows, head)

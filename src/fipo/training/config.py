@@ -32,7 +32,7 @@ class Lora(Table):
     rank: PositiveInt = 32
     alpha: PositiveFloat = 64.0
     """An adapter's product is scaled by alpha / rank."""
-    targets: Literal["all-linear"] | list[str] = "all-linear"
+    targets: Literal["all-linear"] | Annotated[tuple[str, ...], Field(strict=False)] = "all-linear"
     """Names of the layers that get an adapter, such as q_proj; "all-linear" = every linear layer but the head."""
 
 
@@ -40,7 +40,7 @@ class Model(Table):
     path: str
     """"embedded", a local folder in transformers' format, or the name of a hub model."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Of the policy; auto = bfloat16 on CUDA, float32 elsewhere. Its master weights and AdamW's state are float32."""
+    """Of the policy; auto = bfloat16 on CUDA, float32 elsewhere. Its master weights are float32."""
     lora: Lora | None = None
     """Left out = train all weights."""
 

@@ -36,7 +36,7 @@ def adapt(model: PreTrainedModel, table: Lora) -> None:
     except ImportError:
         raise UserError('[model.lora] needs the extra: pip install "fipo[lora]"') from None
     possible = _linear_layers(model)
-    targets = possible if table.targets == "all-linear" else table.targets
+    targets = possible if table.targets == "all-linear" else list(table.targets)
     unknown = [target for target in targets if target not in possible]
     if unknown or not targets:
         raise UserError(

@@ -99,12 +99,15 @@ def _cut_padded(sequences: list[_Sequence], tokens: int) -> list[list[_Sequence]
 
 
 def _cut_packed(sequences: list[_Sequence], tokens: int) -> list[list[_Sequence]]:
-    """Groups stay together as far as at most `tokens` tokens allow (one sequence may exceed them alone)."""
+    """Groups stay together as far as at most `tokens` tokens allow (one sequence may exceed them alone).
+
+    Each response keeps a copy of its prompt's keys and values, which takes up to an eighth of a token's memory each.
+    """
     parts: list[list[_Sequence]] = []
     size = 0
     for sequence in sequences:
         beside = bool(parts) and parts[-1][-1].prompt == sequence.prompt and len(sequence.prompt) >= LEAST_SHARED
-        added = len(sequence.response) if beside else len(sequence)
+        added = len(sequence.response) + len(sequence.prompt) // 8 if beside else len(sequence)
         if parts and size + added <= tokens:
             parts[-1].append(sequence)
             size += added
