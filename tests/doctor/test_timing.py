@@ -4,7 +4,16 @@ from pathlib import Path
 import pytest
 from tests.doctor.test_samples import figures
 
-from fipo.doctor.timing import DecodeSpeed, Speeds, duration, fit_decode, generation_batches, loss_findings, times
+from fipo.doctor.timing import (
+    DecodeSpeed,
+    Speeds,
+    duration,
+    fit_decode,
+    generation_batches,
+    loss_findings,
+    times,
+    trained_tokens,
+)
 from fipo.training.config import load_recipe
 
 SPEEDS = Speeds(
@@ -15,6 +24,7 @@ SPEEDS = Speeds(
     score_per_token=0.0,
     update_per_token=0.0,
     optimizer_step=0.0,
+    packed=True,
 )
 
 
@@ -90,6 +100,12 @@ def test_generation_batches_fill_the_groups_within_their_cap(recipe):
     assert generation_batches(recipe(), 16 / 24) == 1
     assert generation_batches(recipe(), 0.5) == 2
     assert generation_batches(recipe(), 0.0) == generation_batches(recipe(), 1e-9) == 10
+
+
+def test_a_long_prompt_is_trained_on_once_a_group():
+    assert trained_tokens(100, 80, 8, packed=True) == 180
+    assert trained_tokens(100, 80, 8, packed=False) == 880
+    assert trained_tokens(5, 80, 8, packed=True) == 120
 
 
 def test_hours_between_checkpoints_are_a_warning(recipe):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
 
 from fipo.doctor.samples import SampleFigures, figures_of
-from fipo.doctor.timing import DecodeSpeed, Speeds, fit_decode
+from fipo.doctor.timing import DecodeSpeed, Speeds, fit_decode, trained_tokens
 from fipo.rollout.groups import Group, Roller
 from fipo.rollout.sampler import SamplingParams
 from fipo.seeding import derive_seed
@@ -57,6 +57,7 @@ def probe(recipe: Recipe, *, problems: int, samples: int, progress: Callable[[st
             slowdown=max(1.0, clock.seconds["generate"] / predicted) if predicted else 1.0,
             prefill_per_token=prefill,
             grade_per_answer=clock.seconds["grade"] / figures.responses,
+            packed=trainer.layout == "packed",
             **training,
         ),
         eval_problems=len(setup.eval_problems),
@@ -118,23 +119,29 @@ def _training_speed(trainer: Trainer, groups: Sequence[Group]) -> tuple[dict[str
 
     On one group, twice, for the first step is slower; then on a micro-batch or so of them in two mini-batches.
     """
-    shortest_first = sorted(groups, key=_tokens)
+
+    def tokens_of(group: Group) -> float:
+        responses = [len(response.tokens) for response in group.responses]
+        packed = trainer.layout == "packed"
+        return trained_tokens(len(group.prompt_tokens), sum(responses), len(responses), packed=packed)
+
+    shortest_first = sorted(groups, key=tokens_of)
     several = shortest_first[:2]
     for group in shortest_first[2:]:
-        if sum(map(_tokens, several)) >= trainer.recipe.update.tokens_per_micro_batch:
+        if sum(map(tokens_of, several)) >= trainer.recipe.update.tokens_per_micro_batch:
             break
         several.append(group)
     first, gap = _step(trainer, shortest_first[:1], mini_batches=1)  # the gap is of weights that have not moved yet
     again, _ = _step(trainer, shortest_first[:1], mini_batches=1)
     one = min(first["update"], again["update"])
     whole, _ = _step(trainer, several, mini_batches=min(2, len(several)))
-    tokens = sum(map(_tokens, several))
-    extra = tokens - 2 * _tokens(shortest_first[0])
+    tokens = sum(map(tokens_of, several))
+    extra = tokens - 2 * tokens_of(shortest_first[0])
     per_token = (whole["update"] - 2 * one) / extra if extra > 0 else 0.0
     if per_token <= 0:
         per_token = whole["update"] / tokens
-    optimizer_step = max(0.0, one - per_token * _tokens(shortest_first[0]))
-    scored = sum(map(_tokens, several[1::2]))
+    optimizer_step = max(0.0, one - per_token * tokens_of(shortest_first[0]))
+    scored = sum(map(tokens_of, several[1::2]))
     return {
         "update_per_token": per_token,
         "optimizer_step": optimizer_step,
@@ -163,10 +170,6 @@ def _step(trainer: Trainer, groups: Sequence[Group], *, mini_batches: int) -> tu
     clock = Clock()
     record = train_step(replace(trainer, recipe=small, roller=_given(trainer.roller, groups)), 1, clock)
     return clock.seconds, record.metrics(small, clock).get("rollout/logprob_gap/mean", 0.0)
-
-
-def _tokens(group: Group) -> int:
-    return sum(len(group.prompt_tokens) + len(response.tokens) for response in group.responses)
 
 
 @dataclass(frozen=True, kw_only=True)

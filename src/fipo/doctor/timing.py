@@ -6,6 +6,7 @@ from math import ceil
 from fipo.doctor.findings import Finding
 from fipo.doctor.samples import SampleFigures
 from fipo.training.config import Recipe
+from fipo.training.segments import LEAST_SHARED
 
 LONG_LOSS = 3600.0  # seconds of work that a machine's death may cost
 
@@ -32,6 +33,12 @@ class Speeds:
     score_per_token: float  # old log-probs, and those of a reference
     update_per_token: float
     optimizer_step: float
+    packed: bool  # prompts are trained on once a group
+
+
+def trained_tokens(prompt: float, responses: float, group_size: int, *, packed: bool) -> float:
+    """Tokens that a group's training computes, of a prompt and its responses together."""
+    return responses + prompt * (1 if packed and prompt >= LEAST_SHARED else group_size)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +78,10 @@ def times(recipe: Recipe, speeds: Speeds, figures: SampleFigures, eval_problems:
     length = max(1.0, figures.mean_length + figures.length_error * (1 if pessimistic else -1))
     batches = generation_batches(recipe, figures.mixed if pessimistic else 1.0)
     answers = batches * rollout.generation_batch * rollout.group_size
-    trained = rollout.groups * rollout.group_size * (figures.mean_prompt + length)
+    group_size = rollout.group_size
+    trained = rollout.groups * trained_tokens(
+        figures.mean_prompt, group_size * length, group_size, packed=speeds.packed
+    )
     later = (update.mini_batches - 1) / update.mini_batches + (1 if recipe.objective.kl_coef else 0)
 
     def generate(problems: float, samples: float, calls: int) -> float:
