@@ -11,6 +11,8 @@ from typing import Any, NoReturn
 from fipo.errors import RunStopped, UserError
 from fipo.telemetry.durable import DiskError
 
+REHEARSALS = Path("runs/rehearsal")
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
@@ -133,7 +135,7 @@ def _add_launch(commands: Any) -> None:
     parser = commands.add_parser(
         "launch",
         help="submit a recipe for verl to a Ray cluster",
-        usage="fipo launch RECIPE.toml [--dry-run] [--section.key value ...]",
+        usage="fipo launch RECIPE.toml [--dry-run | --rehearse [--ranks N] [--folder DIR]] [--section.key value ...]",
         description="Submit a recipe for verl to a Ray cluster and follow its log. Every key can be overridden: "
         "--verl.trainer.save_freq 10. From the environment: RAY_ADDRESS, WORKING_DIR, RUNTIME_ENV, NNODES, "
         "RAY_DATA_HOME, MODEL_PATH, TRAIN_FILE, TEST_FILE, CKPTS_DIR.",
@@ -141,6 +143,11 @@ def _add_launch(commands: Any) -> None:
     )
     parser.add_argument("recipe", type=Path)
     parser.add_argument("--dry-run", action="store_true", help="print the command and what it asks of the GPUs")
+    parser.add_argument(
+        "--rehearse", action="store_true", help="run it on this CPU with a tiny model, by the real verl"
+    )
+    parser.add_argument("--ranks", type=int, default=1, help="training processes of the rehearsal (default 1)")
+    parser.add_argument("--folder", type=Path, default=REHEARSALS, help=f"of rehearsals (default {REHEARSALS})")
 
 
 def _split(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]:
@@ -227,7 +234,14 @@ def _doctor(options: argparse.Namespace, overrides: dict[str, str]) -> int:
 def _launch(options: argparse.Namespace, overrides: dict[str, str]) -> None:
     from fipo.launch import launch
 
-    launch(options.recipe, overrides, os.environ, dry_run=options.dry_run)
+    if options.dry_run and options.rehearse:
+        raise UserError("launch takes one of --dry-run and --rehearse, got both")
+    if not options.rehearse and (options.ranks, options.folder) != (1, REHEARSALS):
+        raise UserError("--ranks and --folder are of --rehearse (see fipo launch --help)")
+    if options.ranks < 1:
+        raise UserError(f"--ranks must be >= 1, got {options.ranks}")
+    rehearsal = options.folder if options.rehearse else None
+    launch(options.recipe, overrides, os.environ, dry_run=options.dry_run, rehearsal=rehearsal, ranks=options.ranks)
 
 
 def _report(paths: Sequence[Path], out: Path | None) -> None:

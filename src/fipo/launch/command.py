@@ -7,11 +7,22 @@ from pathlib import Path
 from fipo.launch.estimate import described
 from fipo.launch.keys import overrides_of
 from fipo.launch.recipe import Place, load_launch_recipe, place_of
+from fipo.launch.rehearse import rehearse
 from fipo.launch.submit import submit
 
 
-def launch(path: Path, overrides: dict[str, str], environment: Mapping[str, str], *, dry_run: bool) -> None:
+def launch(
+    path: Path,
+    overrides: dict[str, str],
+    environment: Mapping[str, str],
+    *,
+    dry_run: bool = False,
+    rehearsal: Path | None = None,
+    ranks: int = 1,
+) -> None:
     """Print what the job asks of its GPUs, then its `ray job submit` command, or submit it and follow its log.
+
+    rehearsal: a folder to rehearse the job in instead, on `ranks` CPU ranks.
 
     Raises UserError for a mistake in the recipe, RunStopped for a job that failed or is no longer followed.
     """
@@ -23,6 +34,8 @@ def launch(path: Path, overrides: dict[str, str], environment: Mapping[str, str]
         print(f"# {line}" if dry_run else line)
     if dry_run:
         print(shell_command(place, entry, lines))
+    elif rehearsal is not None:
+        rehearse(lines, rehearsal / recipe.job.name, ranks)
     else:
         submit(place, shlex.join([*entry, *lines]))
 

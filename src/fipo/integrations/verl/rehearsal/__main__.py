@@ -2,6 +2,7 @@
 
 import argparse
 import itertools
+import json
 import os
 import time
 from collections.abc import Sequence
@@ -61,10 +62,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m fipo.integrations.verl.rehearsal", description=__doc__)
     parser.add_argument("--folder", type=Path, required=True, help="for the model, data, metrics and checkpoints")
     parser.add_argument("--ranks", type=int, default=1, help="training processes")
-    parser.add_argument("overrides", nargs="*", help="verl's overrides, on top of FIPO as released")
+    parser.add_argument("--job", type=Path, help="a JSON list of a job's overrides (default: FIPO as released)")
+    parser.add_argument("overrides", nargs="*", help="further overrides, which win over all others")
     arguments = parser.parse_args()
     began = time.monotonic()
-    metrics = rehearse(None, folder=arguments.folder, ranks=arguments.ranks, extra=arguments.overrides)
+    job = json.loads(arguments.job.read_text()) if arguments.job else None
+    metrics = rehearse(job, folder=arguments.folder, ranks=arguments.ranks, extra=arguments.overrides)
     print(f"rehearsal: done in {time.monotonic() - began:.0f} s, metrics in {metrics}")
 
 
