@@ -173,11 +173,12 @@ def test_what_does_not_fit_the_models_positions_is_refused(tmp_path):
 
 @pytest.mark.slow
 def test_ctrl_c_is_one_line_and_130_and_the_same_command_ends_with_the_same_bits(tmp_path):
-    recipe_in(tmp_path, RECIPE.replace("count = 6", "count = 40").replace("samples = 3", "samples = 16"))
+    recipe_in(tmp_path, RECIPE.replace("count = 6", "count = 60").replace("samples = 3", "samples = 16"))
     recipe = str(tmp_path / "recipe.toml")
 
     def command(name):
-        return ["eval", recipe, "--output.folder", str(tmp_path), "--output.name", name]
+        one_at_a_time = ["--model.decode_batch", "16"]  # results appear problem after problem
+        return ["eval", recipe, "--output.folder", str(tmp_path), "--output.name", name, *one_at_a_time]
 
     folder = ResultsFolder(tmp_path / "broken")
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -194,7 +195,7 @@ def test_ctrl_c_is_one_line_and_130_and_the_same_command_ends_with_the_same_bits
         assert process.returncode == code, errors
         if sent == signal.SIGINT:
             assert errors.startswith("fipo: interrupted with ") and errors.count("\n") == 1
-        assert lines < len(folder.read()) < 40
+        assert lines < len(folder.read()) < 60
     assert main(command("broken")) == 0
     assert main(command("whole")) == 0
     assert content(folder) == content(ResultsFolder(tmp_path / "whole"))
