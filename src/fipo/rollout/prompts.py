@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import takewhile
 from typing import Literal, cast
 
 from jinja2 import TemplateError
@@ -70,6 +71,11 @@ def encode(problem: Problem, tokenizer: PreTrainedTokenizerBase, prompting: Prom
     if not tokens:
         raise BadPrompt(f"a prompt must have at least one token, got none for {problem.text!r:.80}")
     return tokens
+
+
+def common_head(prompts: Sequence[Sequence[int]]) -> int:
+    """How many tokens all of the prompts begin with."""
+    return sum(1 for _ in takewhile(lambda column: len(set(column)) == 1, zip(*prompts, strict=False)))
 
 
 def stopping_at(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, *, key: str) -> list[int]:

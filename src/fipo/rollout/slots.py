@@ -6,7 +6,6 @@ both are ours. Storage is one tensor, so that moving a sequence to another slot 
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import takewhile
 from typing import Any
 
 import torch
@@ -15,6 +14,8 @@ from torch import Tensor
 from transformers import AttentionInterface, Cache, DynamicCache, PreTrainedModel
 from transformers.cache_utils import CacheLayerMixin
 from transformers.masking_utils import AttentionMaskInterface
+
+from fipo.rollout.prompts import common_head
 
 ATTENTION = "fipo_slots"
 LEAST_SHARED = 32  # tokens that all prompts begin with, to be worth a forward pass of their own
@@ -164,8 +165,7 @@ def _shared(prompts: Sequence[tuple[int, ...]]) -> int:
     """How many tokens all prompts begin with, 0 if too few; each of them has two more at least."""
     if len(prompts) == 1:
         return 0
-    same = sum(1 for _ in takewhile(lambda column: len(set(column)) == 1, zip(*prompts, strict=False)))
-    length = min(same, min(map(len, prompts)) - 2)
+    length = min(common_head(prompts), min(map(len, prompts)) - 2)
     return length if length >= LEAST_SHARED else 0
 
 

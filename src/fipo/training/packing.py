@@ -133,10 +133,9 @@ def _collate(sequences: list[_Sequence], layout: Layout, device: torch.device) -
     loss_mask = torch.zeros(len(sequences), max(len(s.response) for s in sequences), dtype=torch.bool)
     rollout_logprobs = torch.zeros(loss_mask.shape)
     trained = [i for i, sequence in enumerate(sequences) if sequence.trained]
-    for i, sequence in enumerate(sequences):
-        if sequence.trained:
-            loss_mask[i, : len(sequence.response)] = True
-            rollout_logprobs[i, : len(sequence.response)] = torch.tensor(sequence.logprobs)
+    for i in trained:
+        loss_mask[i, : len(sequences[i].response)] = True
+        rollout_logprobs[i, : len(sequences[i].response)] = torch.tensor(sequences[i].logprobs)
     return Pack(
         input_ids=input_ids.to(device),
         segments=segments,

@@ -7,7 +7,9 @@ the same, but for norms that compute in float32 (transformers'): they round a su
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate, takewhile
+from itertools import accumulate
+
+from fipo.rollout.prompts import common_head
 
 LEAST_SHARED = 16  # tokens in common that are worth a segment of their own: attention is called for each
 
@@ -86,6 +88,5 @@ def row_of(sequences: Sequence[tuple[list[int], list[int]]]) -> Row:
 
 def _shared(prompts: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
     """The head of several different prompts, if it is long enough."""
-    same = takewhile(lambda column: len(set(column)) == 1, zip(*prompts, strict=False))
-    length = sum(1 for _ in same) if len(prompts) > 1 else 0
+    length = common_head(prompts) if len(prompts) > 1 else 0
     return prompts[0][:length] if length >= LEAST_SHARED else ()
