@@ -24,6 +24,11 @@ def check_host(trainer: GRPOTrainer) -> None:
             "vllm_importance_sampling_correction must be off without use_vllm and without a rollout_func: "
             "nothing else reports the sampler's log-probs"
         )
+    wanted = args.generation_batch_size // args.num_generations
+    if isinstance(trainer.train_dataset, Dataset) and len(trainer.train_dataset) < wanted:
+        raise ValueError(
+            f"train_dataset must have at least {wanted} rows, a generation batch, got {len(trainer.train_dataset)}"
+        )
     if args.dynamic_sampling:
         accuracy_column(trainer)
         if not isinstance(trainer.train_dataset, Dataset):
