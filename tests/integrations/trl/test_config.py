@@ -77,7 +77,11 @@ def test_a_command_line_can_set_it() -> None:
         ({"mini_batches": 1}, "mini_batches x num_iterations must be > 1 with preset 'release_32b', got 1 x 1"),
         ({"epsilon_high": 0.28}, "epsilon_high must be left at None, got 0.28: use clip_high"),
         ({"delta": 10.0}, "delta must be left at None, got 10.0: use dual_clip"),
-        ({"beta": -0.04}, "kl_coef must be >= 0 and finite, got -0.04"),
+        ({"beta": -0.04}, "beta must be >= 0, got -0.04"),
+        (
+            {"vllm_importance_sampling_correction": True, "vllm_importance_sampling_clip_max": None},
+            "vllm_importance_sampling_clip_max must be > 0, got None",
+        ),
         ({"use_bias_correction_kl": True}, "use_bias_correction_kl must be left at False, got True"),
         (
             {"vllm_importance_sampling_mode": "sequence_mask"},

@@ -26,14 +26,14 @@ def graded():
 
 reward = grader_reward("number", workers=1)
 assert graded() == [1.0, -1.0]
-parents = [worker.process.pid for worker in reward._pool()._workers]
+parents = [worker.process.pid for worker in reward.pool()._workers]
 child = os.fork()
 assert graded() == [1.0, -1.0]
 if child == 0:
     sys.exit(0)  # with all that it does at exit
 assert os.waitpid(child, 0)[1] == 0
 assert graded() == [1.0, -1.0]
-assert [worker.process.pid for worker in reward._pool()._workers] == parents
+assert [worker.process.pid for worker in reward.pool()._workers] == parents
 """
 
 

@@ -1,4 +1,4 @@
-"""What FIPOTrainer refuses before any work, because the gradient would be wrong."""
+"""What FIPOTrainer refuses before any work."""
 
 from datasets import Dataset
 from trl import GRPOTrainer
@@ -7,7 +7,7 @@ AVERAGED = ("NO", "MULTI_CPU", "MULTI_GPU", "FSDP")  # ways to distribute that a
 
 
 def check_host(trainer: GRPOTrainer) -> None:
-    """Raises ValueError, one line, for a launcher, an option or a model that the update cannot work with."""
+    """Raises ValueError, one line, for a launcher, an option, a model or a dataset that it cannot work with."""
     args, launcher = trainer.args, trainer.accelerator.distributed_type.name
     if launcher not in AVERAGED:
         raise ValueError(

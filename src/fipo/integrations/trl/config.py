@@ -135,6 +135,11 @@ class FIPOTrainingConfig(GRPOConfig):
             value = getattr(self, name)
             if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
                 raise ValueError(f"{name} must be an integer >= 1, got {value!r}")
+        if not self.beta >= 0:
+            raise ValueError(f"beta must be >= 0, got {self.beta!r}")
+        if self.vllm_importance_sampling_correction and not (self.vllm_importance_sampling_clip_max or 0) > 0:
+            limit = self.vllm_importance_sampling_clip_max
+            raise ValueError(f"vllm_importance_sampling_clip_max must be > 0, got {limit!r}")
         self.algorithm()
 
     def _set_steps_per_generation(self) -> None:

@@ -24,10 +24,17 @@ log = logging.getLogger(__name__)
 class GraderReward:
     """A reward function as TRL calls it: +1 for a correct answer, 0 where the grader failed, -1 otherwise."""
 
-    def __init__(self, grader: str, answer_column: str, pool: Callable[[], GraderPool]) -> None:
+    def __init__(self, grader: str, answer_column: str, **limits: float) -> None:
         self.__name__ = f"{grader.rpartition(':')[2]}_accuracy"  # TRL's logs and accuracy_reward name it so
+        self._grader = grader
         self._answer_column = answer_column
-        self._pool = pool
+        self._limits = limits
+        resolve(grader)
+        self.pool()
+
+    def pool(self) -> GraderPool:
+        """This process's workers; none has started before the first answers."""
+        return _pool(os.getpid(), self._grader, **self._limits)
 
     def __call__(
         self,
@@ -47,7 +54,7 @@ class GraderReward:
             metadata = _json({name: values[i] for name, values in rows.items()})
             problem = Problem(id=str(i), prompt=_json(prompt), answer=answer, source="trl", metadata=metadata)
             answers.append((_text(completion), problem))
-        grades = self._pool().grade(answers)
+        grades = self.pool().grade(answers)
         for outcome in get_args(Outcome):
             log_metric(f"grade/{outcome}", sum(grade.outcome == outcome for grade in grades) / len(grades))
         _warn_of_failures(grades)
@@ -72,10 +79,9 @@ def grader_reward(
     Raises UserError for a grader that cannot be had, ValueError for a limit that is not > 0 and, when it is called,
     for a dataset without the column.
     """
-    resolve(grader)
-    GraderPool(grader, workers=workers, deadline_seconds=deadline_seconds, memory_mib=memory_mib)  # starts nothing
-    pool = functools.partial(_pool_of_this_process, grader, workers, deadline_seconds, memory_mib)
-    return GraderReward(grader, answer_column, pool)
+    return GraderReward(
+        grader, answer_column, workers=workers, deadline_seconds=deadline_seconds, memory_mib=memory_mib
+    )
 
 
 def overlong_penalty(max_completion_length: int, *, buffer: int) -> Callable[..., list[float]]:
@@ -88,14 +94,10 @@ def overlong_penalty(max_completion_length: int, *, buffer: int) -> Callable[...
     return get_soft_overlong_punishment(max_completion_length, buffer)
 
 
-def _pool_of_this_process(*settings: Any) -> GraderPool:
-    return _pool(os.getpid(), *settings)
-
-
 @functools.cache
-def _pool(process: int, grader: str, workers: int, deadline_seconds: float, memory_mib: int) -> GraderPool:
+def _pool(process: int, grader: str, **limits: Any) -> GraderPool:
     """One for each process: a fork must leave its parent's workers alone, also when it exits."""
-    pool = GraderPool(grader, workers=workers, deadline_seconds=deadline_seconds, memory_mib=memory_mib)
+    pool = GraderPool(grader, **limits)
     atexit.register(lambda: pool.close() if os.getpid() == process else None)
     return pool
 
