@@ -23,6 +23,7 @@ SCENARIOS = {
         "rewards": [correct, grader_reward("number", workers=1)],
         "logprobs": True,
         "vllm_importance_sampling_correction": True,
+        "vllm_importance_sampling_clip_max": 1.1,
     },
 }
 
