@@ -5,20 +5,20 @@ from statistics import median
 from fipo.health.findings import CannotTell, Finding
 from fipo.health.history import WINDOW, History
 
-SPIKE_FLOOR = 1e-3  # of trained tokens; healthy runs of ours have none, and below this a few tokens are a spike
+# Chosen: healthy runs of ours have no dual-clipped token at all, and in a small batch one token is 2e-4 of them.
+SPIKE_FLOOR = 1e-3  # of trained tokens
 SPIKE_FACTOR = 10.0  # over the median of the steps before
-BEFORE_SPIKE = 20  # steps, as the paper's Fig. 2 shows calm stretches of that length between spikes
-# Lengths change by a third while a run learns (quickstart: 22 to 42 tokens); half of the longest, with lower accuracy,
-# is no learning.
+BEFORE_SPIKE = 20  # steps before a spike that the median is of
+# A run may learn to be brief: half of the longest counts with a lower accuracy alone.
 COLLAPSED_LENGTH = 0.5
 WORSE = 0.05  # accuracy; the median of ten steps of 24 groups x 8 varies by about 0.02
-# Healthy runs of ours end at a sixth to a half of the first steps' entropy; DAPO's Fig. 2b falls to a tenth without
-# clip-higher.
+# Healthy runs of ours end at about half of the entropy of their first ten steps.
 COLLAPSED_ENTROPY = 0.1
-EXPLODED_ENTROPY = 3.0  # times the first steps' ...
-EXPLODED_NATS = 0.5  # ... and this much more, since a tripled 0.01 is nothing
-STALL = 50  # steps: the paper's lengths grow over hundreds, and 50 average out a step's noise
-STALLED_LENGTH = 0.05
+# Theirs never rises; both must hold, since three times 0.01 nats is still nothing.
+EXPLODED_ENTROPY = 3.0  # times that of the first steps
+EXPLODED_NATS = 0.5  # above it
+STALL = 50  # steps, the quickstart's whole run: in it accuracy doubles and the length grows by half
+STALLED_LENGTH = 0.05  # of the length before: the noise of the median of as many steps is less
 SOLVED = 0.9  # accuracy from which standing still is success
 
 
@@ -41,7 +41,7 @@ def dual_clip_spike(history: History) -> Finding | None:
         severity="problem" if collapsed else "warning",
         steps=(spikes[0][0], spikes[-1][0]),
         evidence=f"policy/dual_clip_fraction jumped in {len(spikes)} of {len(shares.steps)} steps, to {share:.2%} at "
-        f"step {step}, {SPIKE_FACTOR:g} times what it was before: updates that made bad tokens far likelier"
+        f"step {step}, more than {SPIKE_FACTOR:g} times the steps before it: updates that made bad tokens far likelier"
         + (", and the response length collapsed afterwards" if collapsed else ""),
         advice="a smaller update.learning_rate, fewer update.mini_batches, objective.max_dual_clipped_tokens = 1, "
         "objective.safety_threshold = 3; go on from a checkpoint before the first one",
@@ -73,7 +73,8 @@ def _length_collapse(history: History) -> tuple[int, int] | None:
     longest, at = max(zip(lengths.values, lengths.steps, strict=True))
     after = lengths.from_step(at)
     steps = after.since(lambda length: length < COLLAPSED_LENGTH * longest)
-    return steps if steps and success.values[-1] < success.from_step(at).values[0] - WORSE else None
+    then = success.from_step(at).values
+    return steps if steps and then and then[-1] < then[0] - WORSE else None
 
 
 def entropy_collapse(history: History) -> Finding | None:
@@ -103,8 +104,8 @@ def entropy_explosion(history: History) -> Finding | None:
     return Finding(
         severity="problem",
         steps=steps,
-        evidence=f"policy/entropy is {now.values[-1]:.2g} nats, {now.values[-1] / start:.1f} times the {start:.2g} of "
-        "the first steps: responses turn into noise",
+        evidence=f"policy/entropy is {now.values[-1]:.2g} nats, up from {start:.2g} in the first steps: "
+        "responses turn into noise",
         advice="go on from a checkpoint before it with a smaller update.learning_rate or objective.clip_high; "
         "look at rollout/logprob_gap",
     )

@@ -3,12 +3,11 @@
 from fipo.health.findings import CannotTell, Finding, Severity
 from fipo.health.history import WINDOW, History, Series
 
-# A drop of the ten-step median that no healthy run of ours shows: theirs varies by 0.05.
-LOST_SUCCESS = 0.15
+LOST_SUCCESS = 0.15  # of accuracy: the ten-step median of healthy runs of ours never fell by more than 0.02
 RISEN = 0.02  # of success in training, beyond which it counts as risen: the noise of a ten-step median
 LOST_HELD_OUT = 0.05  # accuracy on held-out problems, where there is no interval to compare
-TRUNCATED = 0.2  # share: DAPO's and FIPO's recipes leave room, and keep it within a few percent
-NO_ANSWER = 0.2
+TRUNCATED = 0.2  # share of responses, chosen; below 6% in healthy runs of ours
+NO_ANSWER = 0.2  # share, chosen; below 1% there
 GAMED = 0.1  # more of it than in the first steps: the run has made it worse
 DEAD = 0.75  # share of groups: the published generation batches are 3 to 4 times the train batch
 FAILED, MANY_FAILED = 0.01, 0.05  # share of grades: a few are an odd answer, 5% are a reward of their own
@@ -43,8 +42,8 @@ def reward_hacked(history: History) -> Finding | None:
     return Finding(
         severity="problem",
         steps=(int(best["step"]), int(now["step"])),
-        evidence=f"eval/avg_at_k fell from {best['eval/avg_at_k']:.3f} to {now['eval/avg_at_k']:.3f} while {success.key} "
-        f"rose by {gain:.2f}: the run learns the training problems or the grader, not the task",
+        evidence=f"eval/avg_at_k fell from {best['eval/avg_at_k']:.3f} to {now['eval/avg_at_k']:.3f} while "
+        f"{success.key} rose by {gain:.2f}: the run learns the training problems or the grader, not the task",
         advice=f"the checkpoint of step {best['step']}; read the best paid responses in rollouts/; more problems, a "
         "stricter data.grader",
     )
@@ -63,9 +62,10 @@ def truncation(history: History) -> Finding | None:
     shares = history.series("response_length/truncated", least=2 * WINDOW)
     masked = history.setting("reward", "mask_truncated", default=False)
     why = "with reward.mask_truncated they cost nothing: " if masked else ""
-    finding = _grown_share(shares, TRUNCATED, f"of the responses are cut off at the limit; {why}")
-    return finding and _with_advice(
-        finding,
+    return _grown_share(
+        shares,
+        TRUNCATED,
+        f"of the responses are cut off at the limit; {why}",
         "a longer rollout.max_response_tokens; reward.overlong_buffer, so that length costs before the limit; "
         + ("reward.mask_truncated = false; " if masked else "")
         + "rollout.stop, if the model does not stop by itself",
@@ -75,15 +75,16 @@ def truncation(history: History) -> Finding | None:
 def format_lost(history: History) -> Finding | None:
     """Responses from which no answer can be read."""
     shares = history.series("grade/no_answer", least=2 * WINDOW)
-    finding = _grown_share(shares, NO_ANSWER, "of the responses hold no answer that the grader can read; ")
-    return finding and _with_advice(
-        finding,
-        "read them in rollouts/ (outcome no_answer); a data.grader and a data.prompt_format that fit; if it came during "
+    return _grown_share(
+        shares,
+        NO_ANSWER,
+        "of the responses hold no answer that the grader can read; ",
+        "read them in rollouts/ (outcome no_answer); a data.grader and a data.prompt_format that fit; if it came in "
         "training, a smaller update.learning_rate from an earlier checkpoint",
     )
 
 
-def _grown_share(shares: Series, limit: float, what: str) -> Finding | None:
+def _grown_share(shares: Series, limit: float, what: str, advice: str) -> Finding | None:
     """A share beyond `limit` now: a warning; a problem if the run has made it so."""
     now, start = shares.trailing(), shares.first()
     steps = now.since(lambda share: share > limit)
@@ -92,11 +93,7 @@ def _grown_share(shares: Series, limit: float, what: str) -> Finding | None:
     grown = now.values[-1] > start + GAMED
     severity: Severity = "problem" if grown else "warning"
     before = f"{start:.0%} in the first steps" + (", so training teaches it" if grown else "")
-    return Finding(severity=severity, steps=steps, evidence=f"{now.values[-1]:.0%} {what}{before}", advice="")
-
-
-def _with_advice(finding: Finding, advice: str) -> Finding:
-    return Finding(severity=finding.severity, steps=finding.steps, evidence=finding.evidence, advice=advice)
+    return Finding(severity=severity, steps=steps, evidence=f"{now.values[-1]:.0%} {what}{before}", advice=advice)
 
 
 def dead_groups(history: History) -> Finding | None:
@@ -135,8 +132,9 @@ def grader_failures(history: History) -> Finding | None:
     return Finding(
         severity="problem" if worst > MANY_FAILED else "warning",
         steps=(affected[0], affected[-1]),
-        evidence=f"{count:.0f} grades timed out or crashed, {worst:.1%} of the worst {WINDOW} steps"
+        evidence=f"{count:.0f} grades timed out or crashed, {worst:.1%} of those in the worst "
+        f"{min(WINDOW, len(failed.steps))} steps"
         + ("; each gets a reward of 0, which pays better than a wrong answer's -1" if paid else ""),
-        advice='grading.on_failure = "drop_group", a longer grading.deadline_seconds, more grading.workers; the answers '
-        "are in rollouts/ (outcome timeout or crash)",
+        advice='grading.on_failure = "drop_group", a longer grading.deadline_seconds, more grading.workers; the '
+        "answers are in rollouts/ (outcome timeout or crash)",
     )

@@ -65,9 +65,9 @@ def weights_are_noise(history: History) -> Finding | None:
     return Finding(
         severity="note" if idle else "warning",
         steps=control.steps,
-        evidence=f"within responses, the FutureKL spreads {control.ratio:.2f} times as much as with log-ratios in random "
-        f"order ({control.low:.2f} to {control.high:.2f} in {control.shuffles} shuffles; {control.responses} responses, "
-        f"{control.tokens:,} tokens): which token gets which weight says no more than chance"
+        evidence=f"within responses, the FutureKL spreads {control.ratio:.2f} times as much as with log-ratios in "
+        f"random order ({control.low:.2f} to {control.high:.2f} in {control.shuffles} shuffles; {control.responses} "
+        f"responses, {control.tokens:,} tokens): which token gets which weight says no more than chance"
         + (", though the weights are too close to 1 to matter" if idle else ""),
         advice="rollout/logprob_gap and model.dtype first (noise in log-probs is summed up), then more "
         "update.mini_batches; compare with a DAPO run before crediting the weights",
@@ -83,9 +83,9 @@ def mean_weight_off(history: History) -> Finding | None:
     return Finding(
         severity="note",
         steps=steps,
-        evidence=f"fipo/influence_weight/mean is {mean.values[-1]:.3f}: it scales the update of every token, which a "
-        "comparison with DAPO must not take for credit",
-        advice="objective.influence_clip = [0.8, 1.2], or a DAPO run with update.learning_rate times this mean beside it",
+        evidence=f"fipo/influence_weight/mean is {mean.values[-1]:.3f}: it scales the update of every token, which "
+        "a comparison with DAPO must not take for credit",
+        advice="objective.influence_clip = [0.8, 1.2], or a DAPO run with update.learning_rate times this mean",
     )
 
 
