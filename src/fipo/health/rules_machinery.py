@@ -41,9 +41,9 @@ def skipped_updates(history: History) -> Finding | None:
     return Finding(
         severity="problem" if over else "warning",
         steps=(affected[0], affected[-1]),
-        evidence=f"{total:.0f} updates were skipped, as their loss or gradient was not finite"
+        evidence=f"updates skipped because their loss or gradient was not finite: {total:.0f}"
         + (f" (update.max_skipped is {budget})" if budget is not None else "")
-        + f", and {len(empty)} steps made no update",
+        + f"; steps without any update: {len(empty)}",
         advice="the batches in anomalies/; a smaller update.learning_rate or update.max_grad_norm; "
         'model.dtype = "float32"',
     )

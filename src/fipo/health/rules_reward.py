@@ -132,7 +132,7 @@ def grader_failures(history: History) -> Finding | None:
     return Finding(
         severity="problem" if worst > MANY_FAILED else "warning",
         steps=(affected[0], affected[-1]),
-        evidence=f"{count:.0f} grades timed out or crashed, {worst:.1%} of those in the worst "
+        evidence=f"timeouts and crashes: {count:.0f}, {worst:.1%} of those in the worst "
         f"{min(WINDOW, len(failed.steps))} steps"
         + ("; each gets a reward of 0, which pays better than a wrong answer's -1" if paid else ""),
         advice='grading.on_failure = "drop_group", a longer grading.deadline_seconds, more grading.workers; the '
