@@ -64,10 +64,10 @@ def test_the_same_rollouts_give_the_same_answer(history):
 def test_most_noises_are_called_noise(history):
     """By chance one in twenty is not."""
     noisy, found = history(), 0
-    for seed in range(8):
+    for seed in range(5):
         record(noisy, independent(seed))
         found += shuffled_control(noisy).indistinguishable
-    assert found >= 6
+    assert found >= 4
 
 
 def test_tokens_beyond_the_dual_clip_take_no_part_in_the_sum(history):

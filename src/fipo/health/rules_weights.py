@@ -2,7 +2,6 @@
 
 from fipo.health.findings import CannotTell, Finding
 from fipo.health.history import WINDOW, History
-from fipo.health.noise import shuffled_control
 
 # Noise of 0.055 nats per token, as bf16 has it, puts about a fifth of the tokens beyond each of 0.8 and 1.2
 # (half-life 32); weights that reach so far are bounds rather than weights.
@@ -58,6 +57,8 @@ def weights_are_noise(history: History) -> Finding | None:
     std = history.series(STD)
     if max(std.values) == 0:
         raise CannotTell("every weight is 1")
+    from fipo.health.noise import shuffled_control  # and torch with it, which takes seconds to load
+
     control = shuffled_control(history)
     if not control.indistinguishable:
         return None
