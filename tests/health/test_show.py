@@ -22,6 +22,12 @@ def test_a_run_that_has_just_begun_is_not_called_healthy(history):
     assert verdict(examine(history(steps=3))).startswith("too few steps or metrics to tell: ")
 
 
+def test_notes_of_a_short_run_do_not_make_it_healthy(history):
+    found = examine(history(steps=12))
+    assert found.findings
+    assert verdict(found) == "too few steps or metrics to tell: 11 rules could not be checked, 1 note"
+
+
 def test_a_finished_run_says_so(history):
     assert standing(history(), running=False) == "step 50 of 50, finished"
 

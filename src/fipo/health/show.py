@@ -37,9 +37,10 @@ def verdict(examination: Examination) -> str:
     said = [f"{count} {severity}{'s' * (count > 1)}" for severity, count in counts.items() if count]
     if not examination.healthy:
         return ", ".join(said)
-    if not examination.findings and len(examination.unchecked) > len(examination.clear):
-        return f"too few steps or metrics to tell: {len(examination.unchecked)} rules could not be checked"
-    return ", ".join([f"healthy: {len(examination.clear)} rules found nothing", *said])
+    clear, unchecked = len(examination.clear), len(examination.unchecked)
+    if unchecked > clear:
+        return ", ".join([f"too few steps or metrics to tell: {unchecked} rules could not be checked", *said])
+    return ", ".join([f"healthy: {clear} rules found nothing", *said])
 
 
 def standing(history: History, *, running: bool) -> str:

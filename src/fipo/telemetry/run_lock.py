@@ -34,7 +34,10 @@ def run_lock(folder: Path) -> Iterator[None]:
 
 
 def is_locked(folder: Path) -> bool:
-    """Whether a process holds `folder/lock` now. A killed one leaves the file behind, but does not hold it."""
+    """Whether a process holds `folder/lock` now. A killed one leaves the file behind, but does not hold it.
+
+    Asked by taking a shared lock for an instant, and only where there is a file.
+    """
     try:
         descriptor = os.open(folder / "lock", os.O_RDONLY)
     except FileNotFoundError:
