@@ -99,20 +99,27 @@ def _parser() -> argparse.ArgumentParser:
 
     doctor = commands.add_parser(
         "doctor",
-        help="what a recipe needs, how long it takes and what is wrong with it, before it runs",
-        usage="fipo doctor RECIPE.toml [--section.key value ...] [--no-samples] [--memory-gib GIB]",
+        help="what is wrong with a recipe before it runs, or with a run during it and afterwards",
+        usage="fipo doctor RECIPE.toml [--section.key value ...] [--no-samples] [--memory-gib GIB]\n"
+        "       fipo doctor [--watch] RUN",
         description="Look at a recipe before a long run: settings that cannot do what they say, memory, a few sampled "
-        "responses, time. Nothing is written; the exit code is 2 if the run cannot succeed. "
-        "Every key can be overridden: --run.steps 20.",
+        "responses, time; the exit code is 2 if the run cannot succeed. Every key can be overridden: --run.steps 20. "
+        "Or look at a run directory: what is wrong with it, since which step, and what to try; the exit code is 1 if "
+        "there is a problem, 0 with warnings and notes. Nothing is written.",
         allow_abbrev=False,
     )
-    doctor.add_argument("recipe", type=Path)
+    doctor.add_argument("recipe", type=Path, metavar="RECIPE.toml|RUN")
     doctor.add_argument("--no-samples", action="store_true", help="settings and memory alone: no weights are loaded")
     doctor.add_argument(
         "--memory-gib",
         type=float,
         metavar="GIB",
         help="estimate for a GPU elsewhere that has this much memory; implies --no-samples",
+    )
+    doctor.add_argument(
+        "--watch",
+        action="store_true",
+        help="follow a run until it ends; the exit code is 0 if it has finished, 1 if it stopped before",
     )
 
     _add_launch(commands)
@@ -223,12 +230,28 @@ def _compare(a: Path, b: Path, target: Path | None) -> None:
 
 
 def _doctor(options: argparse.Namespace, overrides: dict[str, str]) -> int:
+    if options.recipe.is_dir():
+        return _check_up(options, overrides)
+    if options.watch:
+        raise UserError(f"doctor --watch takes a run directory, got {options.recipe}")
     from fipo.doctor import Options, diagnose
 
     memory = options.memory_gib
     if memory is not None and not 0 < memory < float("inf"):
         raise UserError(f"--memory-gib must be > 0, got {memory:g}")
     return diagnose(options.recipe, overrides, Options(samples=not options.no_samples, memory_gib=memory))
+
+
+def _check_up(options: argparse.Namespace, overrides: dict[str, str]) -> int:
+    from fipo.health import check_up, watch
+    from fipo.telemetry.run_directory import RunDirectory
+
+    of_recipes = [f"--{key}" for key in overrides]
+    of_recipes += ["--no-samples"] * options.no_samples + ["--memory-gib"] * (options.memory_gib is not None)
+    if of_recipes:
+        raise UserError(f"doctor RUN takes --watch alone, got {of_recipes[0]}, which is for recipes")
+    run = RunDirectory.existing(options.recipe)
+    return watch(run) if options.watch else check_up(run)
 
 
 def _launch(options: argparse.Namespace, overrides: dict[str, str]) -> None:
