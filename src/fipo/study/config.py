@@ -118,4 +118,10 @@ def _job(study: Study, base: dict[str, Any], name: str, seed: int, where: str) -
             f"{where}: arm {name}: rollout.max_generation_batches must be 1, so that all arms see the same problems, "
             f"got {recipe.rollout.max_generation_batches}"
         )
-    return Job(arm=name, seed=seed, recipe=recipe, control=CONTROLS.get(arm.control or ""), after=arm.learning_rate_times_mean_f_of)
+    return Job(
+        arm=name,
+        seed=seed,
+        recipe=recipe,
+        control=CONTROLS.get(arm.control or ""),
+        after=arm.learning_rate_times_mean_f_of,
+    )

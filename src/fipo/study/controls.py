@@ -35,5 +35,6 @@ def past(log_ratio: Tensor, advantages: Tensor, loss_mask: Tensor, cfg: FIPOConf
 
 
 CONTROLS = {
-    influence.__name__: Control(name=influence.__name__, influence=influence) for influence in (shuffled, averaged, past)
+    influence.__name__: Control(name=influence.__name__, influence=influence)
+    for influence in (shuffled, averaged, past)
 }

@@ -53,7 +53,9 @@ DESCRIBED = {
     "mean_f": Endpoint(title="mean f", value=_mean("fipo/influence_weight/mean"), digits=4),
     "spread_f": Endpoint(title="std of f", value=_mean("fipo/influence_weight/std"), digits=4),
     "raw_spread": Endpoint(title="std of exp(FutureKL)", value=_mean("fipo/raw_influence_weight/std"), digits=4),
-    "dual_clip": Endpoint(title="largest dual-clip fraction of a step", value=_most("policy/dual_clip_fraction"), digits=5),
+    "dual_clip": Endpoint(
+        title="largest dual-clip fraction of a step", value=_most("policy/dual_clip_fraction"), digits=5
+    ),
     "grad_norm": Endpoint(title="largest gradient norm", value=_most("policy/grad_norm"), digits=2),
     "skipped": Endpoint(title="skipped updates a step", value=_mean("update/skipped"), digits=3),
 }

@@ -38,7 +38,9 @@ class Outcome:
 def outcome_of(study: Study, runs: Sequence[ArchivedRun]) -> Outcome:
     """Failed runs are counted, and left out of every mean and pair."""
     values = {
-        name: {(run.arm, run.seed): value for run in runs if not run.failure and (value := of.value(run.lines)) is not None}
+        name: {
+            (run.arm, run.seed): value for run in runs if not run.failure and (value := of.value(run.lines)) is not None
+        }
         for name, of in ENDPOINTS.items()
     }
     arms = {arm: {name: e for name in ENDPOINTS if (e := _of_arm(values[name], arm))} for arm in study.arms}
@@ -82,9 +84,10 @@ def markdown(study: Study, outcome: Outcome) -> str:
     for name, endpoint in TESTED.items():
         parts.append(_contrasts_table(study, outcome, name, endpoint))
     parts.append(
-        f"Means with 95% intervals over seeds (Student's t). Differences are paired by seed; p by flipping their signs: "
-        f"exact up to {EXACT_UP_TO} seeds, else {2**EXACT_UP_TO:,} random patterns; corrected by Holm for the contrasts of "
-        f"a table. Detectable: the true difference found with {POWER:.0%} power at {ALPHA:g} / number of contrasts.\n"
+        f"Means with 95% intervals over seeds (Student's t). Differences are paired by seed; p by flipping signs: "
+        f"exact up to {EXACT_UP_TO} seeds, else {2**EXACT_UP_TO:,} random patterns; corrected by Holm for the "
+        f"contrasts of a table. Detectable: the true difference found with {POWER:.0%} power "
+        f"at {ALPHA:g} / number of contrasts.\n"
     )
     return "\n".join(parts)
 

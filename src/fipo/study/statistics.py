@@ -8,6 +8,7 @@ from scipy import optimize, stats
 
 EXACT_UP_TO = 16  # seeds: 2^16 patterns of signs are all counted; of more seeds that many are drawn
 POWER = 0.8
+QUANTILES = 10_000  # of the estimated deviation, over which the power is averaged
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,10 +68,11 @@ def detectable(deviation: float, seeds: int, *, alpha: float) -> float | None:
         return None
     if deviation == 0:
         return 0.0
-    threshold = stats.t.ppf(1 - alpha / 2, seeds - 1)
+    threshold = float(stats.t.ppf(1 - alpha / 2, seeds - 1))
+    levels = (np.arange(QUANTILES) + 0.5) / QUANTILES
+    bars = threshold * np.sqrt(stats.chi2.ppf(levels, seeds - 1) / (seeds - 1))  # for each estimate of the deviation
 
     def shortfall(effect: float) -> float:  # in standard errors
-        found = stats.nct.sf(threshold, seeds - 1, effect) + stats.nct.cdf(-threshold, seeds - 1, effect)
-        return float(found) - POWER
+        return float(np.mean(stats.norm.cdf(effect - bars) + stats.norm.cdf(-effect - bars))) - POWER
 
     return float(optimize.brentq(shortfall, 0, 10 * threshold + 10)) * deviation / seeds**0.5
