@@ -29,7 +29,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     try:
         plain, overrides = _split(sys.argv[1:] if arguments is None else arguments)
         options, rest = _parser().parse_known_args(plain)
-        takes_overrides = options.command in ("train", "eval", "doctor", "launch")
+        takes_overrides = options.command in ("train", "eval", "doctor", "launch", "study")
         if takes_overrides and rest:
             raise UserError(f"an override must look like --section.key value, got {rest[0]}")
         unknown = rest or [f"--{key}" for key in overrides]
@@ -59,6 +59,8 @@ def _command(options: argparse.Namespace, overrides: dict[str, str]) -> int:
         _eval(options, overrides)
     elif options.command == "launch":
         _launch(options, overrides)
+    elif options.command == "study":
+        return _study(options.study, overrides)
     elif options.command == "report":
         _report(options.runs, options.out)
     else:
@@ -123,6 +125,7 @@ def _parser() -> argparse.ArgumentParser:
     )
 
     _add_launch(commands)
+    _add_study(commands)
 
     report = commands.add_parser("report", help="write report.html for a run, or for several overlaid")
     report.add_argument("runs", type=Path, nargs="+", metavar="RUN")
@@ -155,6 +158,18 @@ def _add_launch(commands: Any) -> None:
     )
     parser.add_argument("--ranks", type=int, default=1, help="training processes of the rehearsal (default 1)")
     parser.add_argument("--folder", type=Path, default=REHEARSALS, help=f"of rehearsals (default {REHEARSALS})")
+
+
+def _add_study(commands: Any) -> None:
+    parser = commands.add_parser(
+        "study",
+        help="compare arms over seeds, everything else equal",
+        usage="fipo study STUDY.toml [--study.key value ...]",
+        description="Run every arm with every seed and compare them pairwise. The same command again goes on where it "
+        "stopped. Keys of [study] can be overridden: --study.processes 8. The exit code is 1 if a run failed.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("study", type=Path)
 
 
 def _split(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]:
@@ -265,6 +280,20 @@ def _launch(options: argparse.Namespace, overrides: dict[str, str]) -> None:
         raise UserError(f"--ranks must be >= 1, got {options.ranks}")
     rehearsal = options.folder if options.rehearse else None
     launch(options.recipe, overrides, os.environ, dry_run=options.dry_run, rehearsal=rehearsal, ranks=options.ranks)
+
+
+def _study(path: Path, overrides: dict[str, str]) -> int:
+    try:
+        from fipo.study.study import run_study
+    except ModuleNotFoundError as error:
+        if error.name not in ("scipy", "matplotlib"):
+            raise
+        raise UserError('fipo study needs the extra: pip install "fipo[study]"') from None
+
+    study, outcome = run_study(path, overrides)
+    print((study.folder / "outcome.md").read_text(encoding="utf-8"))
+    print(f"tables, figures and metrics: {study.folder}")
+    return 1 if any(outcome.failed.values()) else 0
 
 
 def _report(paths: Sequence[Path], out: Path | None) -> None:
