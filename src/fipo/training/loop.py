@@ -18,6 +18,7 @@ from fipo.telemetry.heartbeat import Heartbeat
 from fipo.telemetry.progress import TrainingProgress
 from fipo.telemetry.run_directory import RunDirectory
 from fipo.telemetry.run_lock import run_lock
+from fipo.telemetry.trackers import Trackers
 from fipo.training.anomaly import write_anomalies
 from fipo.training.checkpoint import Position, best_step, prune, restore_newest, save, set_damaged_aside
 from fipo.training.config import Recipe
@@ -33,18 +34,20 @@ SMALLER = (
 )
 
 
-def train(recipe: Recipe, *, resume: bool = False) -> RunDirectory:
-    """Run the recipe to its end; with `resume`, on from its last checkpoint that is whole.
+def train(recipe: Recipe, *, resume: bool = False, quiet: bool = False) -> RunDirectory:
+    """Run the recipe to its end; with `resume`, on from its last checkpoint that is whole; `quiet` shows nothing.
 
     Raises UserError for what the user can mend, RunStopped for a run that ended early with its state saved.
     """
     run = RunDirectory(Path(recipe.run.folder) / recipe.run.name)
     graders = recipe.grading.pool(recipe.data.grader)
-    with TrainingProgress(steps=recipe.run.steps) as progress, run_lock(run.path):
+    progress = TrainingProgress(steps=recipe.run.steps, quiet=quiet)
+    trackers = Trackers(recipe.telemetry.trackers, run, progress.say)
+    with progress, run_lock(run.path), trackers:
         try:
             with graders, Heartbeat(recipe.telemetry.stall_seconds, run.stall, graders.worker_stacks) as heartbeat:
                 stop = StopRequests(progress.say)
-                _Loop(recipe, run, progress, graders, heartbeat, stop).run_all(resume=resume)
+                _Loop(recipe, run, progress, trackers, graders, heartbeat, stop).run_all(resume=resume)
         except DiskError as error:
             raise RunStopped(f"{error}; {_what_is_safe(run)}") from error
         except torch.OutOfMemoryError as error:
@@ -59,6 +62,7 @@ class _Loop:
         recipe: Recipe,
         run: RunDirectory,
         progress: TrainingProgress,
+        trackers: Trackers,
         graders: GraderPool,
         heartbeat: Heartbeat,
         stop: StopRequests,
@@ -66,6 +70,7 @@ class _Loop:
         self.recipe = recipe
         self.run = run
         self.progress = progress
+        self.trackers = trackers
         self.graders = graders
         self.heartbeat = heartbeat
         self.stop = stop
@@ -74,6 +79,7 @@ class _Loop:
 
     def run_all(self, *, resume: bool) -> None:
         position = self.begin(resume=resume)
+        self.trackers.start()
         with self.stop:
             try:
                 if not self.run.read_metrics():
@@ -142,6 +148,7 @@ class _Loop:
         write_anomalies(run, record)
         self.write_rollouts(record)
         run.append_metrics({"step": step, **metrics})
+        self.trackers.check()
         self.failed_grades += failed_grades(metrics)
         self.check_skipped(position)
         if last or step % recipe.checkpoint.every == 0 or (evaluated and best_step(run) == step):
