@@ -1,5 +1,7 @@
-"""What each library wrote, as {step: {key: value}}, by its own reader or file format; a step that is there twice fails."""
+"""What each library wrote, as {step: {key: value}}, by its own reader or file format. No step is there twice."""
 
+import json
+import os
 import struct
 import subprocess
 import sys
@@ -33,8 +35,6 @@ def read_tensorboard(folder: Path) -> Steps:
 
 
 def read_wandb(folder: Path) -> Steps:
-    import json
-
     from wandb.proto.wandb_internal_pb2 import Record
 
     found = []
@@ -67,9 +67,6 @@ def read_swanlab(folder: Path) -> Steps:
 
 def read_trackio(folder: Path) -> Steps:
     code = "import json, trackio.sqlite_storage as s; print(json.dumps(s.SQLiteStorage.get_all_logs_for_sync('fipo')))"
-    import json
-    import os
-
     printed = subprocess.run(
         [sys.executable, "-c", code], env=os.environ | {"TRACKIO_DIR": str(folder)}, capture_output=True, check=True
     )

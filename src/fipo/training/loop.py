@@ -240,6 +240,7 @@ class _Loop:
     def beat(self) -> None:
         """Called after every piece of work. Raises StepDropped if the run shall stop and nothing is lost by it."""
         self.heartbeat.beat()
+        self.progress.beat()
         if self.stop.signal is not None and self.stop.droppable:
             raise StepDropped
 
