@@ -175,8 +175,7 @@ def test_a_tracker_that_hangs_holds_up_no_step_and_is_ended_after_the_run(
         assert time.monotonic() - began < 2
         process = trackers.processes["tensorboard"]
     assert said == [
-        "tracker tensorboard did not finish within 2 s and was ended "
-        f"({run.trackers / 'tensorboard' / 'log.txt'})"
+        f"tracker tensorboard did not finish within 2 s and was ended ({run.trackers / 'tensorboard' / 'log.txt'})"
     ]
     assert process.poll() is not None
 

@@ -1,6 +1,7 @@
 """One class per tracking library. Each writes into its folder; what leaves the machine, the user asked for."""
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -106,7 +107,7 @@ class Trackio:
         self.run.finish()
 
 
-ADAPTERS: dict[TrackerName, type[Tracker]] = {
+ADAPTERS: dict[TrackerName, Callable[[TrackedRun], Tracker]] = {
     "tensorboard": TensorBoard,
     "wandb": WandB,
     "swanlab": SwanLab,

@@ -28,7 +28,7 @@ class Diary:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "state.json"
-        new = {"id": secrets.token_hex(8), "step": -1}
+        new: dict[str, Any] = {"id": secrets.token_hex(8), "step": -1}
         saved = json.loads(self.path.read_text()) if self.path.exists() else new
         self.id: str = saved["id"]
         self.step: int = saved["step"]
