@@ -123,7 +123,7 @@ def test_resuming_with_another_recipe_names_the_difference(refusal, quickstart, 
     )
 
 
-@pytest.mark.parametrize("arguments", [[], ["trian", "x.toml"], ["train"], ["report"], ["sample", "embedded"]])
+@pytest.mark.parametrize("arguments", [["trian", "x.toml"], ["train"], ["report"], ["sample", "embedded"]])
 def test_what_is_no_command_is_refused_in_one_line_that_names_the_help(arguments, capsys):
     assert main(arguments) == 2
     error = capsys.readouterr().err

@@ -1,8 +1,8 @@
 """One tracker's process: reads metrics.jsonl as it grows and logs each step once, until its stdin ends.
 
-`python -m fipo.telemetry.trackers.follow RUN TRACKER SECONDS`: it ends at most so many after its stdin. A process of its
-own, so that the trainer waits for no library, shares signal handlers, threads and random numbers with none, and survives
-the crash of any. When the trainer is killed stdin ends too, and what it had written is still logged.
+`python -m fipo.telemetry.trackers.follow RUN TRACKER SECONDS`: it ends at most so many after its stdin. A process of
+its own, so that the trainer waits for no library, shares signal handlers, threads and random numbers with none, and
+survives the crash of any. When the trainer is killed stdin ends too, and what it had written is still logged.
 """
 
 import fcntl

@@ -25,9 +25,9 @@ class Trackers:
     """
 
     def __init__(self, names: Sequence[str], run: RunDirectory, say: Callable[[str], None]) -> None:
-        for name in names:
+        self.names = list(dict.fromkeys(names))
+        for name in self.names:
             _refuse_missing(name)
-        self.names = names
         self.run = run
         self.say = say
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
