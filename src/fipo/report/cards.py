@@ -48,10 +48,16 @@ def _table(metrics: Sequence[dict[str, float]], config: Mapping[str, Any]) -> st
         return '<p class="nodata">No evaluation has been written yet.</p>'
     head = "".join(f'<th scope="col">{column}</th>' for column in summary.columns)
     rows = "".join(
-        f'<tr><th scope="row">{escape(label)}</th>{"".join(f"<td>{cell}</td>" for cell in cells)}</tr>'
+        f'<tr><th scope="row">{escape(label)}</th>{"".join(map(_cell, cells))}</tr>'
         for label, cells in summary.rows.items()
     )
     return (
         "<table><caption>Held-out accuracy in % [95% interval], response length in tokens</caption>"
         f"<thead><tr><td></td>{head}</tr></thead><tbody>{rows}</tbody></table>"
     )
+
+
+def _cell(text: str) -> str:
+    """The interval goes into the next line where there is no room, as one."""
+    value, _, interval = text.partition(" ")
+    return f"<td>{value} <span>{interval}</span></td>" if interval else f"<td>{value}</td>"

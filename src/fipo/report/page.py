@@ -71,7 +71,7 @@ the highest."""
 CONTROLS = f"""<div class="controls" role="group" aria-label="All figures"><div class="chips"></div>
 <label>Smoothing <input type="range" id="smoothing" min="0" max="0.95" step="0.05" value="{DEFAULT_SMOOTHING}">
 <output id="smoothing-value" for="smoothing">{DEFAULT_SMOOTHING}</output></label>
-<label>Theme <select id="theme" autocomplete="off"><option value="system">System</option>
+<label><span class="word">Theme</span> <select id="theme" autocomplete="off"><option value="system">System</option>
 <option value="light">Light</option><option value="dark">Dark</option></select></label></div>"""
 
 

@@ -75,7 +75,7 @@ function lineTrace(line, figure, series, style) {
     customdata: line.map((point) => [point.step, point.measured]),
     mode: marked ? "lines+markers" : "lines", name: plain(style.name),
     line: { color: style.colour, dash: style.dash, width: 2 },
-    marker: { symbol: style.symbol || "circle", size: 7, maxdisplayed: 12 },
+    marker: { symbol: style.symbol || "circle", size: style.size, maxdisplayed: 12 },
     hovertemplate: `%{fullData.name}: %{y:${number}}${before}${step}<extra></extra>`,
   };
 }
@@ -89,7 +89,7 @@ function tracesOf(data, arm, index, figure, weight) {
     const several = figure.series.length > 1;
     const smooth = weight > 0 && !series.key.startsWith("eval/");
     const style = {
-      colour, smooth, dash: dash(index), symbol: several && SYMBOLS[number][0],
+      colour, smooth, dash: dash(index), size: Math.max(5, 9 - 2 * index), symbol: several && SYMBOLS[number][0],
       name: several ? `${arm.name}, ${series.label}` : arm.name,
     };
     const traces = [lineTrace(line, figure, series, style)];
@@ -105,11 +105,11 @@ function tracesOf(data, arm, index, figure, weight) {
 }
 
 function layoutOf(figure) {
-  const axis = { gridcolor: css("--line"), zerolinecolor: css("--line"), automargin: true, title: { standoff: 8 } };
+  const axis = { gridcolor: css("--line"), zerolinecolor: css("--line"), automargin: true, exponentformat: "power", title: { standoff: 8 } };
   const overSteps = figure.x === "step";
   return {
     autosize: true, height: 300, showlegend: false, uirevision: "keep the zoom",
-    margin: { l: 50, r: 14, t: 32, b: 40 },
+    margin: { l: 50, r: 14, t: 28, b: 40 },
     font: { family: "system-ui, sans-serif", size: 12, color: css("--ink") },
     paper_bgcolor: css("--panel"), plot_bgcolor: css("--panel"),
     hovermode: overSteps ? "x unified" : "closest",
