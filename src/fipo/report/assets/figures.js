@@ -115,7 +115,10 @@ function layoutOf(figure) {
     hovermode: overSteps ? "x unified" : "closest", hoverdistance: -1, // as far as the next point is
     hoverlabel: { bgcolor: css("--panel"), bordercolor: css("--line"), font: { color: css("--ink") } },
     modebar: { bgcolor: "rgba(0,0,0,0)", color: css("--muted"), activecolor: css("--accent") },
-    xaxis: { ...axis, title: { ...axis.title, text: figure.x.label }, hoverformat: overSteps ? "d" : ".1f" },
+    xaxis: {
+      ...axis, title: { ...axis.title, text: figure.x.label },
+      hoverformat: overSteps ? "d" : ".1f", unifiedhovertitle: { text: "step %{x}" },
+    },
     yaxis: {
       ...axis, title: { ...axis.title, text: figure.y },
       ...(figure.unit === "share" ? { tickformat: "~%", rangemode: "tozero" } : {}),
