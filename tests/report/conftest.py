@@ -4,8 +4,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.report.browser import browser, open_page
 
 from fipo.telemetry.run_directory import RunDirectory
+
+__all__ = ["browser", "open_page"]  # fixtures
 
 
 def evaluation(greedy: float, avg: float, passed: float, length: float) -> dict[str, float]:
