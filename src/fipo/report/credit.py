@@ -13,7 +13,7 @@ from fipo.report.credit_sample import PER_TOKEN, Record, Sample, sample_rollouts
 from fipo.report.credit_tokens import left_out, ranked_tokens
 from fipo.telemetry.run_directory import RunDirectory
 
-BYTES = 48_000_000  # of rollouts/ lines that are read into one report; compressed and in base64 they are half or less
+BYTES = 32_000_000  # of rollouts/ lines that are read into one report; compressed and in base64 they are half or less
 SHOWN = ("response", "tokens", *PER_TOKEN, "marks", "answer", "outcome", "reason", "reward", "advantage", "truncated")
 
 

@@ -14,6 +14,8 @@ from fipo.telemetry.run_directory import RunDirectory, parse_line, whole_lines
 
 MINI_BATCH = re.compile(rb'"mini_batch": ([0-9]+)')  # no text of a rollout holds this: its quotes are escaped
 PER_TOKEN = ("log_ratio", "future_kl", "influence_weight")
+NUMBERS = {float, int, type(None)}
+INFINITE = {math.inf, -math.inf}
 SECONDS_BETWEEN_LINES = 5.0
 
 Record = dict[str, Any]
@@ -113,21 +115,17 @@ def _record(path: Path, number: int, line: bytes) -> Record:
     return record
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value)
-
-
 def _what_is_wrong(record: Any) -> str | None:
     if not isinstance(record, dict):
         return f"must be a JSON object, got {record!r:.80}"
     if not isinstance(record.get("response"), str):
         return f"response must be text, got {record.get('response')!r:.80}"
     tokens = record.get("tokens", [])
-    if not isinstance(tokens, list) or not all(isinstance(token, str) for token in tokens):
+    if not isinstance(tokens, list) or not set(map(type, tokens)) <= {str}:
         return f"tokens must be a list of texts, got {tokens!r:.80}"
     for name in PER_TOKEN:
         values = record.get(name, [])
-        if not isinstance(values, list) or not all(v is None or _is_number(v) for v in values):
+        if not isinstance(values, list) or not set(map(type, values)) <= NUMBERS or not INFINITE.isdisjoint(values):
             return f"{name} must be a list of finite numbers, got {values!r:.80}"
         if len(values) not in (0, len(tokens)):
             return f"{name} must have one number for each of the {len(tokens)} tokens, or none, got {len(values)}"

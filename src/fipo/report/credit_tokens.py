@@ -1,7 +1,7 @@
 """The tokens of a run whose advantages FIPO amplified and attenuated the most."""
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from statistics import fmean
 from typing import Any
 
@@ -20,7 +20,7 @@ def ranked_tokens(sample: Sample) -> dict[str, Any]:
     mini_batch    which one that is, None where none is recorded
     responses     how many there are
     occurrences   how often a token must occur to be in by_token
-    amplified, attenuated   up to ROWS each of by_token and of single, the weights beyond 1 only
+    amplified, attenuated   up to ROWS each of by_token, and of single: one a response; the weights beyond 1 only
     """
     mini_batch = max((n for _, record in _responses(sample) if (n := record.get("mini_batch")) is not None), default=-1)
     chosen = {
@@ -39,8 +39,8 @@ def ranked_tokens(sample: Sample) -> dict[str, Any]:
         if len(values) >= OCCURRENCES
     ]
     above, below = (row for row in means if row["mean"] > 1), (row for row in means if row["mean"] < 1)
-    amplified = heapq.nlargest(ROWS, (one for one in _weights(chosen) if one[0] > 1))
-    attenuated = heapq.nsmallest(ROWS, (one for one in _weights(chosen) if one[0] < 1))
+    amplified = heapq.nlargest(ROWS, (one for one in _extremes(chosen, max) if one[0] > 1))
+    attenuated = heapq.nsmallest(ROWS, (one for one in _extremes(chosen, min) if one[0] < 1))
     return {
         "mini_batch": mini_batch if mini_batch >= 0 else None,
         "responses": len(chosen),
@@ -70,12 +70,18 @@ def _responses(sample: Sample) -> Iterator[tuple[tuple[int, int, int], Record]]:
                 yield (step, g, m), record
 
 
-def _weights(chosen: dict[tuple[int, int, int], Record]) -> Iterator[tuple[float, float, Place]]:
-    """f of each token, and the future KL that tells those apart that are at one bound."""
+def _extremes(
+    chosen: dict[tuple[int, int, int], Record], extreme: Callable[..., Any]
+) -> Iterator[tuple[float, float, Place]]:
+    """Of each response the extreme f; the future KL tells those apart that are at one bound."""
     for (step, g, m), record in chosen.items():
-        for i, (weight, kl) in enumerate(zip(record["influence_weight"], record["future_kl"], strict=True)):
-            if weight is not None:
-                yield weight, kl or 0.0, (step, g, m, i)
+        weights = [
+            (weight, kl or 0.0, (step, g, m, i))
+            for i, (weight, kl) in enumerate(zip(record["influence_weight"], record["future_kl"], strict=True))
+            if weight is not None
+        ]
+        if weights:
+            yield extreme(weights)
 
 
 def _in_context(sample: Sample, place: Place) -> dict[str, Any]:

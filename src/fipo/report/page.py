@@ -3,12 +3,14 @@
 import html
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
 from fipo.errors import UserError
+from fipo.report.credit import credit_section
 from fipo.telemetry.durable import replace_file
 from fipo.telemetry.run_directory import RunDirectory
 
@@ -88,12 +90,22 @@ def write_report(runs: Sequence[RunDirectory], out: Path) -> None:
     page = (
         "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
         f"<title>fipo: {html.escape(names)}</title><style>{STYLE}</style><script>{get_plotlyjs()}</script>"
-        f"<h1>{html.escape(names)}</h1><main>{sections}</main></html>"
+        f"<h1>{html.escape(names)}</h1><main>{sections}</main>{_credit(runs)}</html>"
     )
     replace_file(out, page.encode())
 
 
+def _credit(runs: Sequence[RunDirectory]) -> str:
+    style, *scripts = (
+        resources.files("fipo.report").joinpath("assets", name).read_text(encoding="utf-8")
+        for name in ("credit.css", "credit_tokens.js", "credit.js")
+    )
+    section = credit_section(dict(zip(_labels(runs), runs, strict=True)))
+    return f"<style>{style}</style>{section}" + "".join(f"<script>{script}</script>" for script in scripts)
+
+
 STYLE = """
+:root { --paper: #fff; --panel: #f6f6f4; --ink: #222; --muted: #666; --line: #ccc; --accent: #0072b2 }
 body { font: 15px/1.4 system-ui, sans-serif; margin: 1rem auto; max-width: 1200px; padding: 0 1rem; color: #222 }
 h1 { font-size: 1.3rem } h2 { font-size: 1rem; margin: 0 } p { margin: .2rem 0; color: #555 }
 main { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 480px), 1fr)); gap: 1.5rem }

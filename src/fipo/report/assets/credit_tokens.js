@@ -51,7 +51,6 @@ const CreditTokens = (() => {
     skipped: () => "Skipped: this mini-batch's update was not finite and was not made. Its weights changed nothing.",
     unknown: () => "Not in the loss: filtered, or its update was skipped. This older run does not say which.",
   };
-  LEFT_OUT.truncated = LEFT_OUT.masked;
 
   function marksOf(response, i) {
     return Object.keys(MARKS).filter((name) => response.marks?.[name]?.includes(i));
@@ -203,23 +202,26 @@ const CreditTokens = (() => {
 
   // Hover, tap and keyboard focus show the tooltip; arrow keys move along the tokens; Escape hides it.
   function explain(place, tip) {
-    const show = (span) => {
-      fillTip(tip, span.credit);
-      tip.hidden = false;
+    const put = (span) => {
       const at = span.getClientRects()[0], own = tip.getBoundingClientRect();
       const below = at.bottom + 6 + own.height < innerHeight;
       tip.style.left = `${Math.max(8, Math.min(at.left, innerWidth - own.width - 8))}px`;
       tip.style.top = `${Math.max(8, below ? at.bottom + 6 : at.top - own.height - 6)}px`;
     };
+    const show = (span) => {
+      fillTip(tip, span.credit);
+      tip.hidden = false;
+      put(span);
+    };
     const hide = () => { tip.hidden = true; };
+    const follow = () => { document.activeElement.credit && !tip.hidden ? put(document.activeElement) : hide(); };
     const tokenOf = (event) => event.target.closest?.(".credit-token");
     place.addEventListener("mouseover", (event) => { const span = tokenOf(event); span ? show(span) : hide(); });
     place.addEventListener("mouseleave", hide);
     place.addEventListener("focusin", (event) => { const span = tokenOf(event); if (span) show(span); });
     place.addEventListener("focusout", hide);
     place.addEventListener("click", (event) => tokenOf(event)?.focus());
-    place.addEventListener("scroll", hide, true);
-    addEventListener("scroll", hide, { passive: true });
+    addEventListener("scroll", follow, { capture: true, passive: true });
     place.addEventListener("keydown", (event) => {
       const span = tokenOf(event);
       const next = { ArrowRight: span?.nextElementSibling, ArrowLeft: span?.previousElementSibling }[event.key];
