@@ -206,13 +206,15 @@ function explain(place, tip) {
     tip.style.left = `${Math.max(8, Math.min(at.left, innerWidth - own.width - 8))}px`;
     tip.style.top = `${Math.max(8, below ? at.bottom + 6 : at.top - own.height - 6)}px`;
   };
+  let explained;
   const show = (span) => {
+    explained = span;
     fillTip(tip, span.credit);
     tip.hidden = false;
     put(span);
   };
   const hide = () => { tip.hidden = true; };
-  const follow = () => { document.activeElement.credit && !tip.hidden ? put(document.activeElement) : hide(); };
+  const follow = () => { explained?.matches(":hover, :focus") && !tip.hidden ? put(explained) : hide(); };
   const tokenOf = (event) => event.target.closest?.(".credit-token");
   place.addEventListener("mouseover", (event) => { const span = tokenOf(event); span ? show(span) : hide(); });
   place.addEventListener("mouseleave", hide);
