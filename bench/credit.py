@@ -1,6 +1,6 @@
 """The token credit of a long run: how long `fipo report` takes to write, how large it is, how soon a browser shows it.
 
-    python -m bench.credit [--steps 200] [--rollouts 256] [--tokens 200]
+python -m bench.credit [--steps 200] [--rollouts 256] [--tokens 200]
 """
 
 import argparse

@@ -53,7 +53,9 @@ def test_a_step_holds_its_rollouts_as_they_were_recorded(make_run):
     assert set(data) == {"credit-0", "credit-0-3"}
     assert [one["problem"] for one in data["credit-0-3"]] == ["sums/1", "sums/2"]
     stored = [response for one in data["credit-0-3"] for response in one["responses"]]
-    assert stored == [{name: record[name] for name in response} for response, record in zip(stored, run.read_rollouts(3), strict=True)]
+    assert stored == [
+        {name: record[name] for name in response} for response, record in zip(stored, run.read_rollouts(3), strict=True)
+    ]
     assert {"tokens", "log_ratio", "future_kl", "influence_weight", "marks", "left_out", "advantage"} <= set(stored[0])
 
 
@@ -90,7 +92,11 @@ def test_dumped_rollouts_without_credit_are_taken(make_run):
 
 @pytest.mark.parametrize(
     ("old", "left_out"),
-    [({"in_loss": True}, None), ({"in_loss": False}, "unknown"), ({"in_loss": False, "influence_weight": []}, "masked")],
+    [
+        ({"in_loss": True}, None),
+        ({"in_loss": False}, "unknown"),
+        ({"in_loss": False, "influence_weight": []}, "masked"),
+    ],
 )
 def test_an_older_run_says_what_it_can_of_what_was_left_out(old, left_out, make_run):
     records = group(1)

@@ -16,14 +16,14 @@ MARKED = {  # log-ratios by advantage: among them every mark, and a response for
     -1.0: [0.01, -0.5, 2.5, 0.02, 1.5, -0.3],
     -2.0: [2.5, 2.5, 0.01],
 }
-SENTENCES = {
-    "clipped_high": "Clipped: the advantage is positive and the ratio 1.64872 is above 1 + clip_high = 0.28.",
-    "clipped_low": "Clipped: the advantage is negative and the ratio 0.606531 is below 1 - clip_low = 0.2.",
-    "dual_clipped": "Dual-clipped: the advantage is negative and the ratio 12.1825 is above dual_clip = 10.",
-    "not_summed": "Not summed: the ratio 20.0855 is above dual_clip = 10.",
-    "weight_clipped_high": "is above influence_clip (0.8, 1.2).",
-    "weight_clipped_low": "Weight at its bound: exp(future_kl) = 0.740818 is below influence_clip (0.8, 1.2).",
-    "safety_capped": "ratio 4.48169 is above safety_threshold = 3. f is held between safety_floor = 0.8 and 1.",
+SENTENCES = {  # of which token in the response of so many
+    "clipped_high": (4, 0, "Clipped: the advantage is positive and the ratio 1.64872 is above 1 + clip_high = 0.28."),
+    "clipped_low": (6, 1, "Clipped: the advantage is negative and the ratio 0.606531 is below 1 - clip_low = 0.2."),
+    "dual_clipped": (6, 2, "Dual-clipped: the advantage is negative and the ratio 12.1825 is above dual_clip = 10."),
+    "not_summed": (4, 3, "Not summed: the ratio 20.0855 is above dual_clip = 10."),
+    "weight_clipped_high": (4, 0, "is above influence_clip (0.8, 1.2)."),
+    "weight_clipped_low": (6, 5, "exp(future_kl) = 0.740818 is below influence_clip (0.8, 1.2)."),
+    "safety_capped": (6, 4, "above safety_threshold = 3. f is held between safety_floor = 0.8 and 1."),
 }
 
 
@@ -97,15 +97,17 @@ def test_the_tooltip_has_the_numbers_of_the_rollouts_file(page, run):
         assert float(shown["future_kl"]) == record["future_kl"][i]
         assert float(shown["influence weight f"]) == record["influence_weight"][i]
         assert float(shown["advantage"]) == -1.0
-        assert float(shown["advantage × f"]) == -record["influence_weight"][i]
+        assert float(shown["advantage x f"]) == -record["influence_weight"][i]
         assert float(shown["ratio"]) == pytest.approx(2.718281828459045 ** record["log_ratio"][i], rel=1e-5)
         assert float(shown["exp(future_kl)"]) == pytest.approx(2.718281828459045 ** record["future_kl"][i], rel=1e-5)
 
 
-@pytest.mark.parametrize("mark", SENTENCES)
-def test_a_marked_token_says_why(mark, page):
-    _, said = tip_of(page.locator(f"#credit-responses .{mark}").first)
-    assert any(SENTENCES[mark] in sentence for sentence in said)
+def test_a_marked_token_says_why(page):
+    for mark, (tokens, i, sentence) in SENTENCES.items():
+        token = page.locator(".credit-response", has_text=f"{tokens} tokens").locator(".credit-token").nth(i)
+        assert mark in token.get_attribute("class").split()
+        _, said = tip_of(token)
+        assert any(sentence in one for one in said), mark
 
 
 def test_a_response_that_was_left_out_is_grey_and_says_why(page):
@@ -116,7 +118,9 @@ def test_a_response_that_was_left_out_is_grey_and_says_why(page):
         "so the response left the loss. Its weights changed nothing.",
         "Masked: it reached the length limit, so none of its tokens is trained on and none has credit.",
     ]
-    colours = untrained.locator(".credit-token").evaluate_all("all => all.map(e => getComputedStyle(e).backgroundColor)")
+    colours = untrained.locator(".credit-token").evaluate_all(
+        "all => all.map(e => getComputedStyle(e).backgroundColor)"
+    )
     assert set(colours) == {"rgba(0, 0, 0, 0)"}
     shown, said = tip_of(untrained.filter(has_text="Masked").locator(".credit-token").first)
     assert set(shown) == {"token", "position"} and said[0].startswith("Masked:")

@@ -17,7 +17,12 @@ def weighted(step, weights, mini_batch=1, **changes):
     """A group of one response whose tokens a, b, ... have these weights."""
     tokens = [chr(ord("a") + i) for i in range(len(weights))]
     values = {"log_ratio": [0.0] * len(weights), "future_kl": weights, "influence_weight": weights}
-    return group(step, log_ratios={1.0: weights}, mini_batch=mini_batch, **{"tokens": tokens, "left_out": None, **values, **changes})
+    return group(
+        step,
+        log_ratios={1.0: weights},
+        mini_batch=mini_batch,
+        **{"tokens": tokens, "left_out": None, **values, **changes},
+    )
 
 
 def test_single_tokens_are_ranked_by_weight_one_of_a_response_with_their_place_and_context():

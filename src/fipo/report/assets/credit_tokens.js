@@ -12,7 +12,7 @@ const QUANTITIES = {
     says: ["the token became less likely", "more likely"],
     bounds: (o) => "clip_low" in o ? [Math.log(1 - o.clip_low), Math.log(1 + o.clip_high)] : undefined,
     bound: "log of the ratio's clip" },
-  advantage_weight: { label: "advantage × f", neutral: 0,
+  advantage_weight: { label: "advantage x f", neutral: 0,
     of: (r, i) => r.influence_weight[i] === null || r.advantage == null ? null : r.advantage * r.influence_weight[i],
     says: ["pushed down", "pushed up"], bounds: () => undefined },
 };
@@ -183,7 +183,7 @@ function fillTip(tip, { response, i, objective, reason }) {
       ["exp(future_kl)", values.raw], ["influence weight f", exact(weight)]);
     if (response.advantage != null) {
       rows.push(["advantage", derived(response.advantage)],
-        ["advantage × f", derived(weight == null ? null : response.advantage * weight)]);
+        ["advantage x f", derived(weight == null ? null : response.advantage * weight)]);
     }
   }
   const body = made("tbody");
