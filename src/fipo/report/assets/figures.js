@@ -112,7 +112,7 @@ function layoutOf(figure) {
     margin: { l: 50, r: 14, t: 28, b: 40 },
     font: { family: "system-ui, sans-serif", size: 12, color: css("--ink") },
     paper_bgcolor: css("--panel"), plot_bgcolor: css("--panel"),
-    hovermode: overSteps ? "x unified" : "closest",
+    hovermode: overSteps ? "x unified" : "closest", hoverdistance: -1, // as far as the next point is
     hoverlabel: { bgcolor: css("--panel"), bordercolor: css("--line"), font: { color: css("--ink") } },
     modebar: { bgcolor: "rgba(0,0,0,0)", color: css("--muted"), activecolor: css("--accent") },
     xaxis: { ...axis, title: { ...axis.title, text: figure.x_label }, hoverformat: overSteps ? "d" : ".1f" },
