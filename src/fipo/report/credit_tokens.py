@@ -8,7 +8,7 @@ from typing import Any
 from fipo.report.credit_sample import Record, Sample
 
 OCCURRENCES = 5  # a token with fewer has no mean worth ranking
-ROWS = 12
+ROWS = 10
 CONTEXT = 8  # tokens on either side
 
 Place = tuple[int, int, int, int]  # step, group, member, position
