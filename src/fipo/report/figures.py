@@ -21,13 +21,12 @@ class Figure:
     series: tuple[Series, ...]
     y: str  # what the vertical axis shows
     unit: Unit = "number"
-    x: str = "step"  # the key of the horizontal axis
-    x_label: str = "step"
+    x: Series = Series(key="step", label="step")  # the horizontal axis
 
     def needs(self) -> list[str]:
         """Every key that it reads beside `step`."""
         intervals = [key for series in self.series for key in series.interval or ()]
-        return [key for key in [self.x, *(series.key for series in self.series), *intervals] if key != "step"]
+        return [key for key in [self.x.key, *(series.key for series in self.series), *intervals] if key != "step"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,8 +75,7 @@ CHAPTERS = (
                 look_for="Up and to the right, longer answers go with better ones; right alone is rambling.",
                 y="avg@k",
                 unit="share",
-                x="eval/response_length/mean",
-                x_label="mean response length (tokens)",
+                x=Series(key="eval/response_length/mean", label="mean response length (tokens)"),
                 series=_one("eval/avg_at_k", "avg@k"),
             ),
             Figure(

@@ -81,7 +81,7 @@ def _chapter(chapter: Chapter, drawn: Mapping[str, Columns]) -> str:
 
 
 def _figure(figure: Figure, drawn: Mapping[str, Columns]) -> str:
-    there = any(figure.x in run and series.key in run for run in drawn.values() for series in figure.series)
+    there = any(figure.x.key in run and series.key in run for run in drawn.values() for series in figure.series)
     keys = ", ".join(f"<code>{key}</code>" for key in figure.needs())
     title = escape(figure.title)
     button = f'<button class="csv" type="button" aria-label="CSV of {title}">CSV</button>'

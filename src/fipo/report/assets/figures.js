@@ -27,7 +27,7 @@ function smoothed(values, weight) {
 
 // The points of one run by step: where it is, its value as measured, smoothed, and its interval.
 function pointsOf(columns, figure, series, weight) {
-  const xs = columns[figure.x];
+  const xs = columns[figure.x.key];
   const ys = columns[series.key];
   if (!xs || !ys) return new Map();
   const [lows, highs] = (series.interval || []).map((key) => columns[key] || []);
@@ -68,7 +68,7 @@ function bandTrace(line, colour) {
 function lineTrace(line, figure, series, style) {
   const number = figure.unit === "share" ? ".3~p" : ".5~g";
   const before = style.smooth ? ` (measured %{customdata[1]:${number}})` : "";
-  const step = figure.x === "step" ? "" : ", step %{customdata[0]}";
+  const step = figure.x.key === "step" ? "" : ", step %{customdata[0]}";
   const marked = style.symbol || series.key.startsWith("eval/");
   return {
     x: line.map((point) => point.x), y: line.map((point) => point.y),
@@ -106,7 +106,7 @@ function tracesOf(data, arm, index, figure, weight) {
 
 function layoutOf(figure) {
   const axis = { gridcolor: css("--line"), zerolinecolor: css("--line"), automargin: true, exponentformat: "power", title: { standoff: 8 } };
-  const overSteps = figure.x === "step";
+  const overSteps = figure.x.key === "step";
   return {
     autosize: true, height: 300, showlegend: false, uirevision: "keep the zoom",
     margin: { l: 50, r: 14, t: 28, b: 40 },
@@ -115,7 +115,10 @@ function layoutOf(figure) {
     hovermode: overSteps ? "x unified" : "closest", hoverdistance: -1, // as far as the next point is
     hoverlabel: { bgcolor: css("--panel"), bordercolor: css("--line"), font: { color: css("--ink") } },
     modebar: { bgcolor: "rgba(0,0,0,0)", color: css("--muted"), activecolor: css("--accent") },
-    xaxis: { ...axis, title: { ...axis.title, text: figure.x_label }, hoverformat: overSteps ? "d" : ".1f" },
+    xaxis: {
+      ...axis, title: { ...axis.title, text: figure.x.label },
+      hoverformat: overSteps ? "d" : ".1f", unifiedhovertitle: { text: "step %{x}" },
+    },
     yaxis: {
       ...axis, title: { ...axis.title, text: figure.y },
       ...(figure.unit === "share" ? { tickformat: "~%", rangemode: "tozero" } : {}),
