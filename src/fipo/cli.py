@@ -29,7 +29,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     try:
         plain, overrides = _split(sys.argv[1:] if arguments is None else arguments)
         options, rest = _parser().parse_known_args(plain)
-        takes_overrides = options.command in ("train", "eval", "doctor", "launch")
+        takes_overrides = options.command in ("train", "eval", "doctor", "launch", "study")
         if takes_overrides and rest:
             raise UserError(f"an override must look like --section.key value, got {rest[0]}")
         unknown = rest or [f"--{key}" for key in overrides]
@@ -59,6 +59,8 @@ def _command(options: argparse.Namespace, overrides: dict[str, str]) -> int:
         _eval(options, overrides)
     elif options.command == "launch":
         _launch(options, overrides)
+    elif options.command == "study":
+        return _study(options.study, overrides)
     elif options.command == "report":
         _report(options.runs, options.out)
     else:
@@ -99,14 +101,16 @@ def _parser() -> argparse.ArgumentParser:
 
     doctor = commands.add_parser(
         "doctor",
-        help="what a recipe needs, how long it takes and what is wrong with it, before it runs",
-        usage="fipo doctor RECIPE.toml [--section.key value ...] [--no-samples] [--memory-gib GIB]",
+        help="what is wrong with a recipe before it runs, or with a run during it and afterwards",
+        usage="fipo doctor RECIPE.toml [--section.key value ...] [--no-samples] [--memory-gib GIB]\n"
+        "       fipo doctor [--watch] RUN",
         description="Look at a recipe before a long run: settings that cannot do what they say, memory, a few sampled "
-        "responses, time. Nothing is written; the exit code is 2 if the run cannot succeed. "
-        "Every key can be overridden: --run.steps 20.",
+        "responses, time; the exit code is 2 if the run cannot succeed. Every key can be overridden: --run.steps 20. "
+        "Or look at a run directory: what is wrong with it, since which step, and what to try; the exit code is 1 if "
+        "there is a problem, 0 with warnings and notes. Nothing is written.",
         allow_abbrev=False,
     )
-    doctor.add_argument("recipe", type=Path)
+    doctor.add_argument("recipe", type=Path, metavar="RECIPE.toml|RUN")
     doctor.add_argument("--no-samples", action="store_true", help="settings and memory alone: no weights are loaded")
     doctor.add_argument(
         "--memory-gib",
@@ -114,8 +118,14 @@ def _parser() -> argparse.ArgumentParser:
         metavar="GIB",
         help="estimate for a GPU elsewhere that has this much memory; implies --no-samples",
     )
+    doctor.add_argument(
+        "--watch",
+        action="store_true",
+        help="follow a run until it ends; the exit code is 0 if it has finished, 1 if it stopped before",
+    )
 
     _add_launch(commands)
+    _add_study(commands)
 
     report = commands.add_parser("report", help="write report.html for a run, or for several overlaid")
     report.add_argument("runs", type=Path, nargs="+", metavar="RUN")
@@ -148,6 +158,18 @@ def _add_launch(commands: Any) -> None:
     )
     parser.add_argument("--ranks", type=int, default=1, help="training processes of the rehearsal (default 1)")
     parser.add_argument("--folder", type=Path, default=REHEARSALS, help=f"of rehearsals (default {REHEARSALS})")
+
+
+def _add_study(commands: Any) -> None:
+    parser = commands.add_parser(
+        "study",
+        help="compare arms over seeds, everything else equal",
+        usage="fipo study STUDY.toml [--study.key value ...]",
+        description="Run every arm with every seed and compare them pairwise. The same command again goes on where it "
+        "stopped. Keys of [study] can be overridden: --study.processes 8. The exit code is 1 if a run failed.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("study", type=Path)
 
 
 def _split(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]:
@@ -223,12 +245,28 @@ def _compare(a: Path, b: Path, target: Path | None) -> None:
 
 
 def _doctor(options: argparse.Namespace, overrides: dict[str, str]) -> int:
+    if options.recipe.is_dir():
+        return _check_up(options, overrides)
+    if options.watch:
+        raise UserError(f"doctor --watch takes a run directory, got {options.recipe}")
     from fipo.doctor import Options, diagnose
 
     memory = options.memory_gib
     if memory is not None and not 0 < memory < float("inf"):
         raise UserError(f"--memory-gib must be > 0, got {memory:g}")
     return diagnose(options.recipe, overrides, Options(samples=not options.no_samples, memory_gib=memory))
+
+
+def _check_up(options: argparse.Namespace, overrides: dict[str, str]) -> int:
+    from fipo.health import check_up, watch
+    from fipo.telemetry.run_directory import RunDirectory
+
+    of_recipes = [f"--{key}" for key in overrides]
+    of_recipes += ["--no-samples"] * options.no_samples + ["--memory-gib"] * (options.memory_gib is not None)
+    if of_recipes:
+        raise UserError(f"doctor RUN takes --watch alone, got {of_recipes[0]}, which is for recipes")
+    run = RunDirectory.existing(options.recipe)
+    return watch(run) if options.watch else check_up(run)
 
 
 def _launch(options: argparse.Namespace, overrides: dict[str, str]) -> None:
@@ -242,6 +280,20 @@ def _launch(options: argparse.Namespace, overrides: dict[str, str]) -> None:
         raise UserError(f"--ranks must be >= 1, got {options.ranks}")
     rehearsal = options.folder if options.rehearse else None
     launch(options.recipe, overrides, os.environ, dry_run=options.dry_run, rehearsal=rehearsal, ranks=options.ranks)
+
+
+def _study(path: Path, overrides: dict[str, str]) -> int:
+    try:
+        from fipo.study.study import run_study
+    except ModuleNotFoundError as error:
+        if error.name not in ("scipy", "matplotlib"):
+            raise
+        raise UserError('fipo study needs the extra: pip install "fipo[study]"') from None
+
+    study, outcome = run_study(path, overrides)
+    print((study.folder / "outcome.md").read_text(encoding="utf-8"))
+    print(f"tables, figures and metrics: {study.folder}")
+    return 1 if any(outcome.failed.values()) else 0
 
 
 def _report(paths: Sequence[Path], out: Path | None) -> None:

@@ -21,6 +21,7 @@ from fipo.telemetry.run_lock import run_lock
 from fipo.training.anomaly import write_anomalies
 from fipo.training.checkpoint import Position, best_step, prune, restore_newest, save, set_damaged_aside
 from fipo.training.config import Recipe
+from fipo.training.control import Control
 from fipo.training.interruption import StepDropped, StopRequests
 from fipo.training.record import StepRecord
 from fipo.training.resume import check_same_data, check_same_recipe, resolved_config
@@ -33,8 +34,10 @@ SMALLER = (
 )
 
 
-def train(recipe: Recipe, *, resume: bool = False) -> RunDirectory:
+def train(recipe: Recipe, *, resume: bool = False, control: Control | None = None) -> RunDirectory:
     """Run the recipe to its end; with `resume`, on from its last checkpoint that is whole.
+
+    `control`: weights in place of FIPO's, for a study.
 
     Raises UserError for what the user can mend, RunStopped for a run that ended early with its state saved.
     """
@@ -44,7 +47,7 @@ def train(recipe: Recipe, *, resume: bool = False) -> RunDirectory:
         try:
             with graders, Heartbeat(recipe.telemetry.stall_seconds, run.stall, graders.worker_stacks) as heartbeat:
                 stop = StopRequests(progress.say)
-                _Loop(recipe, run, progress, graders, heartbeat, stop).run_all(resume=resume)
+                _Loop(recipe, control, run, progress, graders, heartbeat, stop).run_all(resume=resume)
         except DiskError as error:
             raise RunStopped(f"{error}; {_what_is_safe(run)}") from error
         except torch.OutOfMemoryError as error:
@@ -57,6 +60,7 @@ class _Loop:
     def __init__(
         self,
         recipe: Recipe,
+        control: Control | None,
         run: RunDirectory,
         progress: TrainingProgress,
         graders: GraderPool,
@@ -64,6 +68,7 @@ class _Loop:
         stop: StopRequests,
     ) -> None:
         self.recipe = recipe
+        self.control = control
         self.run = run
         self.progress = progress
         self.graders = graders
@@ -95,11 +100,11 @@ class _Loop:
         self.enter("loading")
         continued = resume and run.config.exists()
         if continued:
-            check_same_recipe(recipe, run)
+            check_same_recipe(recipe, run, self.control)
         else:
             run.refuse_if_begun()
         self.graders.start()
-        self.setup: Setup = set_up(recipe, self.graders, self.progress.say, self.beat)
+        self.setup: Setup = set_up(recipe, self.graders, self.progress.say, self.beat, self.control)
         config = resolved_config(recipe, self.setup)
         if not continued:
             run.create(config)
