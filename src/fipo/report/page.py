@@ -58,7 +58,7 @@ def _page(runs: Mapping[str, RunDirectory]) -> str:
 <script type="application/json" id="report-data">{_script_data(groups, drawn)}</script>
 <script>{get_plotlyjs()}</script>
 <script>(() => {{ {_asset("figures.js")}{_asset("page.js")} }})();</script>
-<script>{_asset("credit.js")}</script>
+<script>(() => {{ {_asset("credit_tokens.js")}{_asset("credit.js")} }})();</script>
 </body></html>
 """
 
