@@ -41,7 +41,7 @@ def _page(runs: Mapping[str, RunDirectory]) -> str:
     credit = credit_section(runs)
     links = "".join(f'<a href="#{_id(chapter.title)}">{chapter.title}</a>' for chapter in CHAPTERS)
     if credit:
-        links += '<a href="#credit">Token by token</a>'
+        links += '<a href="#credit">Token credit</a>'
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>fipo: {names}</title><style>{_asset("page.css")}{_asset("credit.css")}</style></head>
