@@ -43,11 +43,6 @@ def test_what_the_user_says_wins_over_the_job_and_the_rehearsal():
         ("actor_rollout_ref.actor.loss_agg_mode=token-sum", ValueError, "loss_agg_mode must be one of"),
         ("actor_rollout_ref.actor.ulysses_sequence_parallel_size=8", VerlMismatch, "needs flash attention, got 'sdpa'"),
         (
-            "++algorithm.rollout_correction.rollout_is=token",
-            ValueError,
-            "rollout_is must be None with FIPO, got 'token'",
-        ),
-        (
             "++algorithm.rollout_correction.bypass_mode=True",
             ValueError,
             "bypass_mode must be False with FIPO, got True",

@@ -30,7 +30,6 @@ def check_config(config: Any) -> None:
 
     correction = config.algorithm.get("rollout_correction", None) or {}
     distillation = config.get("distillation", None) or {}
-    _must_be("algorithm.rollout_correction.rollout_is", correction.get("rollout_is", None), None)
     # with the sampler's log-probs as the old ones, the future KL would add up its rounding
     _must_be("algorithm.rollout_correction.bypass_mode", bool(correction.get("bypass_mode", False)), False)
     _must_be("distillation.enabled", bool(distillation.get("enabled", False)), False)
