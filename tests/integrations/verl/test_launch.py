@@ -41,7 +41,7 @@ def test_verl_composes_every_recipe_and_the_plugin_accepts_it(path):
     actor = omega_conf_to_dataclass(config.actor_rollout_ref.actor)
     assert objective_of(actor) == OBJECTIVES.get(path.stem, FIPOConfig.dapo())
     assert config.data.train_files == "/data/data/dapo-math-17k.parquet"
-    assert list(config.trainer.logger) == ["console", "wandb"]
+    assert list(config.trainer.logger) == ["console", "wandb", "file"]
 
 
 @pytest.mark.parametrize("text", ["it's, {a}", "a=b c", "back\\slash", "ends\\", "a\\'b"])

@@ -47,7 +47,7 @@ def test_a_step_on_one_rank_and_a_resumed_one_leave_metrics_credit_and_a_checkpo
     printed = rehearse(tmp_path, *job, "trainer.total_training_steps=1")
     print(f"one step: {time.monotonic() - began:.0f} s")
     assert "rehearsal: actor_rollout_ref.model.path=" in printed
-    metrics = steps(tmp_path / "metrics.jsonl")
+    metrics = steps(tmp_path / "checkpoints" / "metrics_001.jsonl")
     assert set(metrics) == {0, 1}
     assert "val-core/signed_sums/acc/mean@1" in metrics[0] and "val-core/signed_sums/acc/mean@1" in metrics[1]
 
@@ -66,4 +66,4 @@ def test_a_step_on_one_rank_and_a_resumed_one_leave_metrics_credit_and_a_checkpo
 
     assert (tmp_path / "checkpoints" / "global_step_1" / "actor").is_dir()
     rehearse(tmp_path, *job, "trainer.total_training_steps=2", "trainer.val_before_train=False")
-    assert set(steps(tmp_path / "metrics_2.jsonl")) == {2}
+    assert set(steps(tmp_path / "checkpoints" / "metrics_002.jsonl")) == {2}
