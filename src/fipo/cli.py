@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from fipo.errors import RunStopped, UserError
+from fipo.recipes import split_overrides
 from fipo.telemetry.durable import DiskError
 
 REHEARSALS = Path("runs/rehearsal")
@@ -27,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(arguments: Sequence[str] | None) -> int:
     try:
-        plain, overrides = _split(sys.argv[1:] if arguments is None else arguments)
+        plain, overrides = split_overrides(sys.argv[1:] if arguments is None else arguments)
         options, rest = _parser().parse_known_args(plain)
         takes_overrides = options.command in ("train", "eval", "doctor", "launch")
         if takes_overrides and rest:
@@ -148,22 +149,6 @@ def _add_launch(commands: Any) -> None:
     )
     parser.add_argument("--ranks", type=int, default=1, help="training processes of the rehearsal (default 1)")
     parser.add_argument("--folder", type=Path, default=REHEARSALS, help=f"of rehearsals (default {REHEARSALS})")
-
-
-def _split(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]:
-    """`["train", "--run.steps", "20", "x.toml"]` as `["train", "x.toml"]` and `{"run.steps": "20"}`."""
-    plain: list[str] = []
-    overrides = {}
-    words = iter(arguments)
-    for word in words:
-        key, equals, value = word.removeprefix("--").partition("=")
-        if not word.startswith("--") or "." not in key:
-            plain.append(word)
-            continue
-        overrides[key] = value if equals else next(words, "")
-        if not equals and not overrides[key]:
-            raise UserError(f"--{key} must be followed by a value, got nothing")
-    return plain, overrides
 
 
 def _train(recipe_path: Path, overrides: dict[str, str], *, resume: bool) -> None:

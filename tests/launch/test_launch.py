@@ -136,7 +136,11 @@ def test_without_ray_one_line_says_how_to_get_it(capsys, monkeypatch):
 
 
 class RayError(Exception):
-    """Stands in for the base of Ray's errors, that of a missing token among them."""
+    """Stands in for the base of Ray's errors."""
+
+
+class AuthenticationError(RayError):
+    """Stands in for that of a missing or wrong token."""
 
 
 class Client:
@@ -148,7 +152,7 @@ class Client:
         if "nowhere" in address:
             raise ConnectionError("Failed to connect to Ray\nat length")
         if "closed" in address:
-            raise RayError("Token authentication is enabled but no token was found\nat length")
+            raise AuthenticationError("Unauthorized: Missing authentication token\nat length")
 
     def submit_job(self, **job):
         Client.submitted = job
@@ -168,7 +172,8 @@ class Client:
 @pytest.fixture
 def ray(monkeypatch, tmp_path):
     ray, jobs, exceptions = map(ModuleType, ("ray", "ray.job_submission", "ray.exceptions"))
-    jobs.JobSubmissionClient, exceptions.RayError = Client, RayError
+    jobs.JobSubmissionClient = Client
+    exceptions.RayError, exceptions.AuthenticationError = RayError, AuthenticationError
     for module in (ray, jobs, exceptions):
         monkeypatch.setitem(sys.modules, module.__name__, module)
     monkeypatch.setenv("WORKING_DIR", str(tmp_path))
@@ -207,7 +212,11 @@ def test_an_end_that_is_no_success_says_what_to_do_next(ray, monkeypatch, capsys
     ("address", "reason"),
     [
         ("http://nowhere:1", "Failed to connect to Ray"),
-        ("http://closed:1", "Token authentication is enabled but no token was found"),
+        (
+            "http://closed:1",
+            "Unauthorized: Missing authentication token; "
+            "set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH to the cluster's token",
+        ),
     ],
 )
 def test_a_cluster_that_takes_no_job_is_one_line(ray, monkeypatch, capsys, address, reason):

@@ -53,6 +53,28 @@ class LaunchRecipe(Table):
     verl: dict[str, Any]
     """verl's configuration, table by table; the text "null" is its null."""
 
+    def number(self, key: str) -> float:
+        """verl's value of a dotted key. Raises UserError unless the recipe gives a number."""
+        value: Any = self.verl
+        for part in key.split("."):
+            value = value.get(part) if isinstance(value, dict) else None
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise UserError(f"verl.{key} must be a number, got {value!r}")
+        return value
+
+    def whole_number(self, key: str) -> int:
+        """The same. Raises UserError unless the recipe gives a whole number > 0."""
+        value = self.number(key)
+        if not isinstance(value, int) or value < 1:
+            raise UserError(f"verl.{key} must be a whole number > 0, got {value!r}")
+        return value
+
+    @property
+    def updates(self) -> int:
+        """Optimizer steps per training step."""
+        prompts = self.whole_number("data.train_batch_size")
+        return -(-prompts // self.whole_number("actor_rollout_ref.actor.ppo_mini_batch_size"))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
