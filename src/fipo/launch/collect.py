@@ -3,8 +3,8 @@
 python -m fipo.launch.collect recipe/fipo/X.toml CKPTS/metrics_*.jsonl --out runs/cluster
 
 The recipe comes with the overrides and the environment that the job was launched with. The metrics are the files of
-verl's `file` logger, one per start of the job, oldest first: a step that is there again counts as it is in the later
-one. --credit and --dumps are the folders of `policy_loss.credit_dir` and `trainer.rollout_data_dir`.
+verl's `file` logger, one per start of the job, oldest first: what a later one says of a step again is what counts.
+--credit and --dumps are the folders of `policy_loss.credit_dir` and `trainer.rollout_data_dir`.
 """
 
 import argparse
@@ -33,11 +33,14 @@ def collect(
 
     Raises UserError if there is one already, and for a file that is not what verl or the plugin writes.
     """
-    steps = {line["step"]: line["data"] for path in metrics for line in _lines(path, ("step", "data"))}
+    steps: dict[int, dict[str, Any]] = {}
+    for path in metrics:
+        for line in _lines(path, ("step", "data")):
+            steps.setdefault(line["step"], {}).update(line["data"])  # a start begins with an evaluation of its step
     if not steps:
         raise UserError(f"{metrics[0]}: holds no steps")
     translated = [{"step": step, **translate(steps[step], recipe)} for step in sorted(steps)]
-    config = config_of(recipe, out.name, steps)
+    config = config_of(recipe, out.name, steps.values())
     rollouts = _rollouts(credit, dumps)
     run = RunDirectory(out)
     run.create(config)

@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Iterable
 from dataclasses import asdict, fields, replace
 from typing import Any
 
@@ -46,16 +47,21 @@ def translate(values: dict[str, Any], recipe: LaunchRecipe) -> dict[str, float]:
     return ours | {name: value for name, (value, _) in _evaluation(numbers).items()}
 
 
-def config_of(recipe: LaunchRecipe, name: str, steps: dict[int, dict[str, Any]]) -> dict[str, Any]:
+def config_of(recipe: LaunchRecipe, name: str, metrics: Iterable[dict[str, Any]]) -> dict[str, Any]:
     """What config.toml holds of a job of verl: what readers of a run directory look for, and verl's own tables.
+
+    metrics: verl's, of each step.
 
     Raises UserError for a setting of the policy loss that is none.
     """
     preset, objective = _objective(recipe)
-    samples = max((k for values in steps.values() for _, k in _evaluation(values).values()), default=0)
-    seed = recipe.verl["data"].get("seed")
+    samples = max((k for values in metrics for _, k in _evaluation(values).values()), default=0)
+    known = {
+        "steps": recipe.verl.get("trainer", {}).get("total_training_steps"),
+        "seed": recipe.verl["data"].get("seed"),
+    }
     return {
-        "run": {"name": name, "steps": max(steps), **({"seed": seed} if isinstance(seed, int) else {})},
+        "run": {"name": name, **{key: value for key, value in known.items() if isinstance(value, int)}},
         "model": {"path": recipe.job.model},
         "data": {"prompt_format": "chat"},
         "rollout": {

@@ -17,7 +17,7 @@ from verl.trainer.ppo.utils import need_critic, need_reference_policy
 from verl.utils.config import validate_config
 from verl.utils.device import auto_set_device
 
-from fipo.integrations.verl.validate import check_config
+from fipo.integrations.verl.validate import check_config, check_files
 
 
 @ray.remote
@@ -25,6 +25,7 @@ class FIPOTaskRunner(TaskRunnerV1.__ray_actor_class__):  # type: ignore[misc, na
     def run(self, config: Any) -> Any:
         from fipo.integrations.verl import trainer
 
+        check_files(config)
         mode = config.trainer.v1.trainer_mode
         if not mode.startswith(trainer.PREFIX):
             config.trainer.v1.trainer_mode = trainer.PREFIX + mode

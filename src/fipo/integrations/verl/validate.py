@@ -1,6 +1,8 @@
 """What can be checked of verl's whole configuration before any work."""
 
 import logging
+import socket
+from pathlib import Path
 from typing import Any
 
 from fipo.integrations.verl.checks import check_engine
@@ -43,6 +45,25 @@ def check_config(config: Any) -> None:
         )
     for note in cfg.notes():
         logger.warning("actor.policy_loss: %s", note)
+
+
+def check_files(config: Any) -> None:
+    """Raise FileNotFoundError with one line for a model or data file that this node does not see.
+
+    Names of hub models and addresses with :// are not looked at.
+    """
+    data = config.data
+    places = {
+        "actor_rollout_ref.model.path": config.actor_rollout_ref.model.path,
+        "data.train_files": data.train_files,
+        "data.val_files": data.val_files,
+    }
+    for key, value in places.items():
+        for place in [value] if isinstance(value, str) else value:
+            if place.startswith("/") and not Path(place).exists():
+                raise FileNotFoundError(
+                    f"{key}: {place} is not there on node {socket.gethostname()}, where verl reads it"
+                )
 
 
 def _must_be(key: str, found: Any, expected: Any) -> None:
