@@ -104,6 +104,20 @@ def test_the_keys_of_the_policy_loss_include_every_field_of_the_objective():
         (["--verl.trainer.save_frq", "3"], "verl 0.9.1 has no key trainer.save_frq (did you mean trainer.save_freq?)"),
         (["--verl.trainer", "3"], "verl.trainer must be a table"),
         (["--verl.trainer.nnodes", "3"], "verl.trainer.nnodes must be set as job.nnodes, got 3"),
+        (["--verl.trainer.save_freq", "ten"], "verl.trainer.save_freq must be a number, got 'ten'"),
+        (
+            ["--verl.actor_rollout_ref.actor.use_dynamic_bsz", "1"],
+            "verl.actor_rollout_ref.actor.use_dynamic_bsz must be true or false, got 1",
+        ),
+        (
+            ["--verl.actor_rollout_ref.actor.policy_loss.half_life", "long"],
+            "verl.actor_rollout_ref.actor.policy_loss: half_life must be a number, got 'long'",
+        ),
+        (
+            ["--verl.actor_rollout_ref.actor.clip_ratio_high", "0.2"],
+            "verl.actor_rollout_ref.actor.clip_ratio_high must be 0.28, the clip_high of its policy_loss "
+            "(preset release_32b), got 0.2",
+        ),
         (["--verl.data.gen_batch_size", "many"], "verl.data.gen_batch_size must be a number, got 'many'"),
         (
             ["--job.gpus_per_node", "4", "--job.nnodes", "1"],

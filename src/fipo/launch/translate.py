@@ -3,13 +3,11 @@
 import math
 import re
 from collections.abc import Iterable
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict
 from typing import Any
 
-from fipo.errors import UserError
-from fipo.launch.keys import POLICY_LOSS
+from fipo.launch.objective import objective_of
 from fipo.launch.recipe import LaunchRecipe
-from fipo.objective import ALGORITHMS, FIPOConfig
 
 NAMES = {  # verl's keys, and ours for the same quantity
     "actor/entropy": "policy/entropy",
@@ -52,13 +50,14 @@ def config_of(recipe: LaunchRecipe, name: str, metrics: Iterable[dict[str, Any]]
 
     metrics: verl's, of each step.
 
-    Raises UserError for a setting of the policy loss that is none.
+    Raises UserError for settings of the objective that do not fit.
     """
-    preset, objective = _objective(recipe)
+    preset, cfg = objective_of(recipe)
+    objective = {name: value for name, value in asdict(cfg).items() if value is not None}
     samples = max((k for values in metrics for _, k in _evaluation(values).values()), default=0)
     known = {
-        "steps": recipe.verl.get("trainer", {}).get("total_training_steps"),
-        "seed": recipe.verl["data"].get("seed"),
+        "steps": recipe.table("trainer").get("total_training_steps"),
+        "seed": recipe.table("data").get("seed"),
     }
     return {
         "run": {"name": name, **{key: value for key, value in known.items() if isinstance(value, int)}},
@@ -77,25 +76,8 @@ def config_of(recipe: LaunchRecipe, name: str, metrics: Iterable[dict[str, Any]]
     }
 
 
-def _objective(recipe: LaunchRecipe) -> tuple[str, dict[str, Any]]:
-    """The preset of the policy loss, and every setting that it stands for with the recipe's own in place."""
-    table: Any = recipe.verl
-    for part in POLICY_LOSS.split("."):
-        table = table.get(part, {})
-    preset = table.get("preset", "release_32b")
-    if preset not in ALGORITHMS:
-        raise UserError(f"verl.{POLICY_LOSS}.preset must be one of {', '.join(ALGORITHMS)}, got {preset!r}")
-    names = [field.name for field in fields(FIPOConfig)]
-    changes: dict[str, Any] = {name: None if table[name] == "null" else table[name] for name in names if name in table}
-    try:
-        settings = replace(ALGORITHMS[preset].config, **changes)
-    except ValueError as error:
-        raise UserError(f"verl.{POLICY_LOSS}: {error}") from None
-    return preset, {name: value for name, value in asdict(settings).items() if value is not None}
-
-
 def _name(key: str) -> str:
-    if key.startswith(("actor/fipo/", "actor/policy/")):
+    if key.startswith(("actor/fipo/", "actor/policy/", "actor/rollout/")):
         return key.removeprefix("actor/")
     return NAMES.get(key, f"verl/{key}")
 

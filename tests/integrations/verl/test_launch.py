@@ -23,7 +23,7 @@ OBJECTIVES = {"fipo_qwen2.5_32b": FIPOConfig.release_32b(), "fipo_qwen2.5_7b_mat
 
 
 def test_the_committed_list_has_the_keys_of_the_installed_verl():
-    assert set(installed_keys()) == schema_keys()
+    assert installed_keys() == schema_keys()
 
 
 def test_the_keys_of_the_policy_loss_are_those_of_its_configuration():
