@@ -29,6 +29,8 @@ time.sleep(float(os.environ["SECONDS"]))
 sys.exit(int(os.environ["CODE"]))
 """
 
+LINES = ("cwd holds ['probe.py']\n", "environment yes\n", "overrides 75 data.prompt_key=prompt\n")
+
 
 @pytest.fixture(scope="module")
 def cluster():
@@ -66,15 +68,15 @@ def cluster():
 def launch(cluster, tmp_path):
     """Starts `fipo launch` of a job that sleeps and ends with a code; its output goes to `tmp_path/out`."""
 
-    def start(*, code=0, seconds=0):
+    def start(*options, code=0, seconds=0):
         work = tmp_path / "work dir"
-        work.mkdir()
+        work.mkdir(exist_ok=True)
         (work / "probe.py").write_text(PROBE)
         runtime_env = tmp_path / "env.yaml"
         runtime_env.write_text(f'env_vars: {{TRAVELS: "yes", CODE: "{code}", SECONDS: "{seconds}"}}\n')
         with (tmp_path / "out").open("w") as out:
             return subprocess.Popen(
-                [sys.executable, "-m", "fipo.cli", "launch", RECIPE, "--job.entry_point", "probe"],
+                [sys.executable, "-m", "fipo.cli", "launch", RECIPE, "--job.entry_point", "probe", *options],
                 env={**cluster, "WORKING_DIR": str(work), "RUNTIME_ENV": str(runtime_env)},
                 stdout=out,
                 stderr=subprocess.STDOUT,
@@ -109,9 +111,19 @@ def wait_for(condition, *, what, seconds=120):
 def test_a_job_runs_in_its_working_directory_and_environment_and_its_log_is_followed(launch, tmp_path):
     assert launch().wait(120) == 0, (tmp_path / "out").read_text()
     out = (tmp_path / "out").read_text()
-    assert "cwd holds ['probe.py']" in out and "environment yes" in out
-    assert "overrides 75 data.prompt_key=prompt" in out
+    for line in LINES:
+        assert line in out
     assert re.search(r"job raysubmit_\w+ succeeded\n\Z", out)
+
+
+def test_a_shell_does_the_same_with_the_command_that_a_dry_run_prints(launch, cluster, tmp_path):
+    assert launch("--dry-run").wait(60) == 0
+    done = subprocess.run(
+        (tmp_path / "out").read_text(), shell=True, env=cluster, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    for line in LINES:
+        assert line in done.stdout
 
 
 def test_a_job_that_fails_is_the_commands_failure(launch, tmp_path):
