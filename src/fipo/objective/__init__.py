@@ -11,6 +11,7 @@ out.loss.backward()
 
 from fipo.objective.advantages import group_advantages
 from fipo.objective.config import AGGREGATIONS, ALGORITHMS, Aggregation, Algorithm, FIPOConfig
+from fipo.objective.credit import token_credit
 from fipo.objective.future_kl import future_kl
 from fipo.objective.importance import importance_metrics, truncated_importance_weights
 from fipo.objective.influence import (
@@ -62,5 +63,6 @@ __all__ = [
     "metric_values",
     "participating",
     "policy_loss",
+    "token_credit",
     "truncated_importance_weights",
 ]

@@ -141,10 +141,10 @@ def _histogram(ratios: Ratios, quantiles: tuple[str, ...]) -> _Pending:
 def token_sums(fields: "TokenFields", loss_mask: Tensor, cfg: FIPOConfig) -> TokenSums:
     """The sums of a batch from its per-token fields, [B, T] each."""
     wide = _wide(fields.future_kl)
-    raw = fields.future_kl.to(wide).clamp(-max_future_kl(wide), max_future_kl(wide)).exp()
+    raw = _raw_weights(fields)
     return TokenSums(
         tokens=loss_mask.sum(),
-        events={name: (event & loss_mask).sum() for name, event in _events(fields, raw, cfg).items()},
+        events={name: (event & loss_mask).sum() for name, event in token_events(fields, cfg).items()},
         log_ratio=torch.where(loss_mask, fields.log_ratio, 0.0).sum(dtype=wide),
         weights=_spread_of(fields.influence_weights.to(wide), loss_mask),
         raw_weights=_spread_of(raw, loss_mask),
@@ -158,9 +158,14 @@ def max_future_kl(dtype: torch.dtype) -> float:
     return math.log(torch.finfo(dtype).max) / 3
 
 
-def _events(fields: "TokenFields", raw: Tensor, cfg: FIPOConfig) -> dict[str, Tensor]:
+def _raw_weights(fields: "TokenFields") -> Tensor:
+    wide = _wide(fields.future_kl)
+    return fields.future_kl.to(wide).clamp(-max_future_kl(wide), max_future_kl(wide)).exp()
+
+
+def token_events(fields: "TokenFields", cfg: FIPOConfig) -> dict[str, Tensor]:
     """Where each of EVENTS happened, [B, T] bool; what they say off the mask means nothing."""
-    ratio, positive, negative = fields.ratio, fields.advantages > 0, fields.advantages < 0
+    raw, ratio, positive, negative = _raw_weights(fields), fields.ratio, fields.advantages > 0, fields.advantages < 0
     weighted = fields.advantages * fields.influence_weights
     low, high = cfg.influence_bounds
     bounded = raw.clamp(low, high)

@@ -1,6 +1,5 @@
 """What a training step leaves behind: its metrics, and sampled rollouts with per-token credit."""
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from statistics import fmean
@@ -10,7 +9,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from fipo.objective import importance_metrics, merge_metrics, metric_values
+from fipo.objective import importance_metrics, merge_metrics, metric_values, token_credit
 from fipo.rollout.groups import GroupBatch
 from fipo.tasks.graders import Outcome
 from fipo.telemetry.clock import Clock
@@ -81,7 +80,9 @@ class StepRecord:
     def _rollout(self, trained: TrainedRollout, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
         group = self.batch.kept[trained.group]
         response, grade = group.responses[trained.member], group.grades[trained.member]
-        output = trained.trained.output
+        credit = token_credit(trained.trained.output, trained.row)
+        if self.outcomes[trained.mini_batch].skipped:
+            credit["left_out"] = "skipped"
         return {
             "step": self.step,
             "problem": group.problem.id,
@@ -96,10 +97,7 @@ class StepRecord:
             "reward": float(self.rewards[trained.group, trained.member]),
             "advantage": float(self.advantages[trained.group, trained.member]),
             "mini_batch": trained.mini_batch,
-            "in_loss": bool(output.kept[trained.row].any()) and not self.outcomes[trained.mini_batch].skipped,
-            "log_ratio": _short(trained.tokens_of(output.log_ratio)),
-            "future_kl": _short(trained.tokens_of(output.future_kl)),
-            "influence_weight": _short(trained.tokens_of(output.influence_weights)),
+            **credit,
         }
 
     def _policy_metrics(self) -> dict[str, float]:
@@ -197,8 +195,3 @@ def _rollout_metrics(batch: GroupBatch, recipe: Recipe) -> dict[str, float]:
         "groups/all_wrong": sum(not any(g.correct for g in group.grades) for group in batch.generated),
         "groups/generation_batches": batch.generation_batches,
     }
-
-
-def _short(values: list[float]) -> list[float | None]:
-    """Six significant digits: enough to look at, a third of the bytes. None for what is not finite."""
-    return [float(f"{value:.6g}") if math.isfinite(value) else None for value in values]

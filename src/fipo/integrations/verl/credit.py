@@ -2,13 +2,12 @@
 
 import json
 import math
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from fipo.objective import LossOutput
+from fipo.objective import LossOutput, token_credit
 
 STEP_KEY = "fipo_step"  # set by trainer.py; travels with the batch
 
@@ -56,27 +55,19 @@ class CreditWriter:
     def _line(self, out: LossOutput, row: int, prompt: list[int], response: list[int]) -> dict[str, Any]:
         mask = out.loss_mask[row]
         trained = [token for token, is_trained in zip(response, mask.tolist(), strict=False) if is_trained]
-        advantages = out.advantages[row][mask]
+        advantage = float(out.advantages[row][mask][0]) if trained else 0.0  # one for all tokens
         decode = self._tokenizer.decode
         return {
             "step": self._step,
             "prompt": decode(prompt),
             "response": decode(response),
             "tokens": [decode([token]) for token in trained],
-            "advantage": _short(advantages[:1].tolist() or [0.0])[0],
+            "advantage": advantage if math.isfinite(advantage) else None,
             "mini_batch": self._mini_batch,
-            "in_loss": bool(out.kept_rows[row]) and bool(mask.any()),
-            "log_ratio": _short(out.log_ratio[row][mask].tolist()),
-            "future_kl": _short(out.future_kl[row][mask].tolist()),
-            "influence_weight": _short(out.influence_weights[row][mask].tolist()),
+            **token_credit(out, row),
         }
 
 
 def _rows(tokens: Tensor) -> list[list[int]]:
     """The rows of a nested tensor, or of a padded one with its padding."""
     return [row.tolist() for row in (tokens.unbind() if tokens.is_nested else tokens)]
-
-
-def _short(values: Sequence[float]) -> list[float | None]:
-    """Six significant digits, as in our own rollouts. None for what is not finite."""
-    return [float(f"{value:.6g}") if math.isfinite(value) else None for value in values]
