@@ -167,6 +167,7 @@ def test_the_report_draws_it(collected, tmp_path: Path) -> None:
         ("", ": holds no steps"),
         ("{\n", ", line 1: not JSON: "),
         ('{"step": 1}\n', ", line 1: must be an object with step, data, got {'step': 1}"),
+        ('{"step": 1, "data": 3}\n', ": data must be an object, got 3"),
     ],
 )
 def test_what_is_no_metrics_file_is_refused_in_one_line(content: str, rule: str, tmp_path: Path, capsys) -> None:

@@ -36,6 +36,8 @@ def collect(
     steps: dict[int, dict[str, Any]] = {}
     for path in metrics:
         for line in _lines(path, ("step", "data")):
+            if not isinstance(line["data"], dict):
+                raise UserError(f"{path}: data must be an object, got {line['data']!r:.80}")
             steps.setdefault(line["step"], {}).update(line["data"])  # a start begins with an evaluation of its step
     if not steps:
         raise UserError(f"{metrics[0]}: holds no steps")

@@ -24,6 +24,7 @@ def composed(*extra, changed=True):
 def test_a_rehearsal_passes_verls_schema_and_our_checks_and_leaves_the_algorithm_alone():
     rehearsed, job = composed(), composed(changed=False)
     check_config(rehearsed)
+    check_config(composed("++algorithm.rollout_correction.rollout_is=token"))
     assert rehearsed.algorithm == job.algorithm
     assert rehearsed.actor_rollout_ref.actor.policy_loss == job.actor_rollout_ref.actor.policy_loss
     for key in ("clip_ratio_low", "clip_ratio_high", "clip_ratio_c", "loss_agg_mode", "entropy_coeff", "optim"):
