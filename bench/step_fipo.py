@@ -85,6 +85,7 @@ def main(steps: int, mini_batches: int) -> None:
         ),
         stream=ProblemStream(problems, seed=0),
         compute=compute_of(model),
+        control=None,
         beat=lambda: None,
     )
     seconds = []

@@ -1,4 +1,4 @@
-"""FIPO in Hugging Face TRL, on a CPU in about a minute: the embedded model of 0.8M parameters learns signed sums.
+"""FIPO in Hugging Face TRL, on a CPU in some minutes: the embedded model of 0.8M parameters learns signed sums.
 
 make .venv-trl/.ready && .venv-trl/bin/python examples/trl_signed_sums.py
 """
@@ -6,8 +6,10 @@ make .venv-trl/.ready && .venv-trl/bin/python examples/trl_signed_sums.py
 import argparse
 import tempfile
 import warnings
+from typing import Any
 
 from datasets import Dataset
+from transformers import PrinterCallback, TrainerCallback
 from transformers.utils import logging
 
 from fipo.integrations.trl import FIPOTrainer, FIPOTrainingConfig, grader_reward, overlong_penalty
@@ -22,8 +24,23 @@ def dataset(split: Split, count: int) -> Dataset:
     return Dataset.from_list([{"prompt": problem.prompt, "answer": problem.answer} for problem in problems])
 
 
+class OneLine(TrainerCallback):
+    """Of all that TRL logs, what a person reads."""
+
+    def on_log(self, *state: Any, logs: dict[str, float], **_: Any) -> None:
+        if "fipo/mini_batch_3/influence_weight/mean" not in logs:
+            return
+        print(
+            f"correct {logs['grade/correct']:.1%}, reward {logs['reward']:.3f}, entropy {logs['policy/entropy']:.3f}, "
+            f"groups kept {logs['groups/kept']:.0f} of {logs['groups/generated']:.0f}, influence weight in the "
+            f"first mini-batch {logs['fipo/mini_batch_0/influence_weight/mean']:.4f} and in the last "
+            f"{logs['fipo/mini_batch_3/influence_weight/mean']:.4f}",
+            flush=True,
+        )
+
+
 def main(generations: int) -> tuple[float, float]:
-    """The mean reward on held-out problems before and after."""
+    """The share of correct answers to held-out problems before and after."""
     warnings.filterwarnings("ignore", category=FutureWarning)
     logging.set_verbosity_error()
     model, tokenizer = load(EMBEDDED)
@@ -56,10 +73,12 @@ def main(generations: int) -> tuple[float, float]:
             eval_dataset=dataset("eval", 64),
             processing_class=tokenizer,
         )
-        before = trainer.evaluate()["eval_reward"]
+        trainer.remove_callback(PrinterCallback)
+        trainer.add_callback(OneLine)
+        before = trainer.evaluate()["eval_grade/correct"]
         trainer.train()
-        after = trainer.evaluate()["eval_reward"]
-    print(f"mean reward on 64 held-out problems, 4 responses each: {before:.3f} before, {after:.3f} after")
+        after = trainer.evaluate()["eval_grade/correct"]
+    print(f"correct on 64 held-out problems, 4 responses each: {before:.1%} before, {after:.1%} after")
     return before, after
 
 

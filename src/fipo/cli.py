@@ -4,7 +4,9 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -17,7 +19,7 @@ REHEARSALS = Path("runs/rehearsal")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
-    code = _run(arguments)
+    code = _run(sys.argv[1:] if arguments is None else arguments)
     try:
         if sys.stdout is not None:
             sys.stdout.flush()
@@ -26,11 +28,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code
 
 
-def _run(arguments: Sequence[str] | None) -> int:
+def _run(arguments: Sequence[str]) -> int:
+    if not arguments:
+        _parser().print_help(sys.stderr)
+        return 2
     try:
-        plain, overrides = split_overrides(sys.argv[1:] if arguments is None else arguments)
+        plain, overrides = split_overrides(arguments)
         options, rest = _parser().parse_known_args(plain)
-        takes_overrides = options.command in ("train", "eval", "doctor", "launch")
+        takes_overrides = options.command in ("train", "eval", "doctor", "launch", "study")
         if takes_overrides and rest:
             raise UserError(f"an override must look like --section.key value, got {rest[0]}")
         unknown = rest or [f"--{key}" for key in overrides]
@@ -55,11 +60,13 @@ def _command(options: argparse.Namespace, overrides: dict[str, str]) -> int:
     if options.command == "doctor":
         return _doctor(options, overrides)
     if options.command == "train":
-        _train(options.recipe, overrides, resume=options.resume)
+        _train(options.recipe, overrides, resume=options.resume, quiet=options.quiet)
     elif options.command == "eval":
         _eval(options, overrides)
     elif options.command == "launch":
         _launch(options, overrides)
+    elif options.command == "study":
+        return _study(options.study, overrides)
     elif options.command == "report":
         _report(options.runs, options.out)
     else:
@@ -74,17 +81,19 @@ class _Parser(argparse.ArgumentParser):
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="fipo", description="Reinforcement learning with dense, critic-free credit.")
+    parser.add_argument("--version", action="version", version=f"fipo {version('fipo')}")
     commands = parser.add_subparsers(dest="command", required=True)
 
     train = commands.add_parser(
         "train",
         help="train a model by a recipe",
-        usage="fipo train RECIPE.toml [--section.key value ...] [--resume]",
+        usage="fipo train RECIPE.toml [--section.key value ...] [--resume] [--quiet]",
         description="Train a model by a recipe. Every key can be overridden: --run.steps 20.",
         allow_abbrev=False,
     )
     train.add_argument("recipe", type=Path)
     train.add_argument("--resume", action="store_true", help="continue the run where it stopped, if it has begun")
+    train.add_argument("--quiet", action="store_true", help="print nothing but errors")
 
     evaluate = commands.add_parser(
         "eval",
@@ -100,14 +109,16 @@ def _parser() -> argparse.ArgumentParser:
 
     doctor = commands.add_parser(
         "doctor",
-        help="what a recipe needs, how long it takes and what is wrong with it, before it runs",
-        usage="fipo doctor RECIPE.toml [--section.key value ...] [--no-samples] [--memory-gib GIB]",
+        help="what is wrong with a recipe before it runs, or with a run during it and afterwards",
+        usage="fipo doctor RECIPE.toml [--section.key value ...] [--no-samples] [--memory-gib GIB]\n"
+        "       fipo doctor [--watch] RUN",
         description="Look at a recipe before a long run: settings that cannot do what they say, memory, a few sampled "
-        "responses, time. Nothing is written; the exit code is 2 if the run cannot succeed. "
-        "Every key can be overridden: --run.steps 20.",
+        "responses, time; the exit code is 2 if the run cannot succeed. Every key can be overridden: --run.steps 20. "
+        "Or look at a run directory: what is wrong with it, since which step, and what to try; the exit code is 1 if "
+        "there is a problem, 0 with warnings and notes. Nothing is written.",
         allow_abbrev=False,
     )
-    doctor.add_argument("recipe", type=Path)
+    doctor.add_argument("recipe", type=Path, metavar="RECIPE.toml|RUN")
     doctor.add_argument("--no-samples", action="store_true", help="settings and memory alone: no weights are loaded")
     doctor.add_argument(
         "--memory-gib",
@@ -115,8 +126,14 @@ def _parser() -> argparse.ArgumentParser:
         metavar="GIB",
         help="estimate for a GPU elsewhere that has this much memory; implies --no-samples",
     )
+    doctor.add_argument(
+        "--watch",
+        action="store_true",
+        help="follow a run until it ends; the exit code is 0 if it has finished, 1 if it stopped before",
+    )
 
     _add_launch(commands)
+    _add_study(commands)
 
     report = commands.add_parser("report", help="write report.html for a run, or for several overlaid")
     report.add_argument("runs", type=Path, nargs="+", metavar="RUN")
@@ -151,13 +168,46 @@ def _add_launch(commands: Any) -> None:
     parser.add_argument("--folder", type=Path, default=REHEARSALS, help=f"of rehearsals (default {REHEARSALS})")
 
 
-def _train(recipe_path: Path, overrides: dict[str, str], *, resume: bool) -> None:
-    from fipo.report import summary_table, write_report
-    from fipo.telemetry.progress import PatientConsole
-    from fipo.training import load_recipe, train
+def _add_study(commands: Any) -> None:
+    parser = commands.add_parser(
+        "study",
+        help="compare arms over seeds, everything else equal",
+        usage="fipo study STUDY.toml [--study.key value ...]",
+        description="Run every arm with every seed and compare them pairwise. The same command again goes on where it "
+        "stopped. Keys of [study] can be overridden: --study.processes 8. The exit code is 1 if a run failed.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("study", type=Path)
 
-    run = train(load_recipe(recipe_path, overrides), resume=resume)
+
+@contextmanager
+def _loading(*, quiet: bool = False) -> Iterator[None]:
+    """Say that something happens: the first import of torch and transformers takes seconds."""
+    from fipo.telemetry.progress import PatientConsole
+
+    console = PatientConsole(highlight=False)
+    if quiet or "torch" in sys.modules:
+        yield
+    elif console.is_terminal:
+        with console.status("loading torch and transformers"):
+            yield
+    else:
+        console.print("loading torch and transformers")
+        sys.stdout.flush()
+        yield
+
+
+def _train(recipe_path: Path, overrides: dict[str, str], *, resume: bool, quiet: bool) -> None:
+    with _loading(quiet=quiet):
+        from fipo.report import summary_table, write_report
+        from fipo.telemetry.progress import PatientConsole
+        from fipo.training import load_recipe, train
+
+        recipe = load_recipe(recipe_path, overrides)
+    run = train(recipe, resume=resume, quiet=quiet)
     write_report([run], run.report)
+    if quiet:
+        return
     console = PatientConsole(highlight=False)
     console.print()
     console.print(summary_table(run))
@@ -179,12 +229,14 @@ def _eval(options: argparse.Namespace, overrides: dict[str, str]) -> None:
 
 
 def _score(recipe_path: Path, overrides: dict[str, str]) -> None:
-    from fipo.evaluation.config import load_eval_recipe
-    from fipo.evaluation.score import score
-    from fipo.evaluation.summary import figures_table
-    from fipo.telemetry.progress import PatientConsole
+    with _loading():
+        from fipo.evaluation.config import load_eval_recipe
+        from fipo.evaluation.score import score
+        from fipo.evaluation.summary import figures_table
+        from fipo.telemetry.progress import PatientConsole
 
-    folder = score(load_eval_recipe(recipe_path, overrides))
+        recipe = load_eval_recipe(recipe_path, overrides)
+    folder = score(recipe)
     console = PatientConsole(highlight=False)
     console.print()
     console.print(figures_table(folder.read_summary(), str(folder.path)))
@@ -208,12 +260,28 @@ def _compare(a: Path, b: Path, target: Path | None) -> None:
 
 
 def _doctor(options: argparse.Namespace, overrides: dict[str, str]) -> int:
+    if options.recipe.is_dir():
+        return _check_up(options, overrides)
+    if options.watch:
+        raise UserError(f"doctor --watch takes a run directory, got {options.recipe}")
     from fipo.doctor import Options, diagnose
 
     memory = options.memory_gib
     if memory is not None and not 0 < memory < float("inf"):
         raise UserError(f"--memory-gib must be > 0, got {memory:g}")
     return diagnose(options.recipe, overrides, Options(samples=not options.no_samples, memory_gib=memory))
+
+
+def _check_up(options: argparse.Namespace, overrides: dict[str, str]) -> int:
+    from fipo.health import check_up, watch
+    from fipo.telemetry.run_directory import RunDirectory
+
+    of_recipes = [f"--{key}" for key in overrides]
+    of_recipes += ["--no-samples"] * options.no_samples + ["--memory-gib"] * (options.memory_gib is not None)
+    if of_recipes:
+        raise UserError(f"doctor RUN takes --watch alone, got {of_recipes[0]}, which is for recipes")
+    run = RunDirectory.existing(options.recipe)
+    return watch(run) if options.watch else check_up(run)
 
 
 def _launch(options: argparse.Namespace, overrides: dict[str, str]) -> None:
@@ -227,6 +295,20 @@ def _launch(options: argparse.Namespace, overrides: dict[str, str]) -> None:
         raise UserError(f"--ranks must be >= 1, got {options.ranks}")
     rehearsal = options.folder if options.rehearse else None
     launch(options.recipe, overrides, os.environ, dry_run=options.dry_run, rehearsal=rehearsal, ranks=options.ranks)
+
+
+def _study(path: Path, overrides: dict[str, str]) -> int:
+    try:
+        from fipo.study.study import run_study
+    except ModuleNotFoundError as error:
+        if error.name not in ("scipy", "matplotlib"):
+            raise
+        raise UserError('fipo study needs the extra: pip install "fipo[study]"') from None
+
+    study, outcome = run_study(path, overrides)
+    print((study.folder / "outcome.md").read_text(encoding="utf-8"))
+    print(f"tables, figures and metrics: {study.folder}")
+    return 1 if any(outcome.failed.values()) else 0
 
 
 def _report(paths: Sequence[Path], out: Path | None) -> None:

@@ -40,8 +40,8 @@ def read_recipe(path: Path, overrides: dict[str, str]) -> dict[str, Any]:
         override: Any = _toml_value(text)
         for part in reversed(key.split(".")):
             override = {part: override}
-        above = _merged(above, override)
-    return _merged(values, above)
+        above = layered(above, override)
+    return layered(values, above)
 
 
 def _read(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
@@ -59,17 +59,17 @@ def _read(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
     base = path.parent / str(values.pop("extends"))
     if base.resolve() in (*seen, path.resolve()):
         raise UserError(f"{path}: extends must not lead back to itself, got {base}")
-    return _merged(_read(base, (*seen, path.resolve())), values)
+    return layered(_read(base, (*seen, path.resolve())), values)
 
 
-def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+def layered(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
     """`below` with the values of `above` in place, table by table; another `source` replaces the whole table."""
     if {"source"} <= above.keys() & below.keys() and above["source"] != below["source"]:
         return above
     merged = dict(below)
     for key, value in above.items():
         both_tables = isinstance(value, dict) and isinstance(below.get(key), dict)
-        merged[key] = _merged(below[key], value) if both_tables else value
+        merged[key] = layered(below[key], value) if both_tables else value
     return merged
 
 

@@ -104,7 +104,8 @@ def test_what_the_recipe_itself_refuses_is_one_line(typed, rule, small, capsys):
 def test_other_bad_input_is_one_line(small, capsys):
     answers = {
         (small, "--memory-gib", "0"): "fipo: --memory-gib must be > 0, got 0\n",
-        (small.parent,): f"fipo: doctor takes a recipe, got a folder: {small.parent}\n",
+        (small.parent,): f"fipo: {small.parent}: not a run directory (it has no config.toml)\n",
+        (small, "--watch"): f"fipo: doctor --watch takes a run directory, got {small}\n",
         (small.parent / "no.toml",): f"fipo: no such recipe: {small.parent / 'no.toml'}\n",
         (small, "--samples"): "fipo: an override must look like --section.key value, got --samples\n",
     }

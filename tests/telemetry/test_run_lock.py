@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from fipo.errors import UserError
-from fipo.telemetry.run_lock import run_lock
+from fipo.telemetry.run_lock import is_locked, run_lock
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from fipo.telemetry.run_lock import run_lock
+from fipo.telemetry.run_lock import is_locked, run_lock
 with run_lock(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)
@@ -67,3 +67,18 @@ def test_a_folder_that_cannot_be_made_is_a_mistake_of_the_user(tmp_path: Path) -
         run_lock(tmp_path / "file/x"),
     ):
         pass
+
+
+def test_a_lock_that_another_process_holds_is_seen(holder: subprocess.Popen, tmp_path: Path) -> None:
+    assert is_locked(tmp_path / "run")
+
+
+def test_what_a_killed_process_left_is_no_lock(holder: subprocess.Popen, tmp_path: Path) -> None:
+    os.kill(holder.pid, signal.SIGKILL)
+    holder.wait()
+    assert (tmp_path / "run" / "lock").exists()
+    assert not is_locked(tmp_path / "run")
+
+
+def test_a_folder_without_a_lock_is_not_locked(tmp_path: Path) -> None:
+    assert not is_locked(tmp_path)

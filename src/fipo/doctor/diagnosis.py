@@ -19,7 +19,6 @@ from fipo.doctor.settings import setting_findings
 from fipo.doctor.show import count, show_findings, show_memory, show_samples, show_times
 from fipo.doctor.surroundings import OVERLAP, disk_findings, overlap_findings, position_findings, problems_of
 from fipo.doctor.timing import loss_findings, times
-from fipo.errors import UserError
 from fipo.models.loading import device_of, dtype_of
 from fipo.telemetry.progress import PatientConsole
 from fipo.training.config import Recipe, load_recipe
@@ -38,8 +37,6 @@ def diagnose(path: Path, overrides: dict[str, str], options: Options) -> int:
 
     Raises UserError, one line, for a recipe that `fipo train` would refuse.
     """
-    if path.is_dir():
-        raise UserError(f"doctor takes a recipe, got a folder: {path}")
     recipe = load_recipe(path, overrides)
     console = PatientConsole(highlight=False)
     device = _device(recipe, options)

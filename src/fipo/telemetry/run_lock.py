@@ -33,6 +33,24 @@ def run_lock(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
+def is_locked(folder: Path) -> bool:
+    """Whether a process holds `folder/lock` now. A killed one leaves the file behind, but does not hold it.
+
+    Asked by taking a shared lock for an instant, and only where there is a file.
+    """
+    try:
+        descriptor = os.open(folder / "lock", os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
 def _acquire(path: Path) -> int:
     while True:
         with disk_errors(path):

@@ -12,6 +12,7 @@ from fipo.errors import UserError
 from fipo.tasks.problem import Problem
 from fipo.telemetry.run_directory import RunDirectory
 from fipo.training.config import Recipe, load_recipe
+from fipo.training.control import Control
 from fipo.training.setup import Setup
 
 FREE_TO_CHANGE = {  # on --resume: none of it changes what a step computes
@@ -28,13 +29,14 @@ FREE_TO_CHANGE = {  # on --resume: none of it changes what a step computes
     "checkpoint.keep",
     "telemetry.on_lost_rollouts",
     "telemetry.stall_seconds",
+    "telemetry.trackers",
 }
 PACKAGES = ("fipo", "torch", "transformers")
 
 
 def resolved_config(recipe: Recipe, setup: Setup) -> dict[str, Any]:
     """What config.toml holds: the recipe, the objective that its preset stands for, the data's hashes, the versions."""
-    model = setup.trainer.model
+    model, control = setup.trainer.model, setup.trainer.control
     algorithm = {k: v for k, v in asdict(recipe.objective.algorithm()).items() if v is not None}
     objective = {key: value for key, value in algorithm.pop("config").items() if value is not None}
     data = {
@@ -43,7 +45,12 @@ def resolved_config(recipe: Recipe, setup: Setup) -> dict[str, Any]:
     }
     return {
         **recipe.model_dump(exclude_none=True),
-        "resolved": {**algorithm, "objective": objective, "data": data},
+        "resolved": {
+            **algorithm,
+            **({"control": control.name} if control else {}),
+            "objective": objective,
+            "data": data,
+        },
         "versions": {
             "python": platform.python_version(),
             **{package: version(package) for package in _packages(recipe)},
@@ -65,8 +72,8 @@ def fingerprint(problems: Sequence[Problem]) -> str:
     return sha256.hexdigest()
 
 
-def check_same_recipe(recipe: Recipe, run: RunDirectory) -> None:
-    """Raise UserError if the recipe differs from the run's in what could change its result."""
+def check_same_recipe(recipe: Recipe, run: RunDirectory, control: Control | None = None) -> None:
+    """Raise UserError if the recipe or the control differs from the run's in what could change its result."""
     config = run.read_config()
     if not {"resolved", "versions"} <= config.keys():
         raise UserError(f"{run.config}: damaged: it lacks tables that every run writes")
@@ -77,6 +84,9 @@ def check_same_recipe(recipe: Recipe, run: RunDirectory) -> None:
                 f"{run.path}: --resume needs the recipe that the run began with; "
                 f"{key} was {before.get(key)!r}, got {now.get(key)!r} (or choose another --run.name)"
             )
+    began, given = config["resolved"].get("control", "none"), control.name if control else "none"
+    if began != given:
+        raise UserError(f"{run.path}: --resume needs the control that the run began with, {began!r}, got {given!r}")
 
 
 def check_same_data(run: RunDirectory, config: dict[str, Any], say: Callable[[str], None]) -> None:

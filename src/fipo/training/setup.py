@@ -17,6 +17,7 @@ from fipo.tasks.problem import Problem
 from fipo.tasks.repeats import without
 from fipo.tasks.sources import Role, Source
 from fipo.training.config import Recipe
+from fipo.training.control import Control
 from fipo.training.determinism import seed_global_generators
 from fipo.training.layout import layout_of
 from fipo.training.lora import adapt
@@ -35,7 +36,9 @@ class Setup:
     eval_problems: list[Problem]
 
 
-def set_up(recipe: Recipe, graders: GraderPool, say: Say, beat: Callable[[], None]) -> Setup:
+def set_up(
+    recipe: Recipe, graders: GraderPool, say: Say, beat: Callable[[], None], control: Control | None = None
+) -> Setup:
     """Load the model and the problems. Raises UserError if the recipe asks for what cannot be."""
     device = device_of(recipe.run.device, key="run.device")
     seed_global_generators(recipe.run.seed, step=0)
@@ -74,6 +77,7 @@ def set_up(recipe: Recipe, graders: GraderPool, say: Say, beat: Callable[[], Non
         ),
         stream=ProblemStream(train, recipe.run.seed),
         compute=compute_of(model),
+        control=control,
         beat=beat,
     )
     return Setup(trainer=trainer, eval_problems=held_out)

@@ -12,6 +12,7 @@ from fipo.rollout.sampler import SamplingParams
 from fipo.seeding import derive_seed
 from fipo.telemetry.clock import Clock
 from fipo.training.config import Recipe
+from fipo.training.control import Control
 from fipo.training.determinism import seed_global_generators
 from fipo.training.logprobs import old_scores
 from fipo.training.mfu import Compute
@@ -37,6 +38,7 @@ class Trainer:
     roller: Roller
     stream: ProblemStream
     compute: Compute
+    control: Control | None  # weights in place of FIPO's, in a study
     beat: Callable[[], None]  # called after every piece of work
 
 
@@ -110,6 +112,7 @@ def train_step(trainer: Trainer, step: int, clock: Clock) -> StepRecord:
                 scores,
                 algorithm,
                 reference=frozen,
+                influence=trainer.control.influence if trainer.control else None,
                 temperature=rollout.temperature,
                 token_divisor=rollout.max_response_tokens
                 if algorithm.aggregation == "seq-mean-token-sum-norm"

@@ -8,7 +8,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from fipo.errors import RunStopped
-from fipo.objective import Algorithm, LossInputs, LossOutput, policy_loss, truncated_importance_weights
+from fipo.objective import Algorithm, Influence, LossInputs, LossOutput, policy_loss, truncated_importance_weights
 from fipo.training.logprobs import Scores, score
 from fipo.training.optimizer import MasterAdamW
 from fipo.training.packed_attention import attending_within_sequences
@@ -37,6 +37,7 @@ def update(
     algorithm: Algorithm,
     *,
     reference: Sequence[Tensor] | None = None,
+    influence: Influence | None = None,
     temperature: float,
     token_divisor: float | None,
     max_grad_norm: float,
@@ -47,6 +48,7 @@ def update(
     One division for the whole mini-batch makes the result independent of how it is cut, also where the
     sequence filter takes tokens out of the denominator. Without a token in the loss nothing happens.
     `old` None: the weights have not moved since the packs were made, so the log-probs of now are the old ones.
+    `influence`: weights in place of FIPO's.
     `reference`: log-probs of each pack under the model that the KL penalty holds on to, None without a penalty.
 
     Raises RunStopped if a weight is not finite afterwards. AdamW cannot make it so from a finite gradient at a
@@ -63,6 +65,7 @@ def update(
             aggregation=algorithm.aggregation,
             denominator=1.0,
             token_divisor=token_divisor,
+            influence=influence,
             kl_coef=algorithm.kl_coef,
         )
         with attending_within_sequences(model, on=pack.segments is not None):

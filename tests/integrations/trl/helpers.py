@@ -13,7 +13,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from fipo.integrations.trl import FIPOTrainer, FIPOTrainingConfig
-from fipo.integrations.trl.groups import rows_of
+from fipo.integrations.trl.groups import PER_ROW, rows_of
 from fipo.rollout.groups import Group
 from fipo.rollout.sampler import Response
 from fipo.tasks.problem import Problem
@@ -55,9 +55,21 @@ def correct(completion_ids: list[list[int]], **_: Any) -> list[float]:
 
 
 def make_trainer(
-    folder: Path, rollouts: Rollouts, *, model: PreTrainedModel | None = None, rewards: Any = correct, **options: Any
-) -> FIPOTrainer:
-    """Plain SGD, every gradient let through, float64; `options` go into the config."""
+    folder: Path,
+    rollouts: Rollouts,
+    *,
+    model: PreTrainedModel | None = None,
+    rewards: Any = correct,
+    sampler: bool = True,
+    logprobs: bool = False,
+    host: tuple[type, type] = (FIPOTrainer, FIPOTrainingConfig),
+    **options: Any,
+) -> Any:
+    """Plain SGD, every gradient let through, float64; `options` go into the config.
+
+    sampler: whether the responses are the given ones. logprobs: whether log-probs come with them.
+    host: the trainer and its config.
+    """
     group_size = len(next(iter(rollouts.values())))
     settings = {
         "output_dir": str(folder),
@@ -78,23 +90,27 @@ def make_trainer(
     }
     policy = model if model is not None else random_model(scale=4.0).double()
 
-    def chosen(prompts: list[str], _: FIPOTrainer) -> dict[str, Any]:
+    def chosen(prompts: list[str], _: Any) -> dict[str, Any]:
         seen: Counter[str] = Counter()
         completions = []
         for prompt in prompts:
             completions.append(rollouts[prompt][seen[prompt]])
             seen[prompt] += 1
         ids = [tokenizer()(prompt)["input_ids"] for prompt in prompts]
-        return {"prompt_ids": ids, "completion_ids": completions, "logprobs": None}
+        reported = [[-0.1 * (token % 60) for token in tokens] for tokens in completions] if logprobs else None
+        return {"prompt_ids": ids, "completion_ids": completions, "logprobs": reported}
 
-    return FIPOTrainer(
+    trainer_class, config_class = host
+    dataset = Dataset.from_list([{"prompt": prompt, "answer": "w4"} for prompt in rollouts])
+    return trainer_class(
         model=policy,
         reward_funcs=rewards,
-        args=FIPOTrainingConfig(**settings),
-        train_dataset=Dataset.from_list([{"prompt": prompt} for prompt in rollouts]),
+        args=config_class(**settings),
+        train_dataset=dataset,
+        eval_dataset=dataset,
         processing_class=tokenizer(),
         optimizers=(torch.optim.SGD(policy.parameters(), lr=settings["learning_rate"]), None),
-        rollout_func=chosen,
+        rollout_func=chosen if sampler else None,
     )
 
 
@@ -111,7 +127,7 @@ def our_update(model: PreTrainedModel, trainer: FIPOTrainer, *, tokens: int = 64
     for start in range(0, len(buffered), size):
         rows = []
         for micro_batch in buffered[start : start + size]:
-            whole = {name: value for name, value in micro_batch.items() if name != "old_per_token_logps"}
+            whole = {name: value for name, value in micro_batch.items() if name in PER_ROW}
             rows += rows_of(whole, range(len(whole["advantages"])))
         groups = [
             Group(

@@ -10,13 +10,21 @@ from safetensors.torch import save_file
 
 sys.path.insert(0, str(Path(__file__).parents[3]))
 
-from tests.integrations.trl.helpers import logged, make_trainer, random_rollouts
+from tests.integrations.trl.helpers import correct, logged, make_trainer, random_rollouts
+
+from fipo.integrations.trl import grader_reward
 
 SCENARIOS = {
     "filter": {"max_dual_clipped_tokens": 0, "clip_low": 0.05, "clip_high": 0.05, "dual_clip": 1.05},
     "sequence_means": {"preset": "grpo"},
     "refill": {"constant": [0, 2, 3]},
     "short": {"constant": [0, 2, 3, 4, 5], "max_generation_batches": 3},
+    "graded": {
+        "rewards": [correct, grader_reward("number", workers=1)],
+        "logprobs": True,
+        "vllm_importance_sampling_correction": True,
+        "vllm_importance_sampling_clip_max": 1.1,
+    },
 }
 
 

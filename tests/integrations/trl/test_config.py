@@ -77,7 +77,16 @@ def test_a_command_line_can_set_it() -> None:
         ({"mini_batches": 1}, "mini_batches x num_iterations must be > 1 with preset 'release_32b', got 1 x 1"),
         ({"epsilon_high": 0.28}, "epsilon_high must be left at None, got 0.28: use clip_high"),
         ({"delta": 10.0}, "delta must be left at None, got 10.0: use dual_clip"),
-        ({"beta": 0.04}, "beta must be left at 0.0, got 0.04: the objective has no KL penalty"),
+        ({"beta": -0.04}, "beta must be >= 0, got -0.04"),
+        (
+            {"vllm_importance_sampling_correction": True, "vllm_importance_sampling_clip_max": None},
+            "vllm_importance_sampling_clip_max must be > 0, got None",
+        ),
+        ({"use_bias_correction_kl": True}, "use_bias_correction_kl must be left at False, got True"),
+        (
+            {"vllm_importance_sampling_mode": "sequence_mask"},
+            "vllm_importance_sampling_mode must be left at 'token_truncate', got 'sequence_mask'",
+        ),
         ({"loss_type": "grpo"}, "loss_type must be left at 'dapo', got 'grpo': use preset"),
         ({"disable_dropout": False}, "disable_dropout must be left at True, got False"),
     ],

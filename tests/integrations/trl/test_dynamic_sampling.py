@@ -128,7 +128,8 @@ def test_a_group_with_an_answer_that_nobody_could_judge_is_dropped() -> None:
 def a_row(length: int, tool: bool = False) -> Row:
     tokens = torch.arange(2, 2 + length)
     ones = torch.ones_like(tokens)
-    return Row(prompt=tokens + 5, completion=tokens, mask=ones, tool_mask=ones if tool else None, advantage=length / 2)
+    more = {"tool_mask": ones, "sampling_per_token_logps": -0.5 * tokens} if tool else {}
+    return Row(prompt=tokens + 5, completion=tokens, mask=ones, more=more, advantage=length / 2)
 
 
 @pytest.mark.parametrize("tool", [False, True])
@@ -140,6 +141,8 @@ def test_rows_survive_padding(tool: bool) -> None:
         assert torch.equal(before.prompt, after.prompt)
         assert torch.equal(before.completion * before.mask, after.completion * after.mask)
         assert before.advantage == after.advantage
+        assert before.more.keys() == after.more.keys()
+        assert all(torch.equal(values, after.more[name]) for name, values in before.more.items())
 
 
 def test_a_batch_with_images_is_refused() -> None:

@@ -1,12 +1,48 @@
 """Our graders and DAPO's overlong penalty as reward functions of TRL."""
 
+import datetime
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 pytest.importorskip("trl", reason="TRL is not installed here; make test-trl has an environment with it")
 
+from tests.integrations.trl.helpers import logged, make_trainer
+
 from fipo.errors import UserError
 from fipo.integrations.trl import grader_reward, overlong_penalty
+from fipo.integrations.trl.rewards import GraderReward
 from fipo.training.reward import overlong_penalty as ours
+
+FORKS = """
+import os, sys
+from fipo.integrations.trl import grader_reward
+
+def graded():
+    return reward(prompts=["?"] * 2, completions=["1", "2"], answer=["1", "1"])
+
+reward = grader_reward("number", workers=1)
+assert graded() == [1.0, -1.0]
+parents = [worker.process.pid for worker in reward.pool()._workers]
+child = os.fork()
+assert graded() == [1.0, -1.0]
+if child == 0:
+    sys.exit(0)  # with all that it does at exit
+assert os.waitpid(child, 0)[1] == 0
+assert graded() == [1.0, -1.0]
+assert [worker.process.pid for worker in reward.pool()._workers] == parents
+"""
+
+
+@pytest.fixture
+def misbehaving(repository: Path, monkeypatch: pytest.MonkeyPatch) -> GraderReward:
+    """The grader of tests/tasks/misbehaving.py, as a user's own: a module of the working directory."""
+    monkeypatch.chdir(repository / "tests" / "tasks")
+    monkeypatch.syspath_prepend(".")
+    return grader_reward("misbehaving:grade", deadline_seconds=1.0, memory_mib=256)
 
 
 def test_a_grader_rewards_text_and_messages_by_the_answer_column() -> None:
@@ -17,6 +53,55 @@ def test_a_grader_rewards_text_and_messages_by_the_answer_column() -> None:
     assert reward.__name__ == "number_accuracy"
 
 
+def test_other_columns_reach_the_grader_whatever_they_hold() -> None:
+    dates = [datetime.date(2026, 1, 1)]
+    assert grader_reward("number")(prompts=["?"], completions=["1"], answer=["1"], date=dates) == [1.0]
+
+
+def test_a_grader_that_hangs_or_dies_costs_its_answer_alone_and_is_counted(
+    misbehaving: GraderReward, caplog: pytest.LogCaptureFixture
+) -> None:
+    shares: dict[str, float] = {}
+    completions = ["12", "do: loop for ever", "do: kill itself", "13"]
+    given = misbehaving(prompts=["?"] * 4, completions=completions, answer=["12"] * 4, log_metric=shares.__setitem__)
+    assert given == [1.0, 0.0, 0.0, -1.0]
+    assert shares == {
+        "grade/correct": 0.25,
+        "grade/wrong": 0.25,
+        "grade/no_answer": 0.0,
+        "grade/timeout": 0.25,
+        "grade/crash": 0.25,
+    }
+    assert "2 of 4 grades failed, the first: timeout (no grade within 1 s)" in caplog.text
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning")
+def test_a_failed_grade_is_no_success_for_dynamic_sampling(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first prompt has crashes and wrong answers: nothing to learn, as in our own trainer."""
+    (tmp_path / "short_list.py").write_text(
+        'def grade(response, problem):\n    return {"w4": True, "w3": False}[response]'
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(".")
+    crash, wrong, correct = [2, 1], [3, 1], [4, 1]
+    trainer = make_trainer(
+        tmp_path,
+        {"w5": [crash, wrong] * 2, "w6": [correct, wrong] * 2},
+        rewards=grader_reward("short_list:grade"),
+        mini_batches=2,
+        max_steps=2,
+        max_generation_batches=1,
+    )
+    trainer.train()
+    log, _ = logged(trainer)
+    assert (log["groups/all_wrong"], log["groups/kept"]) == (1, 1)
+    assert log["grade/crash"] == log["grade/correct"] == 0.25
+
+
+def test_a_fork_leaves_its_parents_workers_alone() -> None:
+    subprocess.run([sys.executable, "-c", FORKS], env={**os.environ, "OMP_NUM_THREADS": "1"}, check=True, timeout=120)
+
+
 def test_a_missing_answer_column_is_named() -> None:
     with pytest.raises(ValueError, match="the dataset must have the column 'solution', got answer"):
         grader_reward("number", answer_column="solution")(prompts=["?"], completions=["1"], answer=["1"])
@@ -25,6 +110,11 @@ def test_a_missing_answer_column_is_named() -> None:
 def test_an_unknown_grader_is_refused() -> None:
     with pytest.raises(UserError, match="must be one of number"):
         grader_reward("numbr")
+
+
+def test_a_limit_of_nothing_is_refused() -> None:
+    with pytest.raises(ValueError, match="deadline_seconds must be > 0, got 0"):
+        grader_reward("number", deadline_seconds=0)
 
 
 @pytest.mark.parametrize("buffer", [0, 7, 20])

@@ -1,6 +1,7 @@
 """FIPOTrainer does what our own trainer does with the same tokens and advantages."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -20,6 +21,7 @@ NARROW = {
     "influence_clip": [0.5, 2.0],
     "safety_threshold": 1.01,
 }
+HOST = {"step_time", "epoch", "num_tokens"}
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning")
 
 
@@ -161,6 +163,54 @@ def test_a_loss_that_is_not_finite_skips_its_update(tmp_path: Path) -> None:
     assert [entry["update/skipped"] for entry in logged(trainer)] == [1, 1]
     for name, parameter in trainer.model.named_parameters():
         assert torch.equal(parameter.nan_to_num(), before[name].nan_to_num())
+
+
+def test_a_gradient_that_is_not_finite_skips_its_update_though_the_loss_is_finite(tmp_path: Path) -> None:
+    model = random_model(scale=4.0).double()
+    model.model.norm.weight.register_hook(lambda gradient: gradient * torch.inf)
+    before = {name: each.clone() for name, each in model.named_parameters()}
+    trainer = make_trainer(tmp_path, random_rollouts(4, 4), model=model, mini_batches=2, max_steps=2)
+    trainer.train()
+    assert [entry["update/skipped"] for entry in logged(trainer)] == [1, 1]
+    assert all(torch.isfinite(torch.tensor(entry["loss"])) for entry in logged(trainer))
+    assert all(torch.equal(parameter, before[name]) for name, parameter in trainer.model.named_parameters())
+
+
+def test_an_evaluation_between_two_mini_batches_changes_nothing(tmp_path: Path) -> None:
+    rollouts = random_rollouts(4, 4)
+    alone = make_trainer(tmp_path / "1", rollouts, mini_batches=4, max_steps=4)
+    alone.train()
+    evaluated = make_trainer(
+        tmp_path / "2",
+        rollouts,
+        mini_batches=4,
+        max_steps=4,
+        eval_strategy="steps",
+        eval_steps=1,
+        num_generations_eval=2,
+    )
+    evaluated.train()
+    assert len([entry for entry in evaluated.state.log_history if "eval_reward" in entry]) == 4
+    assert all(torch.equal(p, alone.model.get_parameter(name)) for name, p in evaluated.model.named_parameters())
+    for before, after in zip(logged(alone), logged(evaluated), strict=True):
+        assert {k: v for k, v in before.items() if k not in HOST} == {k: v for k, v in after.items() if k not in HOST}
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        ({"fp16": True}, "fp16 must be off"),
+        ({"vllm_importance_sampling_correction": True}, "vllm_importance_sampling_correction must be off without use_"),
+        ({"mini_batches": 4}, "train_dataset must have at least 4 rows, a generation batch, got 2"),
+    ],
+)
+def test_what_the_update_cannot_work_with_is_refused_in_one_line(
+    tmp_path: Path, options: dict[str, Any], line: str
+) -> None:
+    rollouts = random_rollouts(2, 4)
+    with pytest.raises(ValueError, match=line) as refused:
+        make_trainer(tmp_path, rollouts, sampler=False, **{"mini_batches": 2, **options})
+    assert "\n" not in str(refused.value)
 
 
 def test_another_config_is_refused(tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("scenario", ["filter", "sequence_means", "refill", "short"])
+@pytest.mark.parametrize("scenario", ["filter", "sequence_means", "refill", "short", "graded"])
 def test_two_processes_train_as_one_does(trained: Path, scenario: str) -> None:
     one_log, one = outcome(trained / "one" / scenario)
     two_log, two = outcome(trained / "two" / scenario)
@@ -66,5 +66,7 @@ def test_two_processes_train_as_one_does(trained: Path, scenario: str) -> None:
         assert one_log[1]["policy/filtered_sequences"] > 0
     if scenario == "refill":
         assert one_log[0]["groups/generation_batches"] > 1 and one_log[0]["groups/kept"] == 2
+    if scenario == "graded":
+        assert one_log[0]["grade/wrong"] > 0 and one_log[0]["rollout/importance_weight/capped"] > 0
     if scenario == "short":
         assert one_log[0]["groups/kept"] == 1

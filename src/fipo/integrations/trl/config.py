@@ -21,7 +21,6 @@ KNOBS = (
 MINI_BATCHES = 8  # 512 prompts in mini-batches of 64, as published
 
 # Options of TRL that mean nothing under this objective. One that is not at TRL's default is refused, with the reason.
-NO_KL = "the objective has no KL penalty"
 NO_ENTROPY = "the objective has no entropy term"
 OTHER_LOSS = "it belongs to another loss"
 REPLACED = {
@@ -32,11 +31,7 @@ REPLACED = {
     "importance_sampling_level": "the objective's ratios are of tokens",
     "scale_rewards": "the preset says how advantages are scaled",
     "multi_objective_aggregation": "rewards are weighted and added before the advantages",
-    "beta": NO_KL,
-    "sync_ref_model": NO_KL,
-    "ref_model_mixup_alpha": NO_KL,
-    "ref_model_sync_steps": NO_KL,
-    "use_bias_correction_kl": NO_KL,
+    "use_bias_correction_kl": "the KL penalty is GRPO's, without ratios",
     "top_entropy_quantile": NO_ENTROPY,
     "entropy_coef": NO_ENTROPY,
     "use_adaptive_entropy": NO_ENTROPY,
@@ -51,7 +46,8 @@ REPLACED = {
     "vespo_lambda_pos": OTHER_LOSS,
     "vespo_k_neg": OTHER_LOSS,
     "vespo_lambda_neg": OTHER_LOSS,
-    "vllm_importance_sampling_correction": "the objective has no importance weights of the sampler",
+    "vllm_importance_sampling_mode": "the objective weighs tokens, by weights that are truncated",
+    "vllm_importance_sampling_clip_min": "the weights are truncated from above alone",
     "disable_dropout": "dropout would fake a change of policy",
 }
 
@@ -102,7 +98,15 @@ class FIPOTrainingConfig(GRPOConfig):
     )
     # Defaults other than TRL's
     disable_dropout: bool = field(default=True, metadata=_help("Must stay on."))
-    vllm_importance_sampling_correction: bool = field(default=False, metadata=_help("Must stay off."))
+    use_bias_correction_kl: bool = field(default=False, metadata=_help("Must stay off."))
+    vllm_importance_sampling_correction: bool = field(
+        default=False,
+        metadata=_help(
+            "Multiply a token's loss by the trainer's probability over the sampler's, "
+            "at most vllm_importance_sampling_clip_max."
+        ),
+    )
+    vllm_importance_sampling_mode: str = field(default="token_truncate", metadata=_help("Must stay so."))
 
     def __post_init__(self) -> None:
         self._check_choices()
@@ -112,13 +116,15 @@ class FIPOTrainingConfig(GRPOConfig):
         self._check_mini_batches()
 
     def algorithm(self) -> Algorithm:
-        """The preset with this config's own values in place."""
+        """The preset with this config's own values in place, TRL's for the KL penalty and importance weights too."""
         preset = ALGORITHMS[self.preset]
+        cap = self.vllm_importance_sampling_clip_max if self.vllm_importance_sampling_correction else None
         changes = {name: getattr(self, name) for name in KNOBS if getattr(self, name) is not None}
         limit = changes.get("max_dual_clipped_tokens")
         if isinstance(limit, str):  # from a command line it is always a string
             changes["max_dual_clipped_tokens"] = None if limit == "off" else int(limit) if limit.isdigit() else limit
-        return dataclasses.replace(preset, config=dataclasses.replace(preset.config, **changes))
+        config = dataclasses.replace(preset.config, **changes)
+        return dataclasses.replace(preset, config=config, kl_coef=self.beta, importance_weight_cap=cap)
 
     def _check_choices(self) -> None:
         if self.preset not in ALGORITHMS:
@@ -129,6 +135,11 @@ class FIPOTrainingConfig(GRPOConfig):
             value = getattr(self, name)
             if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
                 raise ValueError(f"{name} must be an integer >= 1, got {value!r}")
+        if not self.beta >= 0:
+            raise ValueError(f"beta must be >= 0, got {self.beta!r}")
+        if self.vllm_importance_sampling_correction and not (self.vllm_importance_sampling_clip_max or 0) > 0:
+            limit = self.vllm_importance_sampling_clip_max
+            raise ValueError(f"vllm_importance_sampling_clip_max must be > 0, got {limit!r}")
         self.algorithm()
 
     def _set_steps_per_generation(self) -> None:

@@ -10,8 +10,9 @@ from torch import Tensor
 from trl.trainer.utils import pad
 
 # What TRL gives for a generation batch of text. An unknown key could be anything, so it is refused.
-PER_ROW = {"prompt_ids", "prompt_mask", "completion_ids", "completion_mask", "tool_mask", "advantages"}
-NOT_READ = {"num_items_in_batch", "sampling_per_token_logps"}
+PER_TOKEN = ("tool_mask", "sampling_per_token_logps")  # of completions; not always there
+PER_ROW = {"prompt_ids", "prompt_mask", "completion_ids", "completion_mask", "advantages", *PER_TOKEN}
+NOT_READ = {"num_items_in_batch"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,14 +22,14 @@ class Row:
     prompt: Tensor  # [P] int64
     completion: Tensor  # [T] int64, T >= 1
     mask: Tensor  # [T] int64, 0 where the sequence ended or was masked as truncated
-    tool_mask: Tensor | None  # [T] int64, 0 for what a tool wrote
+    more: dict[str, Tensor]  # [T] of PER_TOKEN: 0 for what a tool wrote; the sampler's log-probs
     advantage: float
 
     def blank(self) -> "Row":
         """A row that fills a batch up: the same prompt, no loss token."""
         nothing = torch.zeros(1, dtype=torch.int64)
-        tool_mask = None if self.tool_mask is None else nothing
-        return Row(prompt=self.prompt, completion=nothing, mask=nothing, tool_mask=tool_mask, advantage=0.0)
+        more = {name: values.new_zeros(1) for name, values in self.more.items()}
+        return Row(prompt=self.prompt, completion=nothing, mask=nothing, more=more, advantage=0.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,13 +64,12 @@ def rows_of(batch: dict[str, Any], indices: Sequence[int]) -> list[Row]:
     rows = []
     for i in indices:
         length = max(1, int(here["completion_mask"][i].sum()))  # the mask is 1 from the start on
-        tool_mask = here["tool_mask"][i, :length] if "tool_mask" in here else None
         rows.append(
             Row(
                 prompt=here["prompt_ids"][i][here["prompt_mask"][i].bool()],
                 completion=here["completion_ids"][i, :length].clone(),
                 mask=here["completion_mask"][i, :length].clone(),
-                tool_mask=None if tool_mask is None else tool_mask.clone(),
+                more={name: here[name][i, :length].clone() for name in PER_TOKEN if name in here},
                 advantage=float(here["advantages"][i]),
             )
         )
@@ -89,9 +89,7 @@ def batch_of(rows: Sequence[Row], *, pad_token: int, multiple: int | None, devic
         "completion_mask": padded([row.mask for row in rows], 0, "right"),
         "advantages": torch.tensor([row.advantage for row in rows], device=device),
     }
-    if rows[0].tool_mask is not None:
-        batch["tool_mask"] = padded([row.tool_mask for row in rows if row.tool_mask is not None], 1, "right")
-    return batch
+    return batch | {name: padded([row.more[name] for row in rows], 0, "right") for name in rows[0].more}
 
 
 def share_of(rows: Sequence[Row], rank: int, ranks: int, size: int, filler: Row) -> list[Row]:

@@ -6,16 +6,20 @@ denominator, the advantages, when old log-probs are computed, the metrics of the
 
 import math
 from collections.abc import Iterator
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 from accelerate.utils import gather_object
-from datasets import Dataset
 from torch import Tensor
 from trl import GRPOTrainer
+from trl.trainer.utils import use_adapter
 
+from fipo.integrations.trl.checks import accuracy_column, check_host
 from fipo.integrations.trl.config import FIPOTrainingConfig
 from fipo.integrations.trl.groups import Row, batch_of, contrast, further_prompts, rows_of, share_of
+from fipo.integrations.trl.rewards import GraderReward
+from fipo.integrations.trl.sampler import compared_with_sampler
 from fipo.objective import LossInputs, Mean, Metric, Sum, group_advantages, merge_metrics, metric_values, policy_loss
 
 # What TRL's forward pass takes besides tokens.
@@ -31,7 +35,6 @@ MODALITIES = (
     "mm_token_type_ids",
     "image_position_ids",
 )
-AVERAGED = ("NO", "MULTI_CPU", "MULTI_GPU", "FSDP")  # ways to distribute that average gradients and leave them to us
 
 
 class FIPOTrainer(GRPOTrainer):
@@ -54,36 +57,12 @@ class FIPOTrainer(GRPOTrainer):
             raise TypeError(f"args must be a FIPOTrainingConfig, got {type(args).__name__}")
         super().__init__(model, reward_funcs, args, *others, **named)
         self.algorithm = args.algorithm()
+        self.vllm_importance_sampling_correction = False  # TRL's; ours weighs by the log-probs of the micro-batches
         self._generating = False  # inside TRL's generation: its own pass for old log-probs is not wanted
         self._global_rewards = torch.empty(0, 0)  # [rows of all processes, reward functions] of the last generation
         self._parts: list[tuple[dict[str, Metric], int]] = []  # metrics and kept tokens of this mini-batch's parts
         self._merged: dict[str, Metric] = {}  # since the last log
-        self._check()
-
-    def _check(self) -> None:
-        kind = self.accelerator.distributed_type.name
-        if kind not in AVERAGED:
-            raise ValueError(
-                f"the launcher must be one of {', '.join(AVERAGED)}, got {kind}: gradients are divided once"
-            )
-        if self.args.optim in ("lomo", "adalomo"):
-            raise ValueError(f"optim must not update during the backward pass, got {self.args.optim}")
-        if self.aux_loss_enabled:
-            raise ValueError("router_aux_loss_coef must be 0: the objective has no term for the router")
-        if self.args.dynamic_sampling:
-            self._accuracy_column()
-            if not isinstance(self.train_dataset, Dataset):
-                kind = type(self.train_dataset).__name__
-                raise ValueError(f"dynamic_sampling must be off unless train_dataset is a Dataset, got {kind}")
-
-    def _accuracy_column(self) -> int:
-        """Which reward function says whether an answer is correct."""
-        name, names = self.args.accuracy_reward, self.reward_func_names
-        if name is None and names:
-            return 0
-        if name not in names:
-            raise ValueError(f"accuracy_reward must be one of {', '.join(names) or 'no names'}, got {name!r}")
-        return names.index(name)
+        check_host(self)
 
     # Generation
 
@@ -105,7 +84,8 @@ class FIPOTrainer(GRPOTrainer):
             batch = super()._generate_and_score_completions(inputs)
         finally:
             self._generating = False
-        batch.pop("old_per_token_logps", None)
+        for name in ("old_per_token_logps", "ref_per_token_logps"):
+            batch.pop(name, None)
         if self.model.training:
             size, rank = len(inputs), self.accelerator.process_index
             advantages = self._advantages()[rank * size : (rank + 1) * size]
@@ -127,7 +107,7 @@ class FIPOTrainer(GRPOTrainer):
         counts = dict.fromkeys(("generated", "all_correct", "all_wrong", "generation_batches"), 0)
         for rows in self._generation_batches(inputs, wanted):
             batch = self._scored(rows)
-            found = contrast(self._global_rewards[:, self._accuracy_column()], group)
+            found = contrast(self._accuracies(), group)
             first = accelerator.process_index * len(rows)
             mine = [i for i in range(len(rows)) if found.mixed[(first + i) // group]]
             kept += gather_object(rows_of(batch, mine))  # in the order of the processes, so groups stay together
@@ -151,6 +131,12 @@ class FIPOTrainer(GRPOTrainer):
         return batch_of(
             share, pad_token=self._tokenizer.pad_token_id, multiple=self.pad_to_multiple_of, device=accelerator.device
         )
+
+    def _accuracies(self) -> Tensor:
+        """[rows of all processes]; the 0 of a failed grade is no success."""
+        column = accuracy_column(self)
+        accuracies = self._global_rewards[:, column]
+        return (accuracies > 0).float() if isinstance(self.reward_funcs[column], GraderReward) else accuracies
 
     def _generation_batches(self, inputs: list[dict[str, Any]], prompts: int) -> Iterator[list[dict[str, Any]]]:
         """This process's rows: TRL's batch, then more of the dataset, in an order that seed and step decide."""
@@ -177,15 +163,15 @@ class FIPOTrainer(GRPOTrainer):
             return torch.zeros(len(input_ids), logits_to_keep, device=input_ids.device), None, None
         return super()._get_per_token_logps_and_entropies(model, input_ids, attention_mask, logits_to_keep, **named)
 
-    def _scores(self, model: Any, inputs: dict[str, Any]) -> tuple[Tensor, Tensor, Tensor]:
-        """(log-probs, entropies, loss mask) of a micro-batch's completions, [B, T] each."""
+    def _scores(self, model: Any, inputs: dict[str, Any], *, entropy: bool = True) -> tuple[Tensor, Any, Tensor]:
+        """(log-probs, entropies if wanted, loss mask) of a micro-batch's completions, [B, T] each."""
         completion = inputs["completion_ids"]
         logprobs, entropies, _ = self._get_per_token_logps_and_entropies(
             model,
             torch.cat([inputs["prompt_ids"], completion], dim=1),
             torch.cat([inputs["prompt_mask"], inputs["completion_mask"]], dim=1),
             completion.size(1),
-            compute_entropy=True,
+            compute_entropy=entropy,
             **{name: inputs.get(name) for name in MODALITIES},
         )
         loss_mask = inputs["completion_mask"] * inputs.get("tool_mask", 1)
@@ -203,14 +189,31 @@ class FIPOTrainer(GRPOTrainer):
         return inputs
 
     def _keep_old(self, micro_batch: dict[str, Any], logprobs: Tensor, entropies: Tensor, loss_mask: Tensor) -> None:
-        micro_batch["old_per_token_logps"] = logprobs.detach()
+        micro_batch["old_per_token_logps"] = old = logprobs.detach()
         entropy = torch.where(loss_mask, entropies.detach(), 0.0).sum()
-        self._parts.append(({"policy/entropy": Mean(float(entropy), float(loss_mask.sum()))}, 0))
+        metrics: dict[str, Metric] = {"policy/entropy": Mean(float(entropy), float(loss_mask.sum()))}
+        weights, compared = compared_with_sampler(
+            old, micro_batch.get("sampling_per_token_logps"), loss_mask, cap=self.algorithm.importance_weight_cap
+        )
+        micro_batch["importance_sampling_ratio"] = weights
+        self._parts.append((metrics | compared, 0))
+
+    def _reference_logprobs(self, micro_batch: dict[str, Any]) -> Tensor | None:
+        """[B, T] under the frozen reference, where there is a KL penalty. Computed once for each micro-batch."""
+        if self.beta and "ref_per_token_logps" not in micro_batch:
+            model, adapter = self.ref_model, nullcontext()
+            if model is None:  # the policy without its adapter, or with the one that it began with
+                model = self.accelerator.unwrap_model(self.model)
+                adapter = use_adapter(model, adapter_name="ref" if "ref" in model.peft_config else None)
+            with torch.no_grad(), adapter:
+                micro_batch["ref_per_token_logps"], _, _ = self._scores(model, micro_batch, entropy=False)
+        return micro_batch.get("ref_per_token_logps")
 
     # The update
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> Tensor:
         training = self.model.training
+        reference = self._reference_logprobs(inputs)
         logprobs, entropies, loss_mask = self._scores(model, inputs)
         if training and "old_per_token_logps" not in inputs:
             self._keep_old(inputs, logprobs, entropies, loss_mask)
@@ -220,6 +223,8 @@ class FIPOTrainer(GRPOTrainer):
                 old_logprobs=inputs.get("old_per_token_logps", logprobs.detach()),
                 advantages=inputs["advantages"],
                 loss_mask=loss_mask,
+                importance_weights=inputs.get("importance_sampling_ratio"),
+                reference_logprobs=reference,
             ),
             self.algorithm.config,
             aggregation=self.algorithm.aggregation,
@@ -227,6 +232,7 @@ class FIPOTrainer(GRPOTrainer):
             token_divisor=float(self.max_completion_length)
             if self.algorithm.aggregation == "seq-mean-token-sum-norm"
             else None,
+            kl_coef=self.algorithm.kl_coef,
         )
         if not training:
             return out.loss
@@ -246,11 +252,12 @@ class FIPOTrainer(GRPOTrainer):
         merged = merge_metrics(parts)
         loss = merged["policy/loss"]
         assert isinstance(loss, Mean)  # for mypy: total / weight
-        finite = math.isfinite(loss.total)
+        gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+        norms = gather_object([float(torch.nn.utils.get_total_norm(gradients))])
+        finite = math.isfinite(loss.total) and all(math.isfinite(norm) for norm in norms)
         if finite and sum(kept_tokens):
-            for parameter in model.parameters():
-                if parameter.grad is not None:
-                    parameter.grad /= loss.count
+            for gradient in gradients:
+                gradient /= loss.count
         else:
             model.zero_grad()  # without gradients the optimizer leaves weights and moments alone
         index = (self._step - 1) // self.args.gradient_accumulation_steps

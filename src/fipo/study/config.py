@@ -1,0 +1,127 @@
+"""A study: a base recipe, what each arm changes in it, and the seeds."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, PositiveInt, model_validator
+
+from fipo.errors import UserError
+from fipo.recipes import layered, read_recipe
+from fipo.strict import Table, validate
+from fipo.study.controls import CONTROLS
+from fipo.training.config import Recipe
+from fipo.training.control import Control
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=60)]
+RUN_SETTINGS = {"name", "folder", "seed"}  # what a study sets itself, for each run
+
+
+class Settings(Table):
+    name: Name
+    """What comes out is in `folder/name`."""
+    folder: Annotated[str, Field(pattern=r"^[^\x00]+$")] = "studies"
+    recipe: str
+    """The recipe that all arms share, as seen from the study's file."""
+    seeds: PositiveInt
+    """Run with the seeds 0, 1, ... of this many. A seed decides problems, their order, evaluation and sampling alike in
+    every arm."""
+    processes: PositiveInt = Field(default_factory=lambda: os.cpu_count() or 1)
+    """Runs at a time, each on one thread."""
+    contrasts: Annotated[list[Annotated[tuple[Name, Name], Field(strict=False)]], Field(min_length=1)]
+    """Pairs (A, B): A - B, paired by seed. The first is the primary one."""
+
+
+class Arm(Table):
+    title: str | None = None
+    """For tables and figures; the arm's name if there is none."""
+    recipe: dict[str, Any] = Field(default_factory=dict)
+    """What this arm changes in the shared recipe."""
+    control: Literal["shuffled", "averaged", "past"] | None = None
+    """Weights in place of FIPO's: see `fipo.study.controls`."""
+    learning_rate_times_mean_f_of: Name | None = None
+    """Multiply the learning rate by the mean influence weight of this arm's run with the same seed."""
+    seeds: PositiveInt | None = None
+    """Fewer than the study's."""
+
+
+class Study(Table):
+    study: Settings
+    arms: dict[Name, Arm]
+
+    @model_validator(mode="after")
+    def _names(self) -> Self:
+        for name in [name for pair in self.study.contrasts for name in pair]:
+            if name not in self.arms:
+                raise ValueError(f"study.contrasts must name arms ({', '.join(self.arms)}), got {name!r}")
+        for name, arm in self.arms.items():
+            if not (arm.seeds or 0) <= self.study.seeds:
+                raise ValueError(f"arms.{name}.seeds must be <= study.seeds = {self.study.seeds}, got {arm.seeds}")
+            other = arm.learning_rate_times_mean_f_of
+            if other is not None and (other not in self.arms or self.arms[other].learning_rate_times_mean_f_of):
+                raise ValueError(f"arms.{name}.learning_rate_times_mean_f_of must name another arm, got {other!r}")
+            if taken := RUN_SETTINGS & set(arm.recipe.get("run", {})):
+                raise ValueError(f"arms.{name}.recipe.run.{min(taken)} is what the study sets itself")
+        return self
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.study.folder) / self.study.name
+
+    def seeds_of(self, arm: str) -> int:
+        return self.arms[arm].seeds or self.study.seeds
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One run of a study."""
+
+    arm: str
+    seed: int
+    recipe: Recipe
+    control: Control | None
+    after: str | None  # the arm whose run with this seed gives the factor of the learning rate
+
+    @property
+    def name(self) -> str:
+        return f"{self.arm}_seed_{self.seed}"
+
+    @property
+    def folder(self) -> Path:
+        """The run directory."""
+        return Path(self.recipe.run.folder) / self.recipe.run.name
+
+
+def load_study(path: Path, overrides: dict[str, str]) -> tuple[Study, list[Job]]:
+    """The study at `path` and its runs, seed by seed, so that an interrupted study has whole pairs.
+
+    Raises UserError with one line for what cannot be, arms whose recipe is refused included.
+    """
+    study = validate(Study, read_recipe(path, overrides), str(path))
+    base = read_recipe(path.parent / study.study.recipe, {})
+    jobs = [
+        _job(study, base, arm, seed, str(path))
+        for seed in range(study.study.seeds)
+        for arm in study.arms
+        if seed < study.seeds_of(arm)
+    ]
+    return study, jobs
+
+
+def _job(study: Study, base: dict[str, Any], name: str, seed: int, where: str) -> Job:
+    arm = study.arms[name]
+    run = {"folder": str(study.folder / "runs"), "name": f"{name}_seed_{seed}", "seed": seed}
+    recipe = validate(Recipe, layered(layered(base, arm.recipe), {"run": run}), f"{where}: arm {name}")
+    if recipe.rollout.max_generation_batches != 1:
+        raise UserError(
+            f"{where}: arm {name}: rollout.max_generation_batches must be 1, so that all arms see the same problems, "
+            f"got {recipe.rollout.max_generation_batches}"
+        )
+    return Job(
+        arm=name,
+        seed=seed,
+        recipe=recipe,
+        control=CONTROLS.get(arm.control or ""),
+        after=arm.learning_rate_times_mean_f_of,
+    )

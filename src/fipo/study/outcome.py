@@ -1,0 +1,138 @@
+"""From the archive of a study to its tables."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from fipo.study.archive import ArchivedRun
+from fipo.study.config import Study
+from fipo.study.endpoints import ENDPOINTS, TESTED, Endpoint
+from fipo.study.statistics import EXACT_UP_TO, POWER, Estimate, detectable, estimate, holm, sign_flip_p
+
+ALPHA = 0.05
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contrast:
+    """A - B of one endpoint, over the seeds that both have."""
+
+    a: str
+    b: str
+    endpoint: str
+    difference: Estimate
+    p: float
+    corrected_p: float  # for the number of contrasts of this endpoint (Holm)
+    detectable: float | None  # the smallest true difference seen with 80% power at ALPHA / number of contrasts
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    arms: dict[str, dict[str, Estimate]]  # by arm and endpoint, over finished runs
+    failed: dict[str, int]  # runs by arm
+    contrasts: list[Contrast]
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def outcome_of(study: Study, runs: Sequence[ArchivedRun]) -> Outcome:
+    """Failed runs are counted, and left out of every mean and pair."""
+    values = {
+        name: {
+            (run.arm, run.seed): value for run in runs if not run.failure and (value := of.value(run.lines)) is not None
+        }
+        for name, of in ENDPOINTS.items()
+    }
+    arms = {arm: {name: e for name in ENDPOINTS if (e := _of_arm(values[name], arm))} for arm in study.arms}
+    failed = {arm: sum(run.arm == arm and run.failure is not None for run in runs) for arm in study.arms}
+    pairs = study.study.contrasts
+    contrasts = [contrast for name in TESTED for contrast in _contrasts(name, values[name], pairs)]
+    return Outcome(arms=arms, failed=failed, contrasts=contrasts)
+
+
+def _of_arm(values: Mapping[tuple[str, int], float], arm: str) -> Estimate | None:
+    own = [value for (name, _), value in values.items() if name == arm]
+    return estimate(own) if own else None
+
+
+def _contrasts(
+    endpoint: str, values: Mapping[tuple[str, int], float], pairs: Sequence[tuple[str, str]]
+) -> list[Contrast]:
+    differences = {
+        (a, b): [value - values[b, seed] for (arm, seed), value in values.items() if arm == a and (b, seed) in values]
+        for a, b in pairs
+    }
+    found = {pair: own for pair, own in differences.items() if own}
+    p_values = [sign_flip_p(own) for own in found.values()]
+    return [
+        Contrast(
+            a=a,
+            b=b,
+            endpoint=endpoint,
+            difference=(difference := estimate(own)),
+            p=p,
+            corrected_p=corrected,
+            detectable=detectable(difference.deviation or 0.0, difference.seeds, alpha=ALPHA / len(found)),
+        )
+        for ((a, b), own), p, corrected in zip(found.items(), p_values, holm(p_values), strict=True)
+    ]
+
+
+def markdown(study: Study, outcome: Outcome) -> str:
+    """The tables of a study: its arms, and its contrasts."""
+    parts = [f"# {study.study.name}\n", _arms_table(study, outcome)]
+    for name, endpoint in TESTED.items():
+        parts.append(_contrasts_table(study, outcome, name, endpoint))
+    parts.append(
+        f"Means with 95% intervals over seeds (Student's t). Differences are paired by seed; p by flipping signs: "
+        f"exact up to {EXACT_UP_TO} seeds, else {2**EXACT_UP_TO:,} random patterns; corrected by Holm for the "
+        f"contrasts of a table. Detectable: the true difference found with {POWER:.0%} power "
+        f"at {ALPHA:g} / number of contrasts.\n"
+    )
+    return "\n".join(parts)
+
+
+def _arms_table(study: Study, outcome: Outcome) -> str:
+    shown = {name: endpoint for name, endpoint in ENDPOINTS.items() if any(name in e for e in outcome.arms.values())}
+    head = ["arm", "seeds", "failed", *(endpoint.title for endpoint in shown.values())]
+    rows = []
+    for arm, estimates in outcome.arms.items():
+        seeds = max((e.seeds for e in estimates.values()), default=0)
+        cells = [_with_half(estimates.get(name), endpoint) for name, endpoint in shown.items()]
+        rows.append([title(study, arm), str(seeds), str(outcome.failed[arm]), *cells])
+    return _table(head, rows)
+
+
+def _contrasts_table(study: Study, outcome: Outcome, name: str, endpoint: Endpoint) -> str:
+    rows = []
+    for contrast in (c for c in outcome.contrasts if c.endpoint == name):
+        d, digits = contrast.difference, endpoint.digits
+        interval = f" [{d.low:+.{digits}f}, {d.high:+.{digits}f}]" if d.low is not None else ""
+        rows.append(
+            [
+                f"{title(study, contrast.a)} - {title(study, contrast.b)}",
+                str(d.seeds),
+                f"{d.mean:+.{digits}f}{interval}",
+                f"{contrast.p:.3g}",
+                f"{contrast.corrected_p:.3g}",
+                "" if contrast.detectable is None else f"{contrast.detectable:.{digits}f}",
+            ]
+        )
+    head = ["A - B", "seeds", "difference [95%]", "p", "p (Holm)", "detectable"]
+    return f"## {endpoint.title[0].upper()}{endpoint.title[1:]}\n\n{_table(head, rows)}"
+
+
+def title(study: Study, arm: str) -> str:
+    return study.arms[arm].title or arm
+
+
+def _with_half(e: Estimate | None, endpoint: Endpoint) -> str:
+    if e is None:
+        return ""
+    half = "" if e.high is None else f" ± {e.high - e.mean:.{endpoint.digits}f}"
+    return f"{e.mean:.{endpoint.digits}f}{half}"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "".join("| " + " | ".join(line) + " |\n" for line in lines)

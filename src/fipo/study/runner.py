@@ -1,0 +1,137 @@
+"""Runs the jobs of a study side by side, each in a process of its own; what is finished already stays."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+
+import tomli_w
+
+from fipo.errors import RunStopped
+from fipo.study.config import Job, Study
+from fipo.study.progress import StudyProgress
+from fipo.tasks.processes import kill
+from fipo.telemetry.run_directory import RunDirectory
+from fipo.training.config import Recipe
+from fipo.training.resume import check_same_recipe
+
+POLL_SECONDS = 0.5
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}  # the runs share the machine
+
+
+@dataclass(frozen=True, kw_only=True)
+class Running:
+    job: Job
+    process: subprocess.Popen[bytes]
+    log: Path
+
+
+class Runner:
+    def __init__(self, study: Study, jobs: Sequence[Job]) -> None:
+        self.study = study
+        self.jobs = {job.name: job for job in jobs}
+        self.running: list[Running] = []
+        self.failures: dict[str, str] = {}  # why, by the job's name
+
+    def run_all(self) -> dict[str, str]:
+        """Bring every job to its end; returns why those failed that did, by name.
+
+        Raises UserError for a finished run that another recipe made, RunStopped after Ctrl-C with all runs saved.
+        """
+        waiting = [job for job in self.jobs.values() if not self.finished(job)]
+        for name in ("jobs", "logs", "runs"):
+            (self.study.folder / name).mkdir(parents=True, exist_ok=True)
+        with StudyProgress(list(self.jobs.values())) as progress:
+            try:
+                while waiting or self.running:
+                    self._collect(progress)
+                    self._fill(waiting)
+                    progress.show([one.job.name for one in self.running], len(self.failures))
+                    time.sleep(POLL_SECONDS)
+            except KeyboardInterrupt:
+                progress.say("stopping: every run saves its state (Ctrl-C again ends them at once)")
+                self._interrupt()
+                raise RunStopped("interrupted; the same command goes on from here", exit_code=130) from None
+            finally:
+                for one in self.running:
+                    one.process.kill()
+                    one.process.wait()
+        return self.failures
+
+    def finished(self, job: Job) -> bool:
+        """Whether the run is complete. Raises UserError if the one that is there began with another recipe."""
+        run = RunDirectory(job.folder)
+        if not run.config.is_file():
+            return False
+        lines = run.read_metrics()
+        done = bool(lines) and lines[-1]["step"] >= job.recipe.run.steps
+        if done:
+            check_same_recipe(self._recipe(job), run, job.control)
+        return done
+
+    def _recipe(self, job: Job) -> Recipe:
+        """The job's, with the learning rate scaled by the mean influence weight of the run that it goes by."""
+        if job.after is None:
+            return job.recipe
+        lines = RunDirectory(self._needed(job).folder).read_metrics()
+        mean_f = fmean(line["fipo/influence_weight/mean"] for line in lines if "fipo/influence_weight/mean" in line)
+        update = job.recipe.update
+        scaled = update.model_copy(update={"learning_rate": update.learning_rate * mean_f})
+        return job.recipe.model_copy(update={"update": scaled})
+
+    def _needed(self, job: Job) -> Job:
+        return self.jobs[f"{job.after}_seed_{job.seed}"]
+
+    def _collect(self, progress: StudyProgress) -> None:
+        """Take note of the runs that have ended."""
+        for one in [one for one in self.running if one.process.poll() is not None]:
+            self.running.remove(one)
+            if one.process.returncode != 0:
+                self.failures[one.job.name] = _last_line(one.log)
+                progress.say(f"{one.job.name} failed: {self.failures[one.job.name]}")
+
+    def _fill(self, waiting: list[Job]) -> None:
+        """Start what can start, as far as there is room."""
+        for job in list(waiting):
+            if len(self.running) == self.study.study.processes:
+                return
+            needed = self._needed(job) if job.after else None
+            if needed and needed.name in self.failures:
+                waiting.remove(job)
+                self.failures[job.name] = f"needs {needed.name}, which failed"
+            elif needed is None or (needed not in waiting and all(one.job != needed for one in self.running)):
+                waiting.remove(job)
+                self.running.append(self._start(job))
+
+    def _start(self, job: Job) -> Running:
+        path = self.study.folder / "jobs" / f"{job.name}.toml"
+        log = self.study.folder / "logs" / f"{job.name}.log"
+        path.write_text(tomli_w.dumps(self._recipe(job).model_dump(exclude_none=True)), encoding="utf-8")
+        control = [job.control.name] if job.control else []
+        with log.open("ab") as output:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "fipo.study.run", str(path), *control],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **ONE_THREAD},
+                start_new_session=True,  # the terminal's Ctrl-C reaches it through `_interrupt` alone, once
+            )
+        return Running(job=job, process=process, log=log)
+
+    def _interrupt(self) -> None:
+        """Ask every run to save and end, and wait for it; a second Ctrl-C is a KeyboardInterrupt."""
+        kill([one.process.pid for one in self.running], signal.SIGINT)
+        for one in self.running:
+            one.process.wait()
+        self.running.clear()
+
+
+def _last_line(log: Path) -> str:
+    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    return lines[-1].removeprefix("fipo: ") if lines else f"see {log}"

@@ -1,0 +1,35 @@
+"""A whole study: run what is missing, archive the metrics, write the tables and the figures."""
+
+import json
+from pathlib import Path
+
+from fipo.study.archive import read_archive, write_archive
+from fipo.study.config import Study, load_study
+from fipo.study.figures import draw_contrasts, draw_curves
+from fipo.study.outcome import Outcome, markdown, outcome_of
+from fipo.study.runner import Runner
+from fipo.telemetry.durable import replace_file
+from fipo.telemetry.run_lock import run_lock
+
+
+def run_study(path: Path, overrides: dict[str, str]) -> tuple[Study, Outcome]:
+    """Bring the study at `path` to its end; what was finished before stays.
+
+    Raises UserError for what cannot be, RunStopped after Ctrl-C.
+    """
+    study, jobs = load_study(path, overrides)
+    with run_lock(study.folder):
+        failures = Runner(study, jobs).run_all()
+        write_archive(study.folder / "metrics.jsonl.gz", jobs, failures)
+        return study, write_outcome(study, study.folder / "metrics.jsonl.gz", study.folder)
+
+
+def write_outcome(study: Study, archive: Path, folder: Path) -> Outcome:
+    """`outcome.json`, `outcome.md`, `curves.png` and `contrasts.png` in `folder`, from an archive alone."""
+    runs = read_archive(archive)
+    outcome = outcome_of(study, runs)
+    replace_file(folder / "outcome.json", (json.dumps(outcome.as_json(), indent=1) + "\n").encode())
+    replace_file(folder / "outcome.md", markdown(study, outcome).encode())
+    draw_curves(study, runs, folder / "curves.png")
+    draw_contrasts(study, outcome, folder / "contrasts.png")
+    return outcome

@@ -1,0 +1,106 @@
+import gzip
+import json
+
+import pytest
+
+from fipo.errors import UserError
+from fipo.study.archive import ArchivedRun, read_archive, write_archive
+from fipo.study.config import load_study
+from fipo.study.outcome import markdown, outcome_of
+from fipo.study.study import write_outcome
+from fipo.telemetry.run_directory import RunDirectory
+
+ARMS = '[arms.fipo]\ntitle = "FIPO"\n[arms.dapo]\nrecipe = { objective = { preset = "dapo" } }\n'
+
+
+def lines(reward: float, avg: float = 0.5) -> list[dict[str, float]]:
+    return [
+        {"step": 0, "eval/avg_at_k": 0.25, "eval/response_length/mean": 20.0},
+        {"step": 1, "reward/mean": reward - 0.1},
+        {"step": 2, "reward/mean": reward + 0.1, "eval/avg_at_k": avg, "eval/response_length/mean": 30.0},
+    ]
+
+
+@pytest.fixture
+def study(write_study):
+    return load_study(write_study(ARMS, seeds=3), {})[0]
+
+
+@pytest.fixture
+def runs():
+    rewards = {"fipo": [0.4, 0.6, 0.8], "dapo": [0.1, 0.4, 0.5]}
+    return [
+        ArchivedRun(arm=arm, seed=seed, failure=None, lines=lines(reward))
+        for arm, own in rewards.items()
+        for seed, reward in enumerate(own)
+    ]
+
+
+def test_arms_are_means_over_seeds_and_contrasts_are_paired_by_seed(study, runs):
+    outcome = outcome_of(study, runs)
+    assert outcome.arms["fipo"]["reward"].mean == pytest.approx(0.6)
+    reward = outcome.contrasts[0]
+    assert (reward.a, reward.b, reward.endpoint) == ("fipo", "dapo", "reward")
+    assert reward.difference.mean == pytest.approx((0.3 + 0.2 + 0.3) / 3)
+    assert reward.p == 2 / 8
+
+
+def test_failed_runs_are_counted_and_leave_their_pair_out(study, runs):
+    failed = ArchivedRun(arm="dapo", seed=1, failure="out of memory", lines=lines(99.0))
+    outcome = outcome_of(study, [failed if (run.arm, run.seed) == ("dapo", 1) else run for run in runs])
+    assert outcome.failed == {"fipo": 0, "dapo": 1}
+    assert outcome.contrasts[0].difference.seeds == 2
+    assert outcome.arms["dapo"]["reward"].mean == pytest.approx(0.3)
+
+
+def test_the_tables_name_arms_by_their_titles_and_state_the_method(study, runs):
+    text = markdown(study, outcome_of(study, runs))
+    assert "| FIPO - dapo | 3 | +0.2667 [" in text
+    assert "paired by seed" in text and "Holm" in text
+
+
+def test_an_archive_gives_back_what_the_runs_wrote_to_seven_digits(write_study, tmp_path):
+    _, jobs = load_study(write_study(ARMS, seeds=1), {})
+    run = RunDirectory(jobs[0].folder)
+    run.create({})
+    for line in lines(1 / 3):
+        run.append_metrics({**line, "time/step": 1.0})
+    path = tmp_path / "metrics.jsonl.gz"
+    write_archive(path, jobs, {jobs[1].name: "exited"})
+    first, second = read_archive(path)
+    assert (first.arm, first.seed, first.failure) == ("fipo", 0, None)
+    assert [line["step"] for line in first.lines] == [0, 1, 2]
+    assert first.lines[1] == {"step": 1, "reward/mean": 0.2333333}
+    assert (second.failure, second.lines) == ("exited", [])
+    before = path.read_bytes()
+    write_archive(path, jobs, {jobs[1].name: "exited"})
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("content", [b"", b"plain", gzip.compress(b"{}\n"), gzip.compress(b"[1]\n")])
+def test_what_is_no_archive_is_named(content, tmp_path):
+    (tmp_path / "a.gz").write_bytes(content)
+    if content:
+        with pytest.raises(UserError, match=r"a\.gz: not an archive of a study"):
+            read_archive(tmp_path / "a.gz")
+    with pytest.raises(UserError, match="no such archive"):
+        read_archive(tmp_path / "b.gz")
+
+
+def test_tables_and_figures_come_from_the_archive_alone(study, runs, tmp_path):
+    records = [
+        {
+            "arm": run.arm,
+            "seed": run.seed,
+            "failure": None,
+            "columns": {key: [line.get(key) for line in run.lines] for key in {k for line in run.lines for k in line}},
+        }
+        for run in runs
+    ]
+    archive = tmp_path / "metrics.jsonl.gz"
+    archive.write_bytes(gzip.compress("".join(json.dumps(record) + "\n" for record in records).encode()))
+    outcome = write_outcome(study, archive, tmp_path)
+    assert outcome == outcome_of(study, runs)
+    assert json.loads((tmp_path / "outcome.json").read_text())["failed"] == {"fipo": 0, "dapo": 0}
+    assert (tmp_path / "outcome.md").read_text() == markdown(study, outcome)
+    assert all((tmp_path / name).read_bytes().startswith(b"\x89PNG") for name in ("curves.png", "contrasts.png"))
