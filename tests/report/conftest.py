@@ -4,34 +4,32 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.report.browser import browser, open_page
 
+from fipo.report.figures import all_figures, used_keys
 from fipo.telemetry.run_directory import RunDirectory
+
+__all__ = ["browser", "open_page"]  # fixtures
 
 
 def evaluation(greedy: float, avg: float, passed: float, length: float) -> dict[str, float]:
     values = {"greedy": greedy, "avg_at_k": avg, "pass_at_k": passed}
     return {
         **{f"eval/{name}": value for name, value in values.items()},
+        "eval/cons_at_k": avg + 0.125,
         **{f"eval/ci/{name}/low": value - 0.0625 for name, value in values.items()},
         **{f"eval/ci/{name}/high": value + 0.03125 for name, value in values.items()},
         "eval/response_length/mean": length,
+        "time/eval": 30.0,
     }
 
 
 def training(step: int) -> dict[str, float]:
+    """A different value for each key that a figure shows, uneven over the steps."""
+    keys = [key for key in used_keys(all_figures()) if not key.startswith("eval/")]
     return {
-        "reward/mean": -0.5 + 0.125 * step,
-        "response_length/mean": 20.0 + step,
-        "response_length/p25": 10.0 + step,
-        "response_length/p75": 30.0 + step,
-        "fipo/influence_weight/mean": 1 + step / 64,
-        "fipo/influence_weight/min": 1.0,
-        "fipo/influence_weight/max": 1.2,
-        "policy/entropy": 0.5 - step / 64,
-        "policy/kl": step / 1024,
-        "policy/clip_fraction": step / 512,
-        "policy/dual_clip_fraction": 0.0,
-        "policy/grad_norm": 0.75,
+        **{key: number / 8 + step % 3 / 64 + step / 1024 for number, key in enumerate(keys)},
+        "time/step": 15.0,
     }
 
 
@@ -39,12 +37,18 @@ def training(step: int) -> dict[str, float]:
 def finished_run() -> Callable[..., RunDirectory]:
     """Writes a run of four steps with an evaluation before, in the middle and after."""
 
-    def write(path: Path, samples: int = 8, steps: int = 4) -> RunDirectory:
+    def write(path: Path, samples: int = 8, steps: int = 4, seed: int = 0, preset: str = "dapo") -> RunDirectory:
         run = RunDirectory(path)
-        run.create({"run": {"name": path.name}, "eval": {"samples": samples, "every": 2}})
+        run.create(
+            {
+                "run": {"name": path.name, "seed": seed, "steps": 4},
+                "objective": {"preset": preset},
+                "eval": {"samples": samples, "every": 2},
+            }
+        )
         run.append_metrics({"step": 0, **evaluation(0.25, 0.125, 0.5, 24.25)})
         for step in range(1, steps + 1):
-            line = {"step": step, **training(step)}
+            line = {"step": step, **{key: value + seed / 4 for key, value in training(step).items()}}
             if step % 2 == 0:
                 line |= evaluation(0.25 + 0.0875 * step, 0.125 + 0.1 * step, 0.5 - 0.01 * step, 24.25 + 2.1 * step)
             run.append_metrics(line)

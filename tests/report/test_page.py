@@ -1,4 +1,5 @@
 import html
+import json
 import re
 from html.parser import HTMLParser
 
@@ -6,7 +7,7 @@ import pytest
 
 from fipo.errors import UserError
 from fipo.report import write_report
-from fipo.report.page import FIGURES, draw
+from fipo.report.figures import all_figures
 from fipo.telemetry.run_directory import RunDirectory
 
 
@@ -20,7 +21,8 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag, attributes):
         self.tags.append(tag)
-        self.loaded += [value for name, value in attributes if name in ("src", "href", "data", "action", "poster")]
+        wanted = [value for name, value in attributes if name in ("src", "href", "data", "action", "poster")]
+        self.loaded += [value for value in wanted if not value.startswith("#")]
 
     def handle_data(self, data):
         if self.tags[-1:] not in (["script"], ["style"]):
@@ -41,22 +43,23 @@ def page(folder):
     return (folder / "report.html").read_text(encoding="utf-8")
 
 
+def data_of(page):
+    return json.loads(re.search(r'<script type="application/json" id="report-data">(.*?)</script>', page)[1])
+
+
 def test_the_page_loads_nothing_from_anywhere(page):
     assert Page(page).loaded == []
     styles = re.findall(r"<style>(.*?)</style>", page, re.DOTALL)
     assert styles and not any("url(" in style or "@import" in style for style in styles)
 
 
-def test_the_page_brings_the_code_that_draws(page):
-    assert "plotly.js v" in page
-    assert page.count("Plotly.newPlot(") >= len(FIGURES)
-
-
-def test_the_page_shows_every_figure_with_its_title_and_what_to_look_for(page):
-    titles = re.findall(r"<h2>(.*?)</h2>", page)
-    assert [html.unescape(title) for title in titles] == [figure.title for figure in FIGURES]
-    for figure in FIGURES:
-        assert f"<p>{html.escape(figure.look_for)}</p>" in page
+def test_the_page_shows_every_figure_with_its_title_what_to_look_for_and_its_keys(page):
+    figures = re.findall(r"<figure .*?</figure>", page, re.DOTALL)
+    assert len(figures) == len(all_figures())
+    for shown, figure in zip(figures, all_figures(), strict=True):
+        assert f"<h3>{html.escape(figure.title)}</h3>" in shown
+        assert f"<p>{html.escape(figure.look_for)}</p>" in shown
+        assert re.findall("<code>(.*?)</code>", shown) == figure.needs()
 
 
 def test_the_page_is_one_file_named_after_the_run(page, folder):
@@ -64,76 +67,34 @@ def test_the_page_is_one_file_named_after_the_run(page, folder):
     assert [path.name for path in folder.iterdir()] == ["report.html"]
 
 
+def test_the_page_holds_the_numbers_of_the_run_as_they_were_written(make_run, tmp_path):
+    run = make_run()
+    write_report([run], tmp_path / "report.html")
+    columns = data_of((tmp_path / "report.html").read_text(encoding="utf-8"))["runs"]["first"]
+    for row, line in enumerate(run.read_metrics()):
+        there = {key: values[row] for key, values in columns.items() if values[row] is not None}
+        assert there == {key: value for key, value in line.items() if key not in ("time/step", "time/eval")}
+
+
 def test_a_name_is_text_and_not_html(make_run, tmp_path):
+    names = ["a<img src=x>", "b<!--<script>", "c\"'&amp;"]
     out = tmp_path / "report.html"
-    write_report([make_run("a<img src=x>")], out)
-    page = Page(out.read_text(encoding="utf-8"))
+    write_report([make_run(name) for name in names], out)
+    text = out.read_text(encoding="utf-8")
+    page = Page(text)
     assert "img" not in page.tags and page.loaded == []
-    assert "a<img src=x>" in page.text
+    assert all(name in page.text for name in names)
+    assert list(data_of(text)["runs"]) == names
 
 
-@pytest.mark.parametrize("figure", FIGURES, ids=[figure.title for figure in FIGURES])
-def test_a_figure_draws_its_metrics_and_nothing_else(figure, make_run):
-    lines = make_run().read_metrics()
-    plot = draw(figure, {"first": lines})
-    curves = plot.data[1:] if figure.interval else plot.data
-    assert len(curves) == len(figure.keys)
-    for key, curve in zip(figure.keys, curves, strict=True):
-        points = [(line["step"], line[key]) for line in lines if key in line]
-        assert points
-        assert list(zip(curve.x, curve.y, strict=True)) == points
-
-
-def test_the_accuracy_figure_shades_its_interval(make_run):
-    (figure,) = [figure for figure in FIGURES if figure.interval]
-    lines = [line for line in make_run().read_metrics() if "eval/avg_at_k" in line]
-    band = draw(figure, {"first": lines}).data[0]
-    assert band.fill == "toself"
-    assert list(band.x) == [0, 2, 4, 4, 2, 0]
-    highs, lows = list(band.y[:3]), list(band.y[3:])[::-1]
-    assert highs == [line["eval/ci/avg_at_k/high"] for line in lines]
-    assert lows == [line["eval/ci/avg_at_k/low"] for line in lines]
-
-
-def curves_of(figure, runs):
-    return [trace for trace in draw(figure, runs).data if trace.fill is None]
-
-
-def test_runs_are_overlaid_each_in_its_own_colour(make_run):
-    runs = {name: make_run(name).read_metrics() for name in ("fipo", "dapo", "grpo")}
-    for figure in FIGURES:
-        curves = curves_of(figure, runs)
-        for name in runs:
-            own = [curve for curve in curves if curve.name.startswith(name)]
-            assert len(own) == len(figure.keys)
-            assert len({curve.line.color for curve in own}) == 1
-        assert len({curve.line.color for curve in curves}) == 3
-
-
-def test_curves_of_one_run_differ_in_dash_and_in_name(make_run):
-    lines = make_run().read_metrics()
-    for figure in FIGURES:
-        curves = curves_of(figure, {"first": lines})
-        assert len({curve.line.dash for curve in curves}) == len({curve.name for curve in curves}) == len(curves)
-
-
-def test_the_report_of_several_runs_names_them_all(make_run, tmp_path):
-    write_report([make_run("fipo"), make_run("dapo")], tmp_path / "both.html")
-    page = (tmp_path / "both.html").read_text(encoding="utf-8")
-    assert "<h1>fipo, dapo</h1>" in page
-    assert '"name":"fipo"' in page and '"name":"dapo"' in page
-
-
-def test_two_runs_of_one_name_in_different_folders_are_both_shown(make_run, tmp_path):
-    runs = [make_run("monday/first"), make_run("tuesday/first")]
-    write_report(runs, tmp_path / "both.html")
-    page = (tmp_path / "both.html").read_text(encoding="utf-8")
-    assert f"<h1>{runs[0].path}, {runs[1].path}</h1>" in page
-
-
-def test_more_runs_than_colours_are_still_drawn(make_run):
-    runs = {f"run {i}": make_run(f"run {i}").read_metrics() for i in range(8)}
-    assert len(curves_of(FIGURES[2], runs)) == 8
+def test_a_figure_whose_keys_no_run_has_says_so(tmp_path):
+    run = RunDirectory(tmp_path / "bare")
+    run.create({})
+    run.append_metrics({"step": 1, "reward/mean": 0.5})
+    write_report([run], run.report)
+    page = run.report.read_text(encoding="utf-8")
+    assert page.count("No data: none of the runs has these keys.") == len(all_figures()) - 1
+    assert page.count('<div class="plot">') == 1
 
 
 def test_a_run_that_has_only_begun_gets_a_page_too(tmp_path):
@@ -141,6 +102,13 @@ def test_a_run_that_has_only_begun_gets_a_page_too(tmp_path):
     run.create({})
     write_report([run], run.report)
     assert "<h1>new</h1>" in run.report.read_text(encoding="utf-8")
+
+
+def test_the_report_of_several_runs_names_them_all(make_run, tmp_path):
+    write_report([make_run("fipo"), make_run("dapo", preset="release_32b")], tmp_path / "both.html")
+    page = (tmp_path / "both.html").read_text(encoding="utf-8")
+    assert "<h1>fipo, dapo</h1>" in page
+    assert [arm["name"] for arm in data_of(page)["arms"]] == ["fipo", "dapo"]
 
 
 def test_a_place_that_cannot_be_written_is_named_in_one_line(make_run, tmp_path):

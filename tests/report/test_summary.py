@@ -6,6 +6,7 @@ from rich.console import Console
 
 from fipo.errors import UserError
 from fipo.report import summary_table
+from fipo.report.summary import summarize
 from fipo.telemetry.run_directory import RunDirectory
 
 
@@ -49,6 +50,19 @@ def test_the_labels_follow_the_number_of_samples(make_run):
 def test_steps_after_the_last_evaluation_do_not_count(make_run):
     table, _ = rendered(make_run(steps=3))
     assert table[""][1] == "after step 2"
+
+
+def test_a_run_with_one_evaluation_has_no_change_to_show(make_run):
+    summary = summarize(make_run(steps=1).read_metrics(), {})
+    assert summary.columns == ("before",)
+    assert summary.rows["avg@k"] == ("12.5 [6.2, 15.6]",)
+
+
+def test_what_only_one_of_the_evaluations_has_is_left_out():
+    metrics = [{"step": 2, "eval/avg_at_k": 0.5, "eval/greedy": 0.5}, {"step": 4, "eval/avg_at_k": 0.75}]
+    summary = summarize(metrics, {"eval": {"samples": 4}})
+    assert summary.columns == ("step 2", "after step 4", "change")
+    assert summary.rows == {"avg@4": ("50.0", "75.0", "+25.0")}
 
 
 def test_a_path_with_brackets_is_shown_whole(make_run):

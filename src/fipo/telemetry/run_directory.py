@@ -88,6 +88,11 @@ class RunDirectory:
     def read_rollouts(self, step: int) -> list[dict[str, Any]]:
         return _read_lines(self._rollouts_of(step))
 
+    def rollout_files(self) -> dict[int, Path]:
+        """The file of each step that has recorded rollouts, in order."""
+        named = [path for path in self.rollouts.glob("step_*.jsonl") if re.fullmatch(r"step_[0-9]{6,}", path.stem)]
+        return dict(sorted((int(path.stem.removeprefix("step_")), path) for path in named))
+
     def rewind(self, step: int) -> None:
         """Forget what was written after `step` or half-written, so that a resumed run writes it again, once."""
         kept = [line for line in self.read_metrics() if line["step"] <= step]
@@ -110,16 +115,18 @@ def _finite(values: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in values.items() if not isinstance(value, float) or math.isfinite(value)}
 
 
-def _read_lines(path: Path) -> list[dict[str, Any]]:
-    """The lines that were written whole: a killed process can leave half of one at the end.
+def whole_lines(path: Path) -> list[bytes]:
+    """The lines that were written whole: a killed process can leave half of one at the end."""
+    return path.read_bytes().split(b"\n")[:-1]
 
-    Raises UserError naming the file and the line that is damaged otherwise.
-    """
-    lines = path.read_bytes().split(b"\n")[:-1]
-    records = []
-    for number, line in enumerate(lines, start=1):
-        try:
-            records.append(json.loads(line))
-        except ValueError as error:
-            raise UserError(f"{path}, line {number}: damaged: {error}") from None
-    return records
+
+def parse_line(path: Path, number: int, line: bytes) -> Any:
+    """None for a number that is not finite. Raises UserError naming the file and the line that is damaged."""
+    try:
+        return json.loads(line, parse_constant=lambda _: None)
+    except ValueError as error:
+        raise UserError(f"{path}, line {number}: damaged: {error}") from None
+
+
+def _read_lines(path: Path) -> list[dict[str, Any]]:
+    return [parse_line(path, number, line) for number, line in enumerate(whole_lines(path), start=1)]

@@ -1,0 +1,231 @@
+"""The figures of the report, in the order of the page: what each shows, by the keys of docs/metrics.md."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+Unit = Literal["share", "number"]  # a share is a fraction that the page shows in percent
+
+
+@dataclass(frozen=True, kw_only=True)
+class Series:
+    key: str  # of metrics.jsonl
+    label: str
+    interval: tuple[str, str] | None = None  # the keys of its 95% interval, low and high
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    title: str
+    look_for: str  # one sentence
+    series: tuple[Series, ...]
+    y: str  # what the vertical axis shows
+    unit: Unit = "number"
+    x: Series = Series(key="step", label="step")  # the horizontal axis
+
+    def needs(self) -> list[str]:
+        """Every key that it reads beside `step`."""
+        intervals = [key for series in self.series for key in series.interval or ()]
+        return [key for key in [self.x.key, *(series.key for series in self.series), *intervals] if key != "step"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chapter:
+    title: str
+    figures: tuple[Figure, ...]
+
+
+def all_figures() -> list[Figure]:
+    return [figure for chapter in CHAPTERS for figure in chapter.figures]
+
+
+def used_keys(figures: Iterable[Figure]) -> list[str]:
+    """Each once."""
+    return list(dict.fromkeys(key for figure in figures for key in figure.needs()))
+
+
+def _evaluated(name: str, label: str) -> Series:
+    return Series(key=f"eval/{name}", label=label, interval=(f"eval/ci/{name}/low", f"eval/ci/{name}/high"))
+
+
+def _one(key: str, label: str) -> tuple[Series, ...]:
+    return (Series(key=key, label=label),)
+
+
+CHAPTERS = (
+    Chapter(
+        title="Accuracy",
+        figures=(
+            Figure(
+                title="Held-out accuracy: avg@k and cons@k",
+                look_for="Both should rise: avg@k is the accuracy of one sampled answer, cons@k that of the commonest.",
+                y="accuracy",
+                unit="share",
+                series=(_evaluated("avg_at_k", "avg@k"), Series(key="eval/cons_at_k", label="cons@k")),
+            ),
+            Figure(
+                title="Held-out accuracy: pass@k and greedy",
+                look_for="If avg@k rises and pass@k does not, the policy got surer of what it could do before.",
+                y="accuracy",
+                unit="share",
+                series=(_evaluated("pass_at_k", "pass@k"), _evaluated("greedy", "greedy")),
+            ),
+            Figure(
+                title="Accuracy against response length",
+                look_for="Up and to the right, longer answers go with better ones; right alone is rambling.",
+                y="avg@k",
+                unit="share",
+                x=Series(key="eval/response_length/mean", label="mean response length (tokens)"),
+                series=_one("eval/avg_at_k", "avg@k"),
+            ),
+            Figure(
+                title="Training accuracy",
+                look_for="It should rise; if held-out accuracy does not follow, the run learns its training problems.",
+                y="accuracy",
+                unit="share",
+                series=_one("accuracy/mean", "accuracy"),
+            ),
+        ),
+    ),
+    Chapter(
+        title="Response length",
+        figures=(
+            Figure(
+                title="Mean response length",
+                look_for="Growth together with accuracy is what FIPO's authors report; growth alone is rambling.",
+                y="tokens",
+                series=_one("response_length/mean", "mean"),
+            ),
+            Figure(
+                title="Response length: minimum and quartiles",
+                look_for="If all rise together the whole policy writes longer; if p75 alone does, it is a long tail.",
+                y="tokens",
+                series=(
+                    Series(key="response_length/p75", label="p75"),
+                    Series(key="response_length/p50", label="median"),
+                    Series(key="response_length/p25", label="p25"),
+                    Series(key="response_length/min", label="minimum"),
+                ),
+            ),
+            Figure(
+                title="Truncated responses",
+                look_for="It should stay near zero: a truncated response has no answer to grade.",
+                y="share of responses",
+                unit="share",
+                series=_one("response_length/truncated", "truncated"),
+            ),
+        ),
+    ),
+    Chapter(
+        title="Training signal",
+        figures=(
+            Figure(
+                title="Reward",
+                look_for="It should rise; it is the mean over everything that was sampled, dropped groups included.",
+                y="reward",
+                series=_one("reward/mean", "reward"),
+            ),
+            Figure(
+                title="Generation batches",
+                look_for="A rise means that more groups are all right or all wrong and have to be sampled again.",
+                y="batches per step",
+                series=_one("groups/generation_batches", "generation batches"),
+            ),
+            Figure(
+                title="Length-weighted advantage",
+                look_for="Below zero, the longer responses are the worse ones, and training pushes lengths down.",
+                y="advantage",
+                series=_one("advantage/length_weighted_mean", "length-weighted mean"),
+            ),
+        ),
+    ),
+    Chapter(
+        title="Policy",
+        figures=(
+            Figure(
+                title="Policy KL",
+                look_for="The signed drift of the policy within a step; spikes come before trouble.",
+                y="nats per token",
+                series=_one("policy/kl", "KL"),
+            ),
+            Figure(
+                title="Gradient norm",
+                look_for="Before clipping; a climb over many steps is instability.",
+                y="L2 norm",
+                series=_one("policy/grad_norm", "gradient norm"),
+            ),
+            Figure(
+                title="Entropy",
+                look_for="A slow fall is learning; a drop to zero means that sampling has nothing left to explore.",
+                y="nats per token",
+                series=_one("policy/entropy", "entropy"),
+            ),
+            Figure(
+                title="Clipped tokens",
+                look_for="The share of tokens whose update the clip held back; a rise means larger steps.",
+                y="share of tokens",
+                unit="share",
+                series=(
+                    Series(key="policy/clip_fraction", label="clipped"),
+                    Series(key="policy/clip_fraction_low", label="of them low"),
+                    Series(key="policy/clip_fraction_high", label="of them high"),
+                ),
+            ),
+            Figure(
+                title="Dual-clipped tokens",
+                look_for="It should be zero nearly always: each such token became many times likelier in one step.",
+                y="share of tokens",
+                unit="share",
+                series=_one("policy/dual_clip_fraction", "dual-clipped"),
+            ),
+        ),
+    ),
+    Chapter(
+        title="Influence weights",
+        figures=(
+            Figure(
+                title="Influence weight f",
+                look_for="1 means no influence, as in DAPO; a mean far from 1 acts as a step size.",
+                y="mean of f",
+                series=_one("fipo/influence_weight/mean", "mean"),
+            ),
+            Figure(
+                title="Influence weights at a bound",
+                look_for="Where most weights sit at a bound, FIPO's credit has become a constant.",
+                y="share of tokens",
+                unit="share",
+                series=(
+                    Series(key="fipo/influence_weight/clipped_low", label="at the lower bound"),
+                    Series(key="fipo/influence_weight/clipped_high", label="at the upper bound"),
+                    Series(key="fipo/safety_capped", label="capped for safety"),
+                ),
+            ),
+        ),
+    ),
+    Chapter(
+        title="Speed",
+        figures=(
+            Figure(
+                title="Where a step's time goes",
+                look_for="The highest line is what to make faster.",
+                y="seconds per step",
+                series=(
+                    Series(key="time/generate", label="generate"),
+                    Series(key="time/update", label="update"),
+                    Series(key="time/old_logprobs", label="old log-probs"),
+                    Series(key="time/grade", label="grade"),
+                ),
+            ),
+            Figure(
+                title="Tokens per second",
+                look_for="A fall of the whole step with steady phases means that time goes elsewhere.",
+                y="tokens per second",
+                series=(
+                    Series(key="time/tokens_per_second/generate", label="generate"),
+                    Series(key="time/tokens_per_second/update", label="update"),
+                    Series(key="time/tokens_per_second", label="whole step"),
+                ),
+            ),
+        ),
+    ),
+)
