@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from fipo.errors import RunStopped, UserError
+from fipo.recipes import split_overrides
 from fipo.telemetry.durable import DiskError
 
 REHEARSALS = Path("runs/rehearsal")
@@ -32,7 +33,7 @@ def _run(arguments: Sequence[str]) -> int:
         _parser().print_help(sys.stderr)
         return 2
     try:
-        plain, overrides = _split(arguments)
+        plain, overrides = split_overrides(arguments)
         options, rest = _parser().parse_known_args(plain)
         takes_overrides = options.command in ("train", "eval", "doctor", "launch", "study")
         if takes_overrides and rest:
@@ -177,22 +178,6 @@ def _add_study(commands: Any) -> None:
         allow_abbrev=False,
     )
     parser.add_argument("study", type=Path)
-
-
-def _split(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]:
-    """`["train", "--run.steps", "20", "x.toml"]` as `["train", "x.toml"]` and `{"run.steps": "20"}`."""
-    plain: list[str] = []
-    overrides = {}
-    words = iter(arguments)
-    for word in words:
-        key, equals, value = word.removeprefix("--").partition("=")
-        if not word.startswith("--") or "." not in key:
-            plain.append(word)
-            continue
-        overrides[key] = value if equals else next(words, "")
-        if not equals and not overrides[key]:
-            raise UserError(f"--{key} must be followed by a value, got nothing")
-    return plain, overrides
 
 
 @contextmanager

@@ -1,10 +1,30 @@
 """A recipe as plain values: TOML on top of what it extends, with the command line's overrides on top of both."""
 
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from fipo.errors import UserError
+
+
+def split_overrides(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+    """`["train", "--run.steps", "20", "x.toml"]` as `["train", "x.toml"]` and `{"run.steps": "20"}`.
+
+    Raises UserError for an override without a value.
+    """
+    plain: list[str] = []
+    overrides = {}
+    words = iter(arguments)
+    for word in words:
+        key, equals, value = word.removeprefix("--").partition("=")
+        if not word.startswith("--") or "." not in key:
+            plain.append(word)
+            continue
+        overrides[key] = value if equals else next(words, "")
+        if not equals and not overrides[key]:
+            raise UserError(f"--{key} must be followed by a value, got nothing")
+    return plain, overrides
 
 
 def read_recipe(path: Path, overrides: dict[str, str]) -> dict[str, Any]:

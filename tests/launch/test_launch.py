@@ -104,6 +104,20 @@ def test_the_keys_of_the_policy_loss_include_every_field_of_the_objective():
         (["--verl.trainer.save_frq", "3"], "verl 0.9.1 has no key trainer.save_frq (did you mean trainer.save_freq?)"),
         (["--verl.trainer", "3"], "verl.trainer must be a table"),
         (["--verl.trainer.nnodes", "3"], "verl.trainer.nnodes must be set as job.nnodes, got 3"),
+        (["--verl.trainer.save_freq", "ten"], "verl.trainer.save_freq must be a number, got 'ten'"),
+        (
+            ["--verl.actor_rollout_ref.actor.use_dynamic_bsz", "1"],
+            "verl.actor_rollout_ref.actor.use_dynamic_bsz must be true or false, got 1",
+        ),
+        (
+            ["--verl.actor_rollout_ref.actor.policy_loss.half_life", "long"],
+            "verl.actor_rollout_ref.actor.policy_loss: half_life must be a number, got 'long'",
+        ),
+        (
+            ["--verl.actor_rollout_ref.actor.clip_ratio_high", "0.2"],
+            "verl.actor_rollout_ref.actor.clip_ratio_high must be 0.28, the clip_high of its policy_loss "
+            "(preset release_32b), got 0.2",
+        ),
         (["--verl.data.gen_batch_size", "many"], "verl.data.gen_batch_size must be a number, got 'many'"),
         (
             ["--job.gpus_per_node", "4", "--job.nnodes", "1"],
@@ -136,7 +150,11 @@ def test_without_ray_one_line_says_how_to_get_it(capsys, monkeypatch):
 
 
 class RayError(Exception):
-    """Stands in for the base of Ray's errors, that of a missing token among them."""
+    """Stands in for the base of Ray's errors."""
+
+
+class AuthenticationError(RayError):
+    """Stands in for that of a missing or wrong token."""
 
 
 class Client:
@@ -148,7 +166,7 @@ class Client:
         if "nowhere" in address:
             raise ConnectionError("Failed to connect to Ray\nat length")
         if "closed" in address:
-            raise RayError("Token authentication is enabled but no token was found\nat length")
+            raise AuthenticationError("Unauthorized: Missing authentication token\nat length")
 
     def submit_job(self, **job):
         Client.submitted = job
@@ -168,7 +186,8 @@ class Client:
 @pytest.fixture
 def ray(monkeypatch, tmp_path):
     ray, jobs, exceptions = map(ModuleType, ("ray", "ray.job_submission", "ray.exceptions"))
-    jobs.JobSubmissionClient, exceptions.RayError = Client, RayError
+    jobs.JobSubmissionClient = Client
+    exceptions.RayError, exceptions.AuthenticationError = RayError, AuthenticationError
     for module in (ray, jobs, exceptions):
         monkeypatch.setitem(sys.modules, module.__name__, module)
     monkeypatch.setenv("WORKING_DIR", str(tmp_path))
@@ -207,7 +226,11 @@ def test_an_end_that_is_no_success_says_what_to_do_next(ray, monkeypatch, capsys
     ("address", "reason"),
     [
         ("http://nowhere:1", "Failed to connect to Ray"),
-        ("http://closed:1", "Token authentication is enabled but no token was found"),
+        (
+            "http://closed:1",
+            "Unauthorized: Missing authentication token; "
+            "set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH to the cluster's token",
+        ),
     ],
 )
 def test_a_cluster_that_takes_no_job_is_one_line(ray, monkeypatch, capsys, address, reason):

@@ -1,7 +1,6 @@
 """How much a job asks of its GPUs: bytes of one GPU and tokens of one step, before any of it is reserved."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from fipo.errors import UserError
 from fipo.launch.recipe import LaunchRecipe
@@ -33,26 +32,25 @@ def estimate(recipe: LaunchRecipe) -> Estimate:
     """
     job, shape = recipe.job, recipe.shape
     gpus = job.nnodes * job.gpus_per_node
-    prompts, group = _number(recipe, "data.train_batch_size"), _number(recipe, "actor_rollout_ref.rollout.n")
-    response = _number(recipe, "data.max_response_length")
-    length = _number(recipe, "data.max_prompt_length") + response
-    pack = _number(recipe, "actor_rollout_ref.actor.ppo_max_token_len_per_gpu")
-    mini_batch = _number(recipe, "actor_rollout_ref.actor.ppo_mini_batch_size")
+    prompts, group = recipe.whole_number("data.train_batch_size"), recipe.whole_number("actor_rollout_ref.rollout.n")
+    response = recipe.whole_number("data.max_response_length")
+    length = recipe.whole_number("data.max_prompt_length") + response
+    pack = recipe.whole_number("actor_rollout_ref.actor.ppo_max_token_len_per_gpu")
     for key in ("actor.ulysses_sequence_parallel_size", "rollout.tensor_model_parallel_size"):
-        size = _number(recipe, f"actor_rollout_ref.{key}")
+        size = recipe.whole_number(f"actor_rollout_ref.{key}")
         if gpus % size:
             raise UserError(f"verl.actor_rollout_ref.{key} must divide the {gpus} GPUs, got {size}")
-    tensor_parallel = _number(recipe, "actor_rollout_ref.rollout.tensor_model_parallel_size")
+    tensor_parallel = recipe.whole_number("actor_rollout_ref.rollout.tensor_model_parallel_size")
     weights = BF16 * shape.parameters / tensor_parallel
-    share = _value(recipe, "actor_rollout_ref.rollout.gpu_memory_utilization")
+    share = recipe.number("actor_rollout_ref.rollout.gpu_memory_utilization")
     cache = max(0.0, share * job.gpu_memory_gib * GIB - weights)
     per_token = 2 * BF16 * shape.layers * shape.kv_heads * shape.head_size / tensor_parallel
     return Estimate(
         gpus=gpus,
         responses=prompts * group,
         tokens=prompts * group * response,
-        generated=_number(recipe, "data.gen_batch_size") * group * response,
-        updates=-(-prompts // mini_batch),
+        generated=recipe.whole_number("data.gen_batch_size") * group * response,
+        updates=recipe.updates,
         training={
             "float32 weights, gradients and AdamW's state": (2 * FP32 + STATE) * shape.parameters / gpus,
             "two gathered layers": 2 * BF16 * shape.parameters / shape.layers,
@@ -83,19 +81,3 @@ def described(recipe: LaunchRecipe) -> list[str]:
 def _parts(parts: dict[str, float]) -> str:
     listed = ", ".join(f"{name} {size / GIB:.1f}" for name, size in parts.items())
     return f"{sum(parts.values()) / GIB:.1f} ({listed})"
-
-
-def _number(recipe: LaunchRecipe, key: str) -> int:
-    value = _value(recipe, key)
-    if not isinstance(value, int) or value < 1:
-        raise UserError(f"verl.{key} must be a whole number > 0, got {value!r}")
-    return value
-
-
-def _value(recipe: LaunchRecipe, key: str) -> Any:
-    value: Any = recipe.verl
-    for part in key.split("."):
-        value = value.get(part) if isinstance(value, dict) else None
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise UserError(f"verl.{key} must be a number, got {value!r}")
-    return value

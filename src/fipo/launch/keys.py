@@ -37,22 +37,22 @@ UNQUOTED = re.compile(r"[\w./:@%*?|+-]+")  # Hydra reads such a text as it is
 def overrides_of(recipe: LaunchRecipe) -> list[str]:
     """`key=value` for every key that the job sets, `+key=value` for those that verl's schema lacks.
 
-    Raises UserError for a key that verl does not know, is a table there, or is written in `[job]`.
+    Raises UserError for a key that verl does not know, is a table there, has a value of another kind, or is of `[job]`.
     """
     from_job = _from_job(recipe)
     lines = []
     for key, value in _flat(recipe.verl, ""):
         if key in from_job:
             raise UserError(f"verl.{key} must be set as job.{from_job[key][0]}, got {value!r}")
-        lines.append(f"{_mark(key)}{key}={hydra_text(value, key)}")
+        lines.append(f"{_mark(key, value)}{key}={hydra_text(value, key)}")
     return [*lines, *(f"{key}={hydra_text(value, key)}" for key, (_, value) in from_job.items())]
 
 
 @functools.cache
-def schema_keys() -> frozenset[str]:
-    """Every key of verl's `ppo_trainer` configuration, as `python -m fipo.launch.schema` wrote them."""
+def schema_keys() -> dict[str, str]:
+    """Every key of verl's `ppo_trainer` configuration and its kind, as `python -m fipo.launch.schema` wrote them."""
     text = files("fipo.launch").joinpath(f"verl_{VERL_VERSION}_keys.txt").read_text(encoding="utf-8")
-    return frozenset(text.split())
+    return dict(line.split() for line in text.splitlines())
 
 
 def hydra_text(value: Any, key: str) -> str:
@@ -94,14 +94,27 @@ def _flat(table: dict[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
             yield key, value
 
 
-def _mark(key: str) -> str:
+def _mark(key: str, value: Any) -> str:
     """Hydra's mark of a key: none where verl has it, + where an open table gets it."""
     known = schema_keys()
     ours = {f"{POLICY_LOSS}.{name}" for name in POLICY_LOSS_KEYS}
     if key in OPEN_TABLES or any(other.startswith(f"{key}.") for other in known):
         raise UserError(f"verl.{key} must be a table")
     if key in known:
+        _check_kind(key, value, known[key])
         return ""
     if key in ours or any(key.startswith(f"{table}.") for table in OPEN_TABLES):
         return "+"
-    raise UserError(f"verl {VERL_VERSION} has no key {key}{did_you_mean(key, sorted(known | ours))}")
+    raise UserError(f"verl {VERL_VERSION} has no key {key}{did_you_mean(key, sorted({*known, *ours}))}")
+
+
+def _check_kind(key: str, value: Any, kind: str) -> None:
+    """Raise UserError for a text where verl has a number, and the like; null may stand anywhere."""
+    fits = {
+        "number": isinstance(value, int | float) and not isinstance(value, bool),
+        "bool": isinstance(value, bool),
+        "-": True,
+    }
+    if not fits[kind] and value != "null":
+        expected = {"number": "a number", "bool": "true or false"}[kind]
+        raise UserError(f"verl.{key} must be {expected}, got {value!r}")

@@ -53,6 +53,34 @@ class LaunchRecipe(Table):
     verl: dict[str, Any]
     """verl's configuration, table by table; the text "null" is its null."""
 
+    def table(self, key: str) -> dict[str, Any]:
+        """verl's table of a dotted key, {} where the recipe has none."""
+        table: Any = self.verl
+        for part in key.split("."):
+            table = table.get(part) if isinstance(table, dict) else None
+        return table if isinstance(table, dict) else {}
+
+    def number(self, key: str) -> float:
+        """verl's value of a dotted key. Raises UserError unless the recipe gives a number."""
+        table, _, name = key.rpartition(".")
+        value = self.table(table).get(name)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise UserError(f"verl.{key} must be a number, got {value!r}")
+        return value
+
+    def whole_number(self, key: str) -> int:
+        """The same. Raises UserError unless the recipe gives a whole number > 0."""
+        value = self.number(key)
+        if not isinstance(value, int) or value < 1:
+            raise UserError(f"verl.{key} must be a whole number > 0, got {value!r}")
+        return value
+
+    @property
+    def updates(self) -> int:
+        """Optimizer steps per training step."""
+        prompts = self.whole_number("data.train_batch_size")
+        return -(-prompts // self.whole_number("actor_rollout_ref.actor.ppo_mini_batch_size"))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
@@ -70,8 +98,7 @@ def load_launch_recipe(path: Path, overrides: dict[str, str], environment: Mappi
     """
     recipe = validate(LaunchRecipe, read_recipe(path, overrides), str(path))
     job = recipe.job.model_copy(update=_from_environment(overrides, environment))
-    trainer = recipe.verl.get("trainer")
-    project = trainer.get("project_name", "fipo") if isinstance(trainer, dict) else "fipo"
+    project = recipe.table("trainer").get("project_name", "fipo")
     home = Path(environment.get("RAY_DATA_HOME") or Path.home() / "verl")
     places = {
         "model": job.model,

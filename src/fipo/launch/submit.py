@@ -15,7 +15,7 @@ def submit(place: Place, entrypoint: str) -> None:
     not succeed and where the log is no longer followed, by Ctrl-C or because the connection broke: the job goes on.
     """
     try:
-        from ray.exceptions import RayError
+        from ray.exceptions import AuthenticationError, RayError
         from ray.job_submission import JobSubmissionClient
     except ImportError:
         raise UserError('fipo launch needs Ray: pip install "fipo[verl]", or look with --dry-run') from None
@@ -23,6 +23,11 @@ def submit(place: Place, entrypoint: str) -> None:
     try:
         client = JobSubmissionClient(place.address)
         job = client.submit_job(entrypoint=entrypoint, runtime_env=runtime_env)
+    except AuthenticationError as error:
+        raise UserError(
+            f"RAY_ADDRESS {place.address} took no job: {_first_line(error)}; "
+            "set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH to the cluster's token"
+        ) from None
     except (RayError, OSError, RuntimeError, ValueError) as error:
         raise UserError(f"RAY_ADDRESS {place.address} took no job: {_first_line(error)}") from None
     print(f"job {job} submitted to {place.address}", flush=True)

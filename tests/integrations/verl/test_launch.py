@@ -23,7 +23,7 @@ OBJECTIVES = {"fipo_qwen2.5_32b": FIPOConfig.release_32b(), "fipo_qwen2.5_7b_mat
 
 
 def test_the_committed_list_has_the_keys_of_the_installed_verl():
-    assert set(installed_keys()) == schema_keys()
+    assert installed_keys() == schema_keys()
 
 
 def test_the_keys_of_the_policy_loss_are_those_of_its_configuration():
@@ -41,7 +41,7 @@ def test_verl_composes_every_recipe_and_the_plugin_accepts_it(path):
     actor = omega_conf_to_dataclass(config.actor_rollout_ref.actor)
     assert objective_of(actor) == OBJECTIVES.get(path.stem, FIPOConfig.dapo())
     assert config.data.train_files == "/data/data/dapo-math-17k.parquet"
-    assert list(config.trainer.logger) == ["console", "wandb"]
+    assert list(config.trainer.logger) == ["console", "wandb", "file"]
 
 
 @pytest.mark.parametrize("text", ["it's, {a}", "a=b c", "back\\slash", "ends\\", "a\\'b"])

@@ -32,6 +32,7 @@ def micro_batch(golden, rows, *, ranks=1, step=3, lengths=None):
         "response_mask": nested(call["response_mask"][rows].long()),
         "old_log_probs": nested(call["old_log_prob"][rows]),
         "advantages": nested(call["advantages"][rows]),
+        "rollout_log_probs": nested(call["old_log_prob"][rows] - 0.25 * rows[:, None]),
     }
     data = TensorDict(fields, batch_size=[len(rows)])
     mask = call["response_mask"]
@@ -89,6 +90,9 @@ def test_metrics_of_a_cut_mini_batch_are_those_of_the_whole(name, ranks, vector,
             compared += 1
             assert got[f"actor/{key}"] == pytest.approx(value, rel=1e-9, abs=1e-12), key
     assert compared >= 20
+    gap = (0.25 * torch.arange(len(golden.log_prob))[:, None]).expand_as(out.loss_mask)[out.loss_mask]
+    assert got["actor/rollout/logprob_gap/mean"] == pytest.approx(gap.mean().item())
+    assert got["actor/rollout/logprob_gap/max"] == pytest.approx(gap.max().item())
     for key in ("fipo/influence_weight", "fipo/raw_influence_weight"):
         mean, square = got[f"actor/{key}/mean"], got[f"actor/{key}/mean_square"]
         expected = metric_values(out.metrics())[f"{key}/std"]

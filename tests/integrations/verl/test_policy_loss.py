@@ -1,3 +1,5 @@
+from functools import partial
+
 import pytest
 import torch
 
@@ -144,6 +146,27 @@ def test_an_engine_that_shards_without_gathering_is_refused(vector, actor_config
         check_engine(actor("fsdp_turbo"))
 
 
+def test_verls_importance_weights_multiply_the_loss_of_their_tokens(vector, actor_config):
+    golden = vector("mask_with_holes")
+    config = actor_config(golden.options, **golden.actor)
+    loss = partial(get_policy_loss_fn("future_kl"), **golden.call, config=config)
+    plain, _ = loss(rollout_is_weights=None)
+    ones, _ = loss(rollout_is_weights=torch.ones_like(golden.log_prob))
+    assert torch.equal(ones, plain)
+
+    weights = torch.linspace(0.5, 2.0, golden.log_prob.numel(), dtype=torch.float64).view_as(golden.log_prob)
+    weighted, _ = loss(rollout_is_weights=weights)
+    inputs = LossInputs(
+        logprobs=golden.log_prob,
+        old_logprobs=golden.call["old_log_prob"],
+        advantages=golden.call["advantages"],
+        loss_mask=golden.call["response_mask"],
+        importance_weights=weights,
+    )
+    assert torch.equal(weighted, policy_loss(inputs, config.policy_loss.fipo_config()).loss)
+    assert weighted != plain
+
+
 def test_what_the_loss_cannot_honour_is_refused(vector, actor_config):
     golden = vector("single_token")
     loss = get_policy_loss_fn("future_kl")
@@ -151,8 +174,6 @@ def test_what_the_loss_cannot_honour_is_refused(vector, actor_config):
         loss(**{**golden.call, "loss_agg_mode": "token-sum"}, config=actor_config())
     with pytest.raises(ValueError, match="loss_scale_factor must be set"):
         loss(**{**golden.call, "loss_agg_mode": "seq-mean-token-sum-norm"}, config=actor_config())
-    with pytest.raises(ValueError, match="rollout_is must be null"):
-        loss(**golden.call, config=actor_config(), rollout_is_weights=torch.ones(1, 1))
     with pytest.raises(ValueError, match=r"need `python -m fipo.integrations.verl.main`"):
         loss(**golden.call, config=actor_config({"denominator": "kept"}))
 

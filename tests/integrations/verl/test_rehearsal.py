@@ -11,6 +11,10 @@ import pytest
 
 pytest.importorskip("verl", reason="verl is not installed here; make test-verl has it")
 
+import torch
+
+from fipo.models.loading import load
+
 MINUTES = 15  # two cores that others use, too; three when alone
 
 
@@ -32,6 +36,20 @@ def steps(path):
     return {entry["step"]: entry["data"] for entry in map(json.loads, path.read_text().splitlines())}
 
 
+def check_that_it_merges(folder):
+    """By the command of docs/verl.md, into a model folder with the trained weights, which the merger rounds."""
+    actor = folder / "checkpoints" / "global_step_1" / "actor"
+    command = [sys.executable, "-W", "ignore", "-m", "verl.model_merger", "merge", "--backend", "fsdp"]
+    target = folder / "trained"
+    subprocess.run([*command, "--local_dir", str(actor), "--target_dir", str(target)], check=True, timeout=300)
+    model, _ = load(str(target))
+    before, _ = load(str(folder / "model"))
+    shard = torch.load(actor / "model_world_size_1_rank_0.pt", weights_only=False)
+    for name, weight in model.state_dict().items():
+        assert torch.equal(weight, shard[name].to_local().bfloat16().float()), name
+    assert any((a != b).any() for a, b in zip(model.parameters(), before.parameters(), strict=True))
+
+
 @pytest.mark.slow
 def test_a_step_on_one_rank_and_a_resumed_one_leave_metrics_credit_and_a_checkpoint(tmp_path):
     loss = "actor_rollout_ref.actor.policy_loss"
@@ -47,12 +65,13 @@ def test_a_step_on_one_rank_and_a_resumed_one_leave_metrics_credit_and_a_checkpo
     printed = rehearse(tmp_path, *job, "trainer.total_training_steps=1")
     print(f"one step: {time.monotonic() - began:.0f} s")
     assert "rehearsal: actor_rollout_ref.model.path=" in printed
-    metrics = steps(tmp_path / "metrics.jsonl")
+    metrics = steps(tmp_path / "checkpoints" / "metrics_001.jsonl")
     assert set(metrics) == {0, 1}
     assert "val-core/signed_sums/acc/mean@1" in metrics[0] and "val-core/signed_sums/acc/mean@1" in metrics[1]
 
     step = metrics[1]
     assert step["training/rollout_probs_diff_max"] < 1e-4
+    assert step["actor/rollout/logprob_gap/mean"] <= step["actor/rollout/logprob_gap/max"] < 1e-4
     assert step["actor/grad_norm"] > 0
     assert step["actor/fipo/influence_weight/min"] >= 1.0
     assert 1.0 < step["actor/fipo/influence_weight/mean"] <= step["actor/fipo/influence_weight/max"] <= 1.2 + 1e-6
@@ -65,5 +84,6 @@ def test_a_step_on_one_rank_and_a_resumed_one_leave_metrics_credit_and_a_checkpo
     assert all(len(line["tokens"]) == len(line["influence_weight"]) for line in lines)
 
     assert (tmp_path / "checkpoints" / "global_step_1" / "actor").is_dir()
+    check_that_it_merges(tmp_path)
     rehearse(tmp_path, *job, "trainer.total_training_steps=2", "trainer.val_before_train=False")
-    assert set(steps(tmp_path / "metrics_2.jsonl")) == {2}
+    assert set(steps(tmp_path / "checkpoints" / "metrics_002.jsonl")) == {2}

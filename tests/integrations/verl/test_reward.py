@@ -25,6 +25,7 @@ def test_the_last_answer_line_decides_and_every_outcome_is_named():
 
 
 def test_another_grader_is_chosen_by_its_name():
+    assert score(r"so \boxed{2x+2}", "2(x+1)", grader="math")["outcome"] == "correct"  # beside verl's antlr 4.9.3, too
     assert score("it is 7.0", grader="number")["outcome"] == "correct"
     with pytest.raises(UserError, match="grader: must be one of number"):
         score("7", grader="numbers")

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fipo.integrations.verl.compat import VerlMismatch, check_whole_loss
 from fipo.integrations.verl.credit import CreditWriter
-from fipo.integrations.verl.metrics import typed
+from fipo.integrations.verl.metrics import sampler_gap, typed
 from fipo.integrations.verl.policy_loss import LOSS_NAME, require_registered, whole_loss
 
 
@@ -26,7 +26,8 @@ def fipo_loss(
     if call.output is None:
         raise VerlMismatch(f"verl's ppo_loss did not call the policy loss {LOSS_NAME!r} of fipo")
     batch = config.global_batch_info
-    metrics.update(typed(call.output, tokens=float(batch["batch_num_tokens"]), ranks=float(batch["dp_size"])))
+    tokens, ranks = float(batch["batch_num_tokens"]), float(batch["dp_size"])
+    metrics.update(typed(call.output, tokens=tokens, ranks=ranks) | sampler_gap(data, tokens=tokens, ranks=ranks))
     if credit is not None:
         credit.add(call.output, data)
     return loss, metrics

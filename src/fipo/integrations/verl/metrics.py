@@ -8,6 +8,8 @@ So the names here contain neither word unless they mean it.
 import math
 from typing import Any
 
+import torch
+
 from fipo.objective import LossOutput, Max, Mean, Min, RatioHistogram, Std, Sum
 
 SKIPPED = ("policy/loss",)  # verl's actor/pg_loss
@@ -48,3 +50,21 @@ def typed(out: LossOutput, *, tokens: float, ranks: float) -> dict[str, Any]:
             case RatioHistogram(largest=Max(largest=log_ratio)):
                 values[f"{name}/max"] = ("MAX", math.exp(log_ratio))
     return {name: Metric(AggregationType[kind], value) for name, (kind, value) in values.items()}
+
+
+def sampler_gap(data: Any, *, tokens: float, ranks: float) -> dict[str, Any]:
+    """How far the sampler's log-probs are from the old ones, over the loss tokens, as Metric objects.
+
+    {} where verl's data has none of the sampler's. tokens, ranks: as above.
+    """
+    from verl.utils.metric import AggregationType, Metric
+
+    if "rollout_log_probs" not in data:
+        return {}
+    padded = data.select("rollout_log_probs", "old_log_probs", "response_mask").to_padded_tensor()
+    gap = (padded["rollout_log_probs"] - padded["old_log_probs"]).abs()
+    gap = torch.where(padded["response_mask"].bool(), gap, 0.0)
+    return {
+        "rollout/logprob_gap/mean": Metric(AggregationType.SUM, float(gap.sum()) * ranks / max(tokens, 1.0)),
+        "rollout/logprob_gap/max": Metric(AggregationType.MAX, float(gap.max())),
+    }

@@ -53,8 +53,9 @@ def future_kl_loss(
 ) -> tuple[Tensor, dict[str, float]]:
     """FIPO by `fipo.objective.policy_loss`, normalised as verl's `agg_loss` does it.
 
-    Shapes: [B, T] each. config: verl's ActorConfig. Returns (loss, metrics), the metrics without extremes and
-    counts, as verl averages over micro-batches whatever a policy loss returns; `loss.py` has them all.
+    Shapes: [B, T] each. config: verl's ActorConfig. rollout_is_weights: of `algorithm.rollout_correction.rollout_is`;
+    each multiplies its token's loss. Returns (loss, metrics), the metrics without extremes and counts, as verl
+    averages over micro-batches whatever a policy loss returns; `loss.py` has them all.
     Deviation from objective.md: where the filter drops sequences, their tokens stay in the denominator, because
     verl counts tokens before the loss; `policy_loss.denominator=kept` is exact. docs/verl.md says more.
     Errors: ValueError and VerlMismatch for settings under which this loss would not be FIPO's.
@@ -63,8 +64,6 @@ def future_kl_loss(
 
     cfg = objective_of(config)
     check_engine(config)
-    if rollout_is_weights is not None:
-        raise ValueError("algorithm.rollout_correction.rollout_is must be null: future_kl takes no importance weights")
     call = CALL.get()
     options: FIPOPolicyLossConfig = config.policy_loss
     if call is None and (options.credit_sequences or options.denominator != "verl"):
@@ -73,7 +72,11 @@ def future_kl_loss(
             "in place of verl.trainer.main_ppo"
         )
     inputs = LossInputs(
-        logprobs=log_prob, old_logprobs=old_log_prob, advantages=advantages, loss_mask=response_mask.bool()
+        logprobs=log_prob,
+        old_logprobs=old_log_prob,
+        advantages=advantages,
+        loss_mask=response_mask.bool(),
+        importance_weights=rollout_is_weights,
     )
     out = policy_loss(
         inputs,

@@ -1,6 +1,8 @@
 """What can be checked of verl's whole configuration before any work."""
 
 import logging
+import socket
+from pathlib import Path
 from typing import Any
 
 from fipo.integrations.verl.checks import check_engine
@@ -30,7 +32,6 @@ def check_config(config: Any) -> None:
 
     correction = config.algorithm.get("rollout_correction", None) or {}
     distillation = config.get("distillation", None) or {}
-    _must_be("algorithm.rollout_correction.rollout_is", correction.get("rollout_is", None), None)
     # with the sampler's log-probs as the old ones, the future KL would add up its rounding
     _must_be("algorithm.rollout_correction.bypass_mode", bool(correction.get("bypass_mode", False)), False)
     _must_be("distillation.enabled", bool(distillation.get("enabled", False)), False)
@@ -44,6 +45,25 @@ def check_config(config: Any) -> None:
         )
     for note in cfg.notes():
         logger.warning("actor.policy_loss: %s", note)
+
+
+def check_files(config: Any) -> None:
+    """Raise FileNotFoundError with one line for a model or data file that this node does not see.
+
+    Names of hub models and addresses with :// are not looked at.
+    """
+    data = config.data
+    places = {
+        "actor_rollout_ref.model.path": config.actor_rollout_ref.model.path,
+        "data.train_files": data.train_files,
+        "data.val_files": data.val_files,
+    }
+    for key, value in places.items():
+        for place in [value] if isinstance(value, str) else value:
+            if place.startswith("/") and not Path(place).exists():
+                raise FileNotFoundError(
+                    f"{key}: {place} is not there on node {socket.gethostname()}, where verl reads it"
+                )
 
 
 def _must_be(key: str, found: Any, expected: Any) -> None:

@@ -1,7 +1,6 @@
 """`python -m fipo.integrations.verl.rehearsal`: a verl job on this machine's CPU, with a tiny model."""
 
 import argparse
-import itertools
 import json
 import os
 import time
@@ -19,16 +18,15 @@ ENVIRONMENT = {  # before verl is imported, here and in Ray's workers
 }
 
 
-def rehearse(job: Sequence[str] | None, *, folder: Path, ranks: int = 1, extra: Sequence[str] = ()) -> Path:
-    """Run a job's overrides (None: FIPO as released) on `ranks` CPU ranks; the metrics file that verl wrote.
+def rehearse(job: Sequence[str] | None, *, folder: Path, ranks: int = 1, extra: Sequence[str] = ()) -> None:
+    """Run a job's overrides (None: FIPO as released) on `ranks` CPU ranks; metrics go to `folder/checkpoints`.
 
     extra: overrides that win over the job's and over what a rehearsal changes.
     Prints every key that differs from the job's. Call it in a fresh process: verl reads ENVIRONMENT when imported.
     """
     folder = folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
-    metrics = _free(folder / "metrics.jsonl")  # verl truncates the file, also when it resumes
-    os.environ.update(ENVIRONMENT, VERL_FILE_LOGGER_PATH=str(metrics))
+    os.environ.update(ENVIRONMENT)
 
     from hydra import compose, initialize_config_module
 
@@ -49,13 +47,6 @@ def rehearse(job: Sequence[str] | None, *, folder: Path, ranks: int = 1, extra: 
     with initialize_config_module("verl.trainer.config", version_base=None):
         config = compose("ppo_trainer", overrides.merged(job or overrides.algorithm(), changes, extra))
     train(config, RehearsalTaskRunner)
-    return metrics
-
-
-def _free(path: Path) -> Path:
-    """The path, or with _2, _3 ... the first that does not exist."""
-    numbered = (path.with_stem(f"{path.stem}_{n}") for n in itertools.count(2))
-    return next(candidate for candidate in itertools.chain([path], numbered) if not candidate.exists())
 
 
 def main() -> None:
@@ -67,8 +58,8 @@ def main() -> None:
     arguments = parser.parse_args()
     began = time.monotonic()
     job = json.loads(arguments.job.read_text()) if arguments.job else None
-    metrics = rehearse(job, folder=arguments.folder, ranks=arguments.ranks, extra=arguments.overrides)
-    print(f"rehearsal: done in {time.monotonic() - began:.0f} s, metrics in {metrics}")
+    rehearse(job, folder=arguments.folder, ranks=arguments.ranks, extra=arguments.overrides)
+    print(f"rehearsal: done in {time.monotonic() - began:.0f} s")
 
 
 if __name__ == "__main__":

@@ -4,9 +4,9 @@ from typing import Any
 
 import ray
 import torch
-from verl.trainer.main_ppo import TaskRunnerV1
 from verl.workers.engine_workers import ActorRolloutRefWorker
 
+from fipo.integrations.verl.main import FIPOTaskRunner
 from fipo.integrations.verl.rehearsal.registration import register_fsdp_for_cpu
 
 TRAINER = "fipo_rehearsal"
@@ -38,7 +38,7 @@ def register_trainer() -> None:
 
 
 @ray.remote
-class RehearsalTaskRunner(TaskRunnerV1.__ray_actor_class__):  # type: ignore[misc, name-defined, unused-ignore]
+class RehearsalTaskRunner(FIPOTaskRunner.__ray_actor_class__):  # type: ignore[misc, name-defined, unused-ignore]
     def run(self, config: Any) -> Any:
         register_trainer()
         config.trainer.v1.trainer_mode = TRAINER
