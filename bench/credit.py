@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from bench.machine import save
+from machine import save
 from playwright.sync_api import sync_playwright
 
 from fipo.report import write_report
@@ -113,10 +113,13 @@ def opening(report: Path) -> dict[str, float]:
         program = shutil.which("chromium") or shutil.which("google-chrome")
         browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
         page = browser.new_page()
+        session = page.context.new_cdp_session(page)
+        session.send("Performance.enable")
         started = time.perf_counter()
         page.goto(report.as_uri(), wait_until="commit")
         page.wait_for_selector("#credit-responses .credit-token", timeout=60_000)
         opened = time.perf_counter()
+        metrics = {one["name"]: one["value"] for one in session.send("Performance.getMetrics")["metrics"]}
         title = page.inner_text("#credit-title")
         page.click("#credit-previous")
         page.wait_for_function("title => document.getElementById('credit-title').textContent !== title", arg=title)
@@ -131,6 +134,7 @@ def opening(report: Path) -> dict[str, float]:
         browser.close()
     return {
         "seconds_to_open": round(opened - started, 2),
+        "cpu_seconds_to_open": round(metrics["ThreadTime"], 2),
         "seconds_to_another_step": round(stepped - opened, 2),
         "seconds_to_search_all": round(searched - stepped, 2),
     }

@@ -33,11 +33,7 @@ def ranked_tokens(sample: Sample) -> dict[str, Any]:
         for token, weight in zip(record["tokens"], record["influence_weight"], strict=True):
             if weight is not None:
                 weights.setdefault(token, []).append(weight)
-    means = [
-        {"token": token, "n": len(values), "mean": fmean(values), "min": min(values), "max": max(values)}
-        for token, values in weights.items()
-        if len(values) >= OCCURRENCES
-    ]
+    means = [_statistics(token, values) for token, values in weights.items() if len(values) >= OCCURRENCES]
     above, below = (row for row in means if row["mean"] > 1), (row for row in means if row["mean"] < 1)
     amplified = heapq.nlargest(ROWS, (one for one in _extremes(chosen, max) if one[0] > 1))
     attenuated = heapq.nsmallest(ROWS, (one for one in _extremes(chosen, min) if one[0] < 1))
@@ -54,6 +50,10 @@ def ranked_tokens(sample: Sample) -> dict[str, Any]:
             "single": [_in_context(sample, place) for _, _, place in attenuated],
         },
     }
+
+
+def _statistics(token: str, weights: list[float]) -> dict[str, Any]:
+    return {"token": token, "n": len(weights), "mean": fmean(weights), "min": min(weights), "max": max(weights)}
 
 
 def left_out(record: Record) -> str | None:

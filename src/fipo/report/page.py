@@ -54,9 +54,9 @@ def _page(runs: Mapping[str, RunDirectory]) -> str:
 <main>{chapters}{credit}</main>
 <noscript><p>The figures need JavaScript. Nothing is loaded from a network.</p></noscript>
 <script type="application/json" id="report-data">{_script_data(groups, drawn)}</script>
+<script>(() => {{ {_asset("credit_tokens.js")}{_asset("credit.js")} }})();</script>
 <script>{_asset("plotly-basic.min.js")}</script>
 <script>(() => {{ {_asset("figures.js")}{_asset("page.js")} }})();</script>
-<script>(() => {{ {_asset("credit_tokens.js")}{_asset("credit.js")} }})();</script>
 </body></html>
 """
 

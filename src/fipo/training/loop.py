@@ -35,9 +35,7 @@ SMALLER = (
 )
 
 
-def train(
-    recipe: Recipe, *, resume: bool = False, quiet: bool = False, control: Control | None = None
-) -> RunDirectory:
+def train(recipe: Recipe, *, resume: bool = False, quiet: bool = False, control: Control | None = None) -> RunDirectory:
     """Run the recipe to its end; with `resume`, on from its last checkpoint that is whole; `quiet` shows nothing.
 
     `control`: weights in place of FIPO's, for a study.
