@@ -1,4 +1,5 @@
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -122,7 +123,7 @@ def test_resuming_with_another_recipe_names_the_difference(refusal, quickstart, 
     )
 
 
-@pytest.mark.parametrize("arguments", [[], ["trian", "x.toml"], ["train"], ["report"], ["sample", "embedded"]])
+@pytest.mark.parametrize("arguments", [["trian", "x.toml"], ["train"], ["report"], ["sample", "embedded"]])
 def test_what_is_no_command_is_refused_in_one_line_that_names_the_help(arguments, capsys):
     assert main(arguments) == 2
     error = capsys.readouterr().err
@@ -139,6 +140,19 @@ def test_help_is_printed_and_returns_0(arguments, capsys):
         main(arguments)
     assert stopped.value.code == 0
     assert "usage: fipo" in capsys.readouterr().out
+
+
+def test_without_arguments_the_help_is_printed_as_a_mistake(capsys):
+    assert main([]) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.startswith("usage: fipo") and "train a model by a recipe" in err
+
+
+def test_the_version_is_printed(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["--version"])
+    assert stopped.value.code == 0
+    assert re.fullmatch(r"fipo [0-9.]+\n", capsys.readouterr().out)
 
 
 def test_an_unknown_argument_of_a_command_is_named(refusal, tmp_path):

@@ -4,7 +4,9 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -16,7 +18,7 @@ REHEARSALS = Path("runs/rehearsal")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
-    code = _run(arguments)
+    code = _run(sys.argv[1:] if arguments is None else arguments)
     try:
         if sys.stdout is not None:
             sys.stdout.flush()
@@ -25,9 +27,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code
 
 
-def _run(arguments: Sequence[str] | None) -> int:
+def _run(arguments: Sequence[str]) -> int:
+    if not arguments:
+        _parser().print_help(sys.stderr)
+        return 2
     try:
-        plain, overrides = _split(sys.argv[1:] if arguments is None else arguments)
+        plain, overrides = _split(arguments)
         options, rest = _parser().parse_known_args(plain)
         takes_overrides = options.command in ("train", "eval", "doctor", "launch", "study")
         if takes_overrides and rest:
@@ -54,7 +59,7 @@ def _command(options: argparse.Namespace, overrides: dict[str, str]) -> int:
     if options.command == "doctor":
         return _doctor(options, overrides)
     if options.command == "train":
-        _train(options.recipe, overrides, resume=options.resume)
+        _train(options.recipe, overrides, resume=options.resume, quiet=options.quiet)
     elif options.command == "eval":
         _eval(options, overrides)
     elif options.command == "launch":
@@ -75,17 +80,19 @@ class _Parser(argparse.ArgumentParser):
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="fipo", description="Reinforcement learning with dense, critic-free credit.")
+    parser.add_argument("--version", action="version", version=f"fipo {version('fipo')}")
     commands = parser.add_subparsers(dest="command", required=True)
 
     train = commands.add_parser(
         "train",
         help="train a model by a recipe",
-        usage="fipo train RECIPE.toml [--section.key value ...] [--resume]",
+        usage="fipo train RECIPE.toml [--section.key value ...] [--resume] [--quiet]",
         description="Train a model by a recipe. Every key can be overridden: --run.steps 20.",
         allow_abbrev=False,
     )
     train.add_argument("recipe", type=Path)
     train.add_argument("--resume", action="store_true", help="continue the run where it stopped, if it has begun")
+    train.add_argument("--quiet", action="store_true", help="print nothing but errors")
 
     evaluate = commands.add_parser(
         "eval",
@@ -188,13 +195,34 @@ def _split(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]:
     return plain, overrides
 
 
-def _train(recipe_path: Path, overrides: dict[str, str], *, resume: bool) -> None:
-    from fipo.report import summary_table, write_report
+@contextmanager
+def _loading(*, quiet: bool = False) -> Iterator[None]:
+    """Say that something happens: the first import of torch and transformers takes seconds."""
     from fipo.telemetry.progress import PatientConsole
-    from fipo.training import load_recipe, train
 
-    run = train(load_recipe(recipe_path, overrides), resume=resume)
+    console = PatientConsole(highlight=False)
+    if quiet or "torch" in sys.modules:
+        yield
+    elif console.is_terminal:
+        with console.status("loading torch and transformers"):
+            yield
+    else:
+        console.print("loading torch and transformers")
+        sys.stdout.flush()
+        yield
+
+
+def _train(recipe_path: Path, overrides: dict[str, str], *, resume: bool, quiet: bool) -> None:
+    with _loading(quiet=quiet):
+        from fipo.report import summary_table, write_report
+        from fipo.telemetry.progress import PatientConsole
+        from fipo.training import load_recipe, train
+
+        recipe = load_recipe(recipe_path, overrides)
+    run = train(recipe, resume=resume, quiet=quiet)
     write_report([run], run.report)
+    if quiet:
+        return
     console = PatientConsole(highlight=False)
     console.print()
     console.print(summary_table(run))
@@ -216,12 +244,14 @@ def _eval(options: argparse.Namespace, overrides: dict[str, str]) -> None:
 
 
 def _score(recipe_path: Path, overrides: dict[str, str]) -> None:
-    from fipo.evaluation.config import load_eval_recipe
-    from fipo.evaluation.score import score
-    from fipo.evaluation.summary import figures_table
-    from fipo.telemetry.progress import PatientConsole
+    with _loading():
+        from fipo.evaluation.config import load_eval_recipe
+        from fipo.evaluation.score import score
+        from fipo.evaluation.summary import figures_table
+        from fipo.telemetry.progress import PatientConsole
 
-    folder = score(load_eval_recipe(recipe_path, overrides))
+        recipe = load_eval_recipe(recipe_path, overrides)
+    folder = score(recipe)
     console = PatientConsole(highlight=False)
     console.print()
     console.print(figures_table(folder.read_summary(), str(folder.path)))

@@ -98,3 +98,30 @@ def test_in_a_terminal_a_live_bar_shows_the_step_and_its_figures(monkeypatch, ca
     assert "\x1b[" in screen
     assert "4/4" in screen and "accuracy 0.44" in screen
     assert "step 4/4" not in screen  # no plain lines besides
+
+
+def test_a_long_phase_says_once_a_minute_that_it_goes_on(monkeypatch, capsys):
+    now = [0.0]
+    monkeypatch.setattr("fipo.telemetry.progress.time.monotonic", lambda: now[0])
+    with TrainingProgress(steps=4) as progress:
+        progress.phase("evaluating")
+        for second in range(150):
+            now[0] = float(second)
+            progress.beat()
+    assert capsys.readouterr().out == "evaluating, 0:01:00 so far\nevaluating, 0:02:00 so far\n"
+
+
+def test_a_quiet_run_shows_nothing(capsys):
+    with TrainingProgress(steps=1, quiet=True) as progress:
+        progress.say("a note")
+        progress.phase("generate")
+        progress.step(1, METRICS)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_quiet_run_shows_nothing_in_a_terminal_either(monkeypatch, capsys):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    with TrainingProgress(steps=1, quiet=True) as progress:
+        progress.say("a note")
+        progress.step(1, METRICS)
+    assert capsys.readouterr() == ("", "")

@@ -60,5 +60,13 @@ def test_output_that_cannot_be_written_stops_no_run(folder: Path) -> None:
     piped = subprocess.run(
         f"{' '.join(command)} --run.name piped | head -n 1", shell=True, capture_output=True, text=True
     )
-    assert piped.stdout.startswith("after step 0: ") and piped.stderr == ""
+    assert piped.stdout == "loading torch and transformers\n" and piped.stderr == ""
     assert len(RunDirectory(folder / "runs" / "piped").read_metrics()) == 5
+
+
+@pytest.mark.slow
+def test_a_quiet_run_prints_nothing_and_leaves_its_report(folder: Path) -> None:
+    command = [sys.executable, "-m", "fipo.cli", "train", str(folder / "recipe.toml"), "--run.steps", "1", "--quiet"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert RunDirectory(folder / "runs" / "test").report.exists()

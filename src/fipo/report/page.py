@@ -7,8 +7,6 @@ from html import escape
 from importlib.resources import files
 from pathlib import Path
 
-from plotly.offline import get_plotlyjs
-
 from fipo.errors import UserError
 from fipo.report.cards import card
 from fipo.report.credit import credit_section
@@ -57,7 +55,7 @@ def _page(runs: Mapping[str, RunDirectory]) -> str:
 <noscript><p>The figures need JavaScript. Nothing is loaded from a network.</p></noscript>
 <script type="application/json" id="report-data">{_script_data(groups, drawn)}</script>
 <script>(() => {{ {_asset("credit_tokens.js")}{_asset("credit.js")} }})();</script>
-<script>{get_plotlyjs()}</script>
+<script>{_asset("plotly-basic.min.js")}</script>
 <script>(() => {{ {_asset("figures.js")}{_asset("page.js")} }})();</script>
 </body></html>
 """

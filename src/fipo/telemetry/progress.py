@@ -1,4 +1,4 @@
-"""What a terminal shows during a run: a live bar, or plain lines where output is a file or CI."""
+"""What a run shows: a live bar in a terminal, one line that changes in a notebook, plain lines in a file or CI."""
 
 import time
 from contextlib import suppress
@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 
 SECONDS_BETWEEN_LINES = 10.0
+SECONDS_OF_A_LONG_PHASE = 60.0
 PHASES = {
     "generate": "generate",
     "grade": "grade",
@@ -31,14 +32,16 @@ class PatientConsole(Console):
 
 
 class TrainingProgress:
-    """`with TrainingProgress(...) as progress:`, then `phase`, `step` and `say` as things happen."""
+    """`with TrainingProgress(...) as progress:`, then `phase`, `beat`, `step` and `say` as things happen."""
 
-    def __init__(self, *, steps: int) -> None:
-        self.console = PatientConsole(highlight=False, soft_wrap=True)
+    def __init__(self, *, steps: int, quiet: bool = False) -> None:
+        self.console = PatientConsole(highlight=False, soft_wrap=True, quiet=quiet)
+        self.line = NotebookLine() if self.console.is_jupyter and not quiet else None
         self.first_step = 0
         self.steps = steps
         self.started = time.monotonic()
         self.last_line = float("-inf")
+        self.phase_name, self.phase_began, self.phase_line = "starting", self.started, self.started
         self.bar = Progress(
             SpinnerColumn(),
             MofNCompleteColumn(),
@@ -46,7 +49,7 @@ class TrainingProgress:
             TextColumn("{task.fields[left]}"),
             TextColumn("{task.description}"),
             console=self.console,
-            disable=not self.console.is_terminal,
+            disable=quiet or not self.console.is_terminal,
         )
         self.task = self.bar.add_task("starting", total=steps, left="")
         self.summary = ""
@@ -71,7 +74,20 @@ class TrainingProgress:
 
     def phase(self, name: str) -> None:
         """What is being done now."""
-        self.bar.update(self.task, description=f"{self.summary}  {name}" if self.summary else name)
+        self.phase_name = name
+        self.phase_began = self.phase_line = time.monotonic()
+        self._show(f"{self.summary}  {name}" if self.summary else name)
+
+    def beat(self) -> None:
+        """A sign of life: a phase that takes long says so where no bar moves."""
+        now = time.monotonic()
+        if now - self.phase_line >= SECONDS_OF_A_LONG_PHASE:
+            self.phase_line = now
+            took = timedelta(seconds=round(now - self.phase_began))
+            if self.line is not None or self.console.is_terminal:
+                self._show(f"{self.summary}  {self.phase_name}, {took} so far")
+            else:
+                self.say(f"{self.phase_name}, {took} so far")
 
     def step(self, step: int, metrics: dict[str, float]) -> None:
         """The figures of a finished step."""
@@ -84,11 +100,33 @@ class TrainingProgress:
             f"{metrics['time/tokens_per_second']:,.0f} tokens/s ({_split(metrics)})"
         )
         time_left = f"{timedelta(seconds=round(left))} left"
-        self.bar.update(self.task, completed=step, description=self.summary, left=time_left)
+        self.bar.update(self.task, completed=step, left=time_left)
+        line = f"step {step}/{self.steps}  {self.summary}  {time_left}"
         due = time.monotonic() - self.last_line >= SECONDS_BETWEEN_LINES or step == self.steps
-        if not self.console.is_terminal and due:
+        if self.line is not None:
+            self.summary = line
+        elif not self.console.is_terminal and due:
             self.last_line = time.monotonic()
-            self.say(f"step {step}/{self.steps}  {self.summary}  {time_left}")
+            self.say(line)
+        self._show(self.summary)
+
+    def _show(self, text: str) -> None:
+        """In the line that changes, if there is one."""
+        self.bar.update(self.task, description=text)
+        if self.line is not None:
+            self.line.show(text)
+
+
+class NotebookLine:
+    """One output of a notebook's cell, replaced at every change."""
+
+    def __init__(self) -> None:
+        from IPython.display import display
+
+        self.handle = display({"text/plain": ""}, raw=True, display_id=True)
+
+    def show(self, text: str) -> None:
+        self.handle.update({"text/plain": text}, raw=True)
 
 
 def _split(metrics: dict[str, float]) -> str:

@@ -23,6 +23,7 @@ class RunDirectory:
         self.rollouts = path / "rollouts"
         self.checkpoints = path / "checkpoints"
         self.anomalies = path / "anomalies"
+        self.trackers = path / "trackers"
         self.stall = path / "stall.txt"
         self.report = path / "report.html"
 

@@ -11,6 +11,7 @@ from fipo.strict import Table, validate
 from fipo.tasks.graders import GraderName
 from fipo.tasks.grading_table import GradingTable
 from fipo.tasks.sources import Source
+from fipo.telemetry.trackers import TrackerName
 from fipo.training.objective import ObjectiveTable
 
 Fraction = Annotated[float, Field(gt=0, le=1)]
@@ -138,6 +139,9 @@ class Telemetry(Table):
     stall_seconds: Annotated[float, Field(gt=0, le=1e6)] = 1800.0
     """Longest time without a sign of life (a decoded token, a graded answer, a micro-batch) before the run writes
     the stacks of all threads and graders to stall.txt and ends."""
+    trackers: Annotated[tuple[TrackerName, ...], Field(strict=False)] = ()
+    """Programs that show metrics.jsonl: tensorboard, wandb, swanlab, trackio; each needs the extra of its name. They
+    write into trackers/ of the run directory, and leave the machine only if asked to: docs/trackers.md."""
 
 
 class Recipe(Table):

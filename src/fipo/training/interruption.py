@@ -1,6 +1,7 @@
 """Ctrl-C, SIGTERM and a terminal that goes away: the step in hand is finished or dropped, then the state is saved."""
 
 import signal
+import threading
 from collections.abc import Callable
 from types import FrameType
 
@@ -12,7 +13,10 @@ class StepDropped(Exception):
 
 
 class StopRequests:
-    """`with StopRequests(say) as stop:` notes the first of SIGNALS; another one ends the process at once."""
+    """`with StopRequests(say) as stop:` notes the first of SIGNALS; another one ends the process at once.
+
+    In the main thread alone: Python allows handlers in no other.
+    """
 
     def __init__(self, say: Callable[[str], None]) -> None:
         self.say = say
@@ -20,7 +24,8 @@ class StopRequests:
         self.droppable = False  # nothing has changed yet since the state that would be saved
 
     def __enter__(self) -> "StopRequests":
-        self._previous = {number: signal.signal(number, self._note) for number in SIGNALS}
+        ours = SIGNALS if threading.current_thread() is threading.main_thread() else ()
+        self._previous = {number: signal.signal(number, self._note) for number in ours}
         return self
 
     def __exit__(self, *_: object) -> None:

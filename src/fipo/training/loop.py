@@ -18,6 +18,7 @@ from fipo.telemetry.heartbeat import Heartbeat
 from fipo.telemetry.progress import TrainingProgress
 from fipo.telemetry.run_directory import RunDirectory
 from fipo.telemetry.run_lock import run_lock
+from fipo.telemetry.trackers import Trackers
 from fipo.training.anomaly import write_anomalies
 from fipo.training.checkpoint import Position, best_step, prune, restore_newest, save, set_damaged_aside
 from fipo.training.config import Recipe
@@ -34,8 +35,10 @@ SMALLER = (
 )
 
 
-def train(recipe: Recipe, *, resume: bool = False, control: Control | None = None) -> RunDirectory:
-    """Run the recipe to its end; with `resume`, on from its last checkpoint that is whole.
+def train(
+    recipe: Recipe, *, resume: bool = False, quiet: bool = False, control: Control | None = None
+) -> RunDirectory:
+    """Run the recipe to its end; with `resume`, on from its last checkpoint that is whole; `quiet` shows nothing.
 
     `control`: weights in place of FIPO's, for a study.
 
@@ -43,11 +46,13 @@ def train(recipe: Recipe, *, resume: bool = False, control: Control | None = Non
     """
     run = RunDirectory(Path(recipe.run.folder) / recipe.run.name)
     graders = recipe.grading.pool(recipe.data.grader)
-    with TrainingProgress(steps=recipe.run.steps) as progress, run_lock(run.path):
+    progress = TrainingProgress(steps=recipe.run.steps, quiet=quiet)
+    trackers = Trackers(recipe.telemetry.trackers, run, progress.say)
+    with progress, run_lock(run.path), trackers:
         try:
             with graders, Heartbeat(recipe.telemetry.stall_seconds, run.stall, graders.worker_stacks) as heartbeat:
                 stop = StopRequests(progress.say)
-                _Loop(recipe, control, run, progress, graders, heartbeat, stop).run_all(resume=resume)
+                _Loop(recipe, control, run, progress, trackers, graders, heartbeat, stop).run_all(resume=resume)
         except DiskError as error:
             raise RunStopped(f"{error}; {_what_is_safe(run)}") from error
         except torch.OutOfMemoryError as error:
@@ -63,6 +68,7 @@ class _Loop:
         control: Control | None,
         run: RunDirectory,
         progress: TrainingProgress,
+        trackers: Trackers,
         graders: GraderPool,
         heartbeat: Heartbeat,
         stop: StopRequests,
@@ -71,6 +77,7 @@ class _Loop:
         self.control = control
         self.run = run
         self.progress = progress
+        self.trackers = trackers
         self.graders = graders
         self.heartbeat = heartbeat
         self.stop = stop
@@ -79,6 +86,7 @@ class _Loop:
 
     def run_all(self, *, resume: bool) -> None:
         position = self.begin(resume=resume)
+        self.trackers.start()
         with self.stop:
             try:
                 if not self.run.read_metrics():
@@ -147,6 +155,7 @@ class _Loop:
         write_anomalies(run, record)
         self.write_rollouts(record)
         run.append_metrics({"step": step, **metrics})
+        self.trackers.check()
         self.failed_grades += failed_grades(metrics)
         self.check_skipped(position)
         if last or step % recipe.checkpoint.every == 0 or (evaluated and best_step(run) == step):
@@ -238,6 +247,7 @@ class _Loop:
     def beat(self) -> None:
         """Called after every piece of work. Raises StepDropped if the run shall stop and nothing is lost by it."""
         self.heartbeat.beat()
+        self.progress.beat()
         if self.stop.signal is not None and self.stop.droppable:
             raise StepDropped
 

@@ -29,6 +29,7 @@ FREE_TO_CHANGE = {  # on --resume: none of it changes what a step computes
     "checkpoint.keep",
     "telemetry.on_lost_rollouts",
     "telemetry.stall_seconds",
+    "telemetry.trackers",
 }
 PACKAGES = ("fipo", "torch", "transformers")
 
