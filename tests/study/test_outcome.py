@@ -77,12 +77,11 @@ def test_an_archive_gives_back_what_the_runs_wrote_to_seven_digits(write_study, 
     assert path.read_bytes() == before
 
 
-@pytest.mark.parametrize("content", [b"", b"plain", gzip.compress(b"{}\n"), gzip.compress(b"[1]\n")])
-def test_what_is_no_archive_is_named(content, tmp_path):
-    (tmp_path / "a.gz").write_bytes(content)
-    if content:
-        with pytest.raises(UserError, match=r"a\.gz: not an archive of a study"):
-            read_archive(tmp_path / "a.gz")
+@pytest.mark.parametrize("line", [None, b"{}", b"[1]", b"text"], ids=["no gzip", "no run", "a list", "no JSON"])
+def test_what_is_no_archive_is_named(line, tmp_path):
+    (tmp_path / "a.gz").write_bytes(b"plain" if line is None else gzip.compress(line + b"\n"))
+    with pytest.raises(UserError, match=r"a\.gz: not an archive of a study"):
+        read_archive(tmp_path / "a.gz")
     with pytest.raises(UserError, match="no such archive"):
         read_archive(tmp_path / "b.gz")
 
