@@ -9,14 +9,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from fipo.arguments import REHEARSALS, fipo_parser
-from fipo.errors import RunStopped, UserError
+from fipo.errors import UserError
 from fipo.recipes import split_overrides
-from fipo.telemetry.durable import DiskError
+from fipo.telemetry.exit_codes import exit_code_of
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
-    code = _run(sys.argv[1:] if arguments is None else arguments)
+    code = exit_code_of(lambda: _run(sys.argv[1:] if arguments is None else arguments))
     try:
         if sys.stdout is not None:
             sys.stdout.flush()
@@ -29,28 +29,15 @@ def _run(arguments: Sequence[str]) -> int:
     if not arguments:
         fipo_parser().print_help(sys.stderr)
         return 2
-    try:
-        plain, overrides = split_overrides(arguments)
-        options, rest = fipo_parser().parse_known_args(plain)
-        takes_overrides = options.command in ("train", "eval", "doctor", "launch", "study")
-        if takes_overrides and rest:
-            raise UserError(f"an override must look like --section.key value, got {rest[0]}")
-        unknown = rest or [f"--{key}" for key in overrides]
-        if not takes_overrides and unknown:
-            raise UserError(f"unknown argument {unknown[0]} (see fipo {options.command} --help)")
-        return _command(options, overrides)
-    except (UserError, RunStopped) as error:
-        print(f"fipo: {error}", file=sys.stderr)
-        return error.exit_code
-    except DiskError as error:
-        print(f"fipo: {error}", file=sys.stderr)
-        return 1
-    except OSError as error:
-        print(f"fipo: {error.filename}: {error.strerror}", file=sys.stderr)
-        return 2 if error.filename else 1
-    except KeyboardInterrupt:
-        print("fipo: interrupted", file=sys.stderr)
-        return 130
+    plain, overrides = split_overrides(arguments)
+    options, rest = fipo_parser().parse_known_args(plain)
+    takes_overrides = options.command in ("train", "eval", "doctor", "launch", "study")
+    if takes_overrides and rest:
+        raise UserError(f"an override must look like --section.key value, got {rest[0]}")
+    unknown = rest or [f"--{key}" for key in overrides]
+    if not takes_overrides and unknown:
+        raise UserError(f"unknown argument {unknown[0]} (see fipo {options.command} --help)")
+    return _command(options, overrides)
 
 
 def _command(options: argparse.Namespace, overrides: dict[str, str]) -> int:

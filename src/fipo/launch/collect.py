@@ -19,7 +19,7 @@ from fipo.errors import UserError
 from fipo.launch.recipe import LaunchRecipe, load_launch_recipe
 from fipo.launch.translate import config_of, translate
 from fipo.recipes import split_overrides
-from fipo.telemetry.durable import DiskError
+from fipo.telemetry.exit_codes import exit_code_of
 from fipo.telemetry.run_directory import RunDirectory
 
 CREDIT = ("step", "prompt", "response")
@@ -107,22 +107,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--credit", type=Path, metavar="DIR", help="policy_loss.credit_dir of the job")
     parser.add_argument("--dumps", type=Path, metavar="DIR", help="trainer.rollout_data_dir of the job")
     parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="the run directory to write")
-    try:
+
+    def command() -> int:
         plain, overrides = split_overrides(sys.argv[1:] if arguments is None else arguments)
         options = parser.parse_args(plain)
         recipe = load_launch_recipe(options.recipe, overrides, os.environ)
         run = collect(recipe, options.metrics, options.out, credit=options.credit, dumps=options.dumps)
-    except UserError as error:
-        print(f"fipo: {error}", file=sys.stderr)
-        return error.exit_code
-    except DiskError as error:
-        print(f"fipo: {error}", file=sys.stderr)
-        return 1
-    except OSError as error:
-        print(f"fipo: {error.filename}: {error.strerror}", file=sys.stderr)
-        return 2
-    print(f"{run.path}: {len(run.read_metrics())} steps; fipo report {run.path}")
-    return 0
+        print(f"{run.path}: {len(run.read_metrics())} steps; fipo report {run.path}")
+        return 0
+
+    return exit_code_of(command)
 
 
 if __name__ == "__main__":
