@@ -45,6 +45,8 @@ def _run(arguments: Sequence[str]) -> int:
     except DiskError as error:
         print(f"fipo: {error}", file=sys.stderr)
         return 1
+    except BrokenPipeError:  # the reader of the output went away, as after `| head`
+        return 1
     except OSError as error:
         print(f"fipo: {error.filename}: {error.strerror}", file=sys.stderr)
         return 2 if error.filename else 1
