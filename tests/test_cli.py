@@ -1,4 +1,5 @@
 import json
+import os
 import re
 import subprocess
 import sys
@@ -173,6 +174,16 @@ def begun(path):
     run.create({"eval": {"samples": 2}, "data": {"prompt_format": "raw"}})
     run.append_metrics({"step": 1, "reward/mean": 0.5})
     return run
+
+
+def test_a_reader_that_goes_away_ends_the_command_without_a_word(repository):
+    recipe = repository / "recipe" / "fipo" / "fipo_qwen2.5_32b.toml"
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-u", "-m", "fipo.cli", "launch", str(recipe), "--dry-run"]
+    finished = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, timeout=120)
+    os.close(writing)
+    assert (finished.returncode, finished.stderr) == (1, "")
 
 
 def test_a_report_is_written_into_its_run_and_its_path_is_printed(tmp_path, capsys):

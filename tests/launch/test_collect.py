@@ -124,6 +124,8 @@ def test_what_verl_counts_or_means_otherwise_becomes_ours() -> None:
     }
     ours = translate(verl, RECIPE_OF_RUN)
     assert ours["policy/filtered_sequences"] == 3.0
+    twice = translate(verl, recipe_with(**{"verl.actor_rollout_ref.actor.ppo_epochs": "2"}))
+    assert twice["policy/filtered_sequences"] == 6.0
     assert (ours["groups/kept"], ours["groups/generated"]) == (8, 18)
     assert ours["response_length/truncated"] == 0.25
     # verl's share is of those as long as the longest of the batch, whether or not it was cut

@@ -82,6 +82,11 @@ def test_the_command_line_wins_over_the_environment(words, monkeypatch):
     assert {"trainer.nnodes=4", "actor_rollout_ref.model.path=/data/hub/model", "trainer.save_freq=10"} <= set(command)
 
 
+def test_a_text_that_hydra_does_not_read_as_it_is_is_quoted(words):
+    command = words("--job.name", "Lösung", "--verl.trainer.project_name", "it's 1")
+    assert {"trainer.experiment_name='Lösung'", r"trainer.project_name='it\'s 1'"} <= set(command)
+
+
 def test_keys_of_open_tables_get_a_plus_and_null_is_null(words):
     loss = "actor_rollout_ref.actor.policy_loss"
     command = words(
@@ -118,7 +123,7 @@ def test_the_keys_of_the_policy_loss_include_every_field_of_the_objective():
             "verl.actor_rollout_ref.actor.clip_ratio_high must be 0.28, the clip_high of its policy_loss "
             "(preset release_32b), got 0.2",
         ),
-        (["--verl.data.gen_batch_size", "many"], "verl.data.gen_batch_size must be a number, got 'many'"),
+        (["--verl.data.train_batch_size", "0"], "verl.data.train_batch_size must be a whole number > 0, got 0"),
         (
             ["--job.gpus_per_node", "4", "--job.nnodes", "1"],
             "verl.actor_rollout_ref.actor.ulysses_sequence_parallel_size must divide",

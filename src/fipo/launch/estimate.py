@@ -18,7 +18,6 @@ class Estimate:
     gpus: int
     responses: int  # trained on, per step
     tokens: int  # of those responses
-    generated: int  # tokens of one generation batch
     updates: int  # optimizer steps per step
     training: dict[str, float]  # bytes of one GPU
     sampling: dict[str, float]  # bytes of one GPU
@@ -49,7 +48,6 @@ def estimate(recipe: LaunchRecipe) -> Estimate:
         gpus=gpus,
         responses=prompts * group,
         tokens=prompts * group * response,
-        generated=recipe.whole_number("data.gen_batch_size") * group * response,
         updates=recipe.updates,
         training={
             "float32 weights, gradients and AdamW's state": (2 * FP32 + STATE) * shape.parameters / gpus,
@@ -70,7 +68,7 @@ def described(recipe: LaunchRecipe) -> list[str]:
     return [
         f"{job.name}: {found.gpus} GPUs on {job.nnodes} nodes; estimates, with every response as long as it may be",
         f"a step: {found.responses:,} responses, {found.tokens / 1e6:,.1f} M tokens, {found.updates} updates; "
-        f"a generation batch: {found.generated / 1e6:,.1f} M tokens",
+        "dynamic sampling generates more, by what it drops",
         f"training, GiB of one GPU: {_parts(found.training)}",
         f"sampling, GiB of one GPU: {_parts(found.sampling)}; "
         f"the cache of a replica holds {found.cached_sequences:.1f} sequences of full length",

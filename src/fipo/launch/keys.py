@@ -31,7 +31,7 @@ OPEN_TABLES = (
     "trainer.v1.sampler.sampler_kwargs",
     "ray_kwargs.ray_init",
 )
-UNQUOTED = re.compile(r"[\w./:@%*?|+-]+")  # Hydra reads such a text as it is
+UNQUOTED = re.compile(r"[\w./:@%*?|+-]+", re.ASCII)  # Hydra reads such a text as it is
 
 
 def overrides_of(recipe: LaunchRecipe) -> list[str]:

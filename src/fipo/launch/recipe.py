@@ -78,8 +78,10 @@ class LaunchRecipe(Table):
     @property
     def updates(self) -> int:
         """Optimizer steps per training step."""
+        actor = "actor_rollout_ref.actor"
+        epochs = self.whole_number(f"{actor}.ppo_epochs") if "ppo_epochs" in self.table(actor) else 1
         prompts = self.whole_number("data.train_batch_size")
-        return -(-prompts // self.whole_number("actor_rollout_ref.actor.ppo_mini_batch_size"))
+        return epochs * -(-prompts // self.whole_number(f"{actor}.ppo_mini_batch_size"))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,6 +17,8 @@ def exit_code_of(command: Callable[[], int]) -> int:
     except DiskError as error:
         print(f"fipo: {error}", file=sys.stderr)
         return 1
+    except BrokenPipeError:  # the reader of the output went away, as after `| head`
+        return 1
     except OSError as error:
         print(f"fipo: {error.filename}: {error.strerror}", file=sys.stderr)
         return 2 if error.filename else 1

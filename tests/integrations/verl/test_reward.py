@@ -2,10 +2,12 @@
 
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from fipo.errors import UserError
+from fipo.integrations.verl import reward
 from fipo.integrations.verl.reward import Desk, compute_score
 from fipo.tasks.grading_pool import GraderPool
 from fipo.tasks.problem import Problem
@@ -76,3 +78,18 @@ def test_many_threads_share_one_pool_and_each_gets_its_own_grade():
     began = time.monotonic()
     desk.close()
     assert time.monotonic() - began < 5
+
+
+def test_threads_that_come_at_once_open_one_pool(monkeypatch):
+    opened = []
+
+    def slowly(*arguments, **limits):
+        opened.append(arguments)
+        time.sleep(0.2)  # the other threads arrive meanwhile
+        return GraderPool(*arguments, **limits)
+
+    monkeypatch.setattr(reward, "GraderPool", slowly)
+    with ThreadPoolExecutor(4) as threads:
+        results = list(threads.map(lambda _: score("it is 7", grader="number", deadline_seconds=9.0), range(4)))
+    assert [result["outcome"] for result in results] == ["correct"] * 4
+    assert len(opened) == 1

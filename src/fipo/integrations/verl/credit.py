@@ -23,31 +23,28 @@ class CreditWriter:
         self._sequences = sequences
         self._tokenizer = tokenizer
         self._step: int | None = None
-        self._mini_batch = -1
-        self._lengths: object = None  # of all sequences of the mini-batch: what tells one from the next
-        self._written = 0
+        self._seen = 0  # sequences of this step
 
     def add(self, out: LossOutput, data: Any) -> None:
         """One micro-batch: the loss's output and verl's data (nested prompts and responses)."""
         from verl.utils import tensordict_utils as tu
 
         step = int(tu.get_non_tensor_data(data=data, key=STEP_KEY, default=0))
-        lengths = list(tu.get_non_tensor_data(data=data, key="global_token_num", default=None) or [])
         if step != self._step:
             self._folder.mkdir(parents=True, exist_ok=True)
             self._path(step).unlink(missing_ok=True)
-            self._step, self._mini_batch, self._lengths = step, -1, None
-        if lengths != self._lengths:
-            self._mini_batch, self._lengths, self._written = self._mini_batch + 1, lengths, 0
-        count = min(self._sequences - self._written, out.loss_mask.shape[0])
+            self._step, self._seen = step, 0
+        rows = out.loss_mask.shape[0]
+        mini_batch, before = divmod(self._seen, data["global_batch_size"] // data["dp_size"])
+        self._seen += rows
+        count = min(self._sequences - before, rows)
         if count <= 0:
             return
         prompts, responses = _rows(data["prompts"]), _rows(data["responses"])
         with self._path(step).open("a", encoding="utf-8") as file:
             for row in range(count):
-                line = self._line(out, row, prompts[row], responses[row])
+                line = self._line(out, row, prompts[row], responses[row]) | {"mini_batch": mini_batch}
                 file.write(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n")
-        self._written += count
 
     def _path(self, step: int) -> Path:
         return self._folder / f"step_{step:06d}.jsonl"
@@ -63,7 +60,6 @@ class CreditWriter:
             "response": decode(response),
             "tokens": [decode([token]) for token in trained],
             "advantage": advantage if math.isfinite(advantage) else None,
-            "mini_batch": self._mini_batch,
             **token_credit(out, row),
         }
 

@@ -21,6 +21,7 @@ from fipo.tasks.grading_pool import GraderPool
 from fipo.tasks.problem import Problem
 
 ON_FAILURE = ("wrong", "stop")
+_OPENING = threading.Lock()
 _Request = tuple[str, Problem, "Future[Grade]"]
 
 
@@ -57,7 +58,9 @@ def compute_score(
         source=str(data_source),
         metadata=_json(dict(extra_info or {})),
     )
-    grade = _desk(grader, workers, deadline_seconds, memory_mib).grade(solution_str, problem)
+    with _OPENING:  # verl's threads all come at once, and there is one desk for them
+        desk = _desk(grader, workers, deadline_seconds, memory_mib)
+    grade = desk.grade(solution_str, problem)
     if grade.failed and on_failure == "stop":
         raise RuntimeError(f"grader {grader!r} failed on {data_source} {problem.id}: {grade.outcome}: {grade.reason}")
     return {
