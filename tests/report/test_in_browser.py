@@ -160,6 +160,11 @@ def test_a_run_without_an_evaluation_and_one_with_few_keys_are_drawn_where_they_
     assert list(lines(both, "Reward")) == ["first", "bare"]
 
 
+def test_the_first_step_is_to_be_seen_before_there_is_a_second(make_run, open_page):
+    plot = plot_of(shown(open_page, [make_run(steps=1)]), "Reward")
+    assert plot.locator(".point").count() == 1
+
+
 def test_the_theme_follows_the_system_until_it_is_chosen(make_run, open_page):
     page = shown(open_page, [make_run()], dark=True)
     plot = plot_of(page, "Reward")
