@@ -2,8 +2,7 @@
 "use strict";
 
 const DASHES = ["solid", "9px,4px", "2px,3px", "9px,3px,2px,3px", "16px,4px", "16px,4px,2px,4px"];
-const SYMBOLS = [["circle", "●"], ["square", "■"], ["diamond", "◆"], ["triangle-up", "▲"],
-  ["triangle-down", "▼"]];
+const SYMBOLS = [["circle", "●"], ["square", "■"], ["diamond", "◆"], ["triangle-up", "▲"], ["triangle-down", "▼"]];
 
 const colourName = (arm) => `--arm-${arm % 6}`;
 const dash = (arm) => DASHES[(arm + Math.floor(arm / 6)) % 6];
