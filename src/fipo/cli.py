@@ -158,8 +158,7 @@ def _check_up(options: argparse.Namespace, overrides: dict[str, str]) -> int:
     of_recipes += ["--no-samples"] * options.no_samples + ["--memory-gib"] * (options.memory_gib is not None)
     if of_recipes:
         raise UserError(f"doctor RUN takes --watch alone, got {of_recipes[0]}, which is for recipes")
-    run = RunDirectory.existing(options.recipe)
-    return watch(run) if options.watch else check_up(run)
+    return watch(RunDirectory(options.recipe)) if options.watch else check_up(RunDirectory.existing(options.recipe))
 
 
 def _launch(options: argparse.Namespace, overrides: dict[str, str]) -> None:

@@ -1,6 +1,10 @@
+import io
+
+from rich.console import Console
+
 from fipo.health.examination import Examination, examine
 from fipo.health.findings import Finding
-from fipo.health.show import standing, verdict
+from fipo.health.show import show_examination, standing, verdict
 from fipo.telemetry.run_directory import RunDirectory
 
 
@@ -26,6 +30,12 @@ def test_notes_of_a_short_run_do_not_make_it_healthy(history):
     found = examine(history(steps=12))
     assert found.findings
     assert verdict(found) == "too few steps or metrics to tell: 11 rules could not be checked, 1 note"
+
+
+def test_rules_that_could_not_be_checked_for_one_reason_stand_together():
+    console = Console(file=io.StringIO())
+    show_examination(console, Examination({}, [], {"a": "no steps", "b": "not recorded", "c": "no steps"}))
+    assert console.file.getvalue().startswith("not checked: a, c (no steps); b (not recorded)\n")
 
 
 def test_a_finished_run_says_so(history):

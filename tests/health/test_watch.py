@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import contextmanager
 
 import pytest
 from rich.console import Console
@@ -39,12 +40,12 @@ def trainer(make_run):
     process.wait()
 
 
-@pytest.fixture
-def watcher(trainer):
-    """`fipo doctor --watch` of that run, with its output in a pipe."""
+@contextmanager
+def following(run):
+    """`fipo doctor --watch RUN`, with its output in a pipe."""
     environment = {key: value for key, value in os.environ.items() if key not in ("FORCE_COLOR", "TTY_COMPATIBLE")}
     process = subprocess.Popen(
-        [sys.executable, "-u", "-m", "fipo.cli", "doctor", "--watch", trainer.run.path],
+        [sys.executable, "-u", "-m", "fipo.cli", "doctor", "--watch", run.path],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -53,6 +54,12 @@ def watcher(trainer):
     yield process
     process.kill()
     process.wait()
+
+
+@pytest.fixture
+def watcher(trainer):
+    with following(trainer.run) as process:
+        yield process
 
 
 def write(trainer, *steps, **values):
@@ -94,6 +101,27 @@ def test_ctrl_c_ends_it_with_130_and_leaves_the_run_alone(trainer, watcher):
     _, err = watcher.communicate(timeout=60)
     assert (watcher.returncode, err) == (130, "fipo: interrupted\n")
     assert trainer.poll() is None
+
+
+def test_a_run_that_is_loading_is_waited_for(trainer):
+    config = trainer.run.config.read_bytes()
+    trainer.run.config.unlink()
+    with following(trainer.run) as watcher:
+        assert watcher.stdout.readline() == f"{trainer.run.path}: loading\n"
+        trainer.run.config.write_bytes(config)
+        write(trainer, 50)
+        out, err = watcher.communicate(timeout=60)
+    assert (watcher.returncode, err) == (0, "")
+    assert out.startswith("step 50/50")
+
+
+def test_one_that_dies_while_it_is_loading_is_no_run(trainer):
+    trainer.run.config.unlink()
+    with following(trainer.run) as watcher:
+        watcher.stdout.readline()
+        trainer.kill()
+        _, err = watcher.communicate(timeout=60)
+    assert (watcher.returncode, err) == (2, f"fipo: {trainer.run.path}: not a run directory (it has no config.toml)\n")
 
 
 def test_a_finished_run_is_over_at_once(make_run, capsys):

@@ -199,12 +199,32 @@ def test_white_space_is_to_be_seen(page):
 
 def test_the_keyboard_opens_a_response_and_moves_along_its_tokens(page):
     page.locator("#credit-rows tr").nth(1).press("Enter")
-    page.wait_for_selector("#credit-rows tr:nth-child(2)[aria-selected=true]")
+    page.wait_for_selector("#credit-rows tr:nth-child(2)[aria-current=true]")
     page.locator(".credit-response[aria-current] .credit-token").first.focus()
     page.keyboard.press("ArrowRight")
     assert "position\t2 of" in page.inner_text("#credit-tip")
     page.keyboard.press("Escape")
     assert page.locator("#credit-tip").is_hidden()
+
+
+def test_a_mouse_at_rest_takes_nothing_from_the_keyboard(page):
+    tokens = page.locator(".credit-response", has_text="6 tokens").locator(".credit-token")
+    tokens.nth(5).hover()
+    tokens.nth(0).focus()
+    page.evaluate("scrollBy(0, 300)")
+    page.wait_for_timeout(300)  # until the browser has told the page what came to lie under the mouse
+    assert "position\t1 of 6" in page.inner_text("#credit-tip")
+    assert tokens.nth(0).get_attribute("aria-describedby") == "credit-tip"
+
+
+def test_a_part_of_a_character_is_explained(open_page, tmp_path):
+    run = RunDirectory(tmp_path / "parts")
+    run.create({"run": {"name": "parts"}})
+    run.write_rollouts(1, group(1, log_ratios={1.0: [0.1, 0.2]}, tokens=["\ufffd", "b"], response="b"))
+    write_report([run], run.report)
+    tokens = ready(open_page(run.report)).locator(".credit-token[tabindex]")
+    assert tip_of(tokens.nth(0))[1][-1] == "\ufffd is a part of a character whose bytes lie in several tokens."
+    assert not any("bytes" in said for said in tip_of(tokens.nth(1))[1])
 
 
 def test_a_ranked_token_opens_its_response_and_is_in_focus(page):

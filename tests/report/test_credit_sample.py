@@ -94,6 +94,8 @@ def test_numbers_that_are_not_finite_are_none(tmp_path):
         ("{", "damaged: Expecting property name"),
         ("[1]", "not a rollout: must be a JSON object, got [1]"),
         ('{"response": 3}', "not a rollout: response must be text, got 3"),
+        ('{"response": "", "problem": 3}', "not a rollout: problem must be text, got 3"),
+        ('{"response": "", "prompt": null}', "not a rollout: prompt must be text, got None"),
         ('{"response": "", "tokens": [3]}', "not a rollout: tokens must be a list of texts, got [3]"),
         (
             '{"response": "", "tokens": ["a"], "future_kl": ["b"]}',

@@ -42,6 +42,12 @@ def test_a_token_is_ranked_by_its_mean_if_it_occurs_often_enough():
     assert fewer["amplified"]["by_token"] == [] and fewer["attenuated"]["by_token"] == []
 
 
+def test_parts_of_characters_which_look_alike_have_no_common_mean():
+    ranked = ranked_tokens(sampled(*(weighted(step, [1.2, 1.1], tokens=["\ufffd", "b"]) for step in range(1, 6))))
+    assert [row["token"] for row in ranked["amplified"]["by_token"]] == ["b"]
+    assert ranked["amplified"]["single"][0]["token"] == "\ufffd"
+
+
 def test_only_responses_in_the_loss_of_the_last_mini_batch_count():
     ranked = ranked_tokens(
         sampled(

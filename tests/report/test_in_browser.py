@@ -160,6 +160,22 @@ def test_a_run_without_an_evaluation_and_one_with_few_keys_are_drawn_where_they_
     assert list(lines(both, "Reward")) == ["first", "bare"]
 
 
+def test_the_first_step_is_to_be_seen_before_there_is_a_second(make_run, open_page):
+    plot = plot_of(shown(open_page, [make_run(steps=1)]), "Reward")
+    assert plot.locator(".point").count() == 1
+
+
+def test_the_legend_names_the_series_that_a_run_has(tmp_path, open_page):
+    run = RunDirectory(tmp_path / "first")
+    run.create({"run": {"name": "first"}})
+    for step in (1, 2):
+        run.append_metrics({"step": step, "time/generate": 2.0, "time/grade": 1.0})
+    page = shown(open_page, [run])
+    plot_of(page, "Where a step's time goes")
+    legend = figure(page, "Where a step's time goes").locator(".legend li")
+    assert legend.all_inner_texts() == ["first", "● generate", "▲ grade"]
+
+
 def test_the_theme_follows_the_system_until_it_is_chosen(make_run, open_page):
     page = shown(open_page, [make_run()], dark=True)
     plot = plot_of(page, "Reward")

@@ -104,6 +104,13 @@ def test_a_damaged_line_is_named(run):
         run.read_metrics()
 
 
+@pytest.mark.parametrize("line", ["[1]", '{"reward/mean": 1.0}', '{"step": "one"}'])
+def test_a_line_that_is_of_no_step_is_named(line, run):
+    run.metrics.write_text(line + "\n")
+    with pytest.raises(UserError, match=r"metrics\.jsonl, line 1: must be an object with a step, got "):
+        run.read_metrics()
+
+
 @pytest.mark.parametrize("content", [b"[run\n", b"\xff"])
 def test_a_damaged_configuration_is_named(run, content):
     run.config.write_bytes(content)

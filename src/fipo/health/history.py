@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from fipo.errors import UserError
 from fipo.health.findings import CannotTell
-from fipo.telemetry.run_directory import RunDirectory
+from fipo.telemetry.run_directory import RunDirectory, refuse_what_is_no_step
 
 WINDOW = 10  # steps: single steps of RL are noisy, and the median of ten is steady in the runs that we kept
 
@@ -54,9 +53,7 @@ class History:
         """Raises UserError for a line that is not of a step."""
         self.run = run
         self.config = run.read_config()
-        for number, line in enumerate(lines, start=1):
-            if not isinstance(line, dict) or not isinstance(line.get("step"), int):
-                raise UserError(f"{run.metrics}, line {number}: must be an object with a step, got {line!r:.80}")
+        refuse_what_is_no_step(run.metrics, lines)
         finite = [{key: value for key, value in line.items() if _is_number(value)} for line in lines]
         self.training = [line for line in finite if line["step"] > 0]
         self.evaluations = [line for line in finite if "eval/avg_at_k" in line]

@@ -25,8 +25,11 @@ def show_examination(console: Console, examination: Examination) -> None:
     if examination.clear:
         console.print(f"nothing found by: {', '.join(examination.clear)}", soft_wrap=True)
     if examination.unchecked:
-        reasons = "; ".join(f"{name} ({reason})" for name, reason in examination.unchecked.items())
-        console.print(f"not checked: {reasons}", markup=False, soft_wrap=True)
+        names: dict[str, list[str]] = {}  # by reason
+        for name, reason in examination.unchecked.items():
+            names.setdefault(reason, []).append(name)
+        said = "; ".join(f"{', '.join(names[reason])} ({reason})" for reason in names)
+        console.print(f"not checked: {said}", markup=False, soft_wrap=True)
     console.print(verdict(examination), soft_wrap=True)
 
 

@@ -34,9 +34,10 @@ CURVES = {  # a short name, and the key
 def watch(run: RunDirectory) -> int:
     """Follow a run to its end: 0 when it has finished, 1 if its process is gone before.
 
-    Raises UserError for metrics that no run wrote.
+    Raises UserError for a folder that is no run, and for metrics that no run wrote.
     """
     console = PatientConsole(highlight=False)
+    _await_config(run, console)
     tail, screen = Tail(run.metrics), _Screen(console)
     with Live(console=console, auto_refresh=False, transient=not console.is_terminal) as live:
         while True:
@@ -51,6 +52,15 @@ def watch(run: RunDirectory) -> int:
     console.print(f"{run.path}: {standing(history, running=running)}", markup=False, soft_wrap=True)
     show_examination(console, screen.examination)
     return 0 if finished or history.planned_steps is None else 1
+
+
+def _await_config(run: RunDirectory, console: Console) -> None:
+    """A run that is loading holds its lock and has written nothing yet."""
+    if is_locked(run.path) and not run.config.is_file():
+        console.print(f"{run.path}: loading", markup=False, soft_wrap=True)
+        while is_locked(run.path) and not run.config.is_file():
+            time.sleep(SECONDS_BETWEEN_LOOKS)
+    RunDirectory.existing(run.path)
 
 
 class _Screen:

@@ -120,6 +120,9 @@ def _what_is_wrong(record: Any) -> str | None:
         return f"must be a JSON object, got {record!r:.80}"
     if not isinstance(record.get("response"), str):
         return f"response must be text, got {record.get('response')!r:.80}"
+    for name in ("problem", "prompt"):
+        if not isinstance(record.get(name, ""), str):
+            return f"{name} must be text, got {record[name]!r:.80}"
     tokens = record.get("tokens", [])
     if not isinstance(tokens, list) or not set(map(type, tokens)) <= {str}:
         return f"tokens must be a list of texts, got {tokens!r:.80}"

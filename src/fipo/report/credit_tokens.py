@@ -10,6 +10,7 @@ from fipo.report.credit_sample import Record, Sample
 OCCURRENCES = 5  # a token with fewer has no mean worth ranking
 ROWS = 10
 CONTEXT = 8  # tokens on either side
+PART = "\ufffd"  # what a token decodes to that holds some bytes of a character: many tokens look like it
 
 Place = tuple[int, int, int, int]  # step, group, member, position
 
@@ -20,7 +21,8 @@ def ranked_tokens(sample: Sample) -> dict[str, Any]:
     mini_batch    which one that is, None where none is recorded
     responses     how many there are
     occurrences   how often a token must occur to be in by_token
-    amplified, attenuated   up to ROWS each of by_token, and of single: one a response; the weights beyond 1 only
+    amplified, attenuated   up to ROWS each of by_token, without parts of characters, and of single: one a response;
+                            the weights beyond 1 only
     """
     mini_batch = max((n for _, record in _responses(sample) if (n := record.get("mini_batch")) is not None), default=-1)
     chosen = {
@@ -31,7 +33,7 @@ def ranked_tokens(sample: Sample) -> dict[str, Any]:
     weights: dict[str, list[float]] = {}
     for record in chosen.values():
         for token, weight in zip(record["tokens"], record["influence_weight"], strict=True):
-            if weight is not None:
+            if weight is not None and PART not in token:
                 weights.setdefault(token, []).append(weight)
     means = [_statistics(token, values) for token, values in weights.items() if len(values) >= OCCURRENCES]
     above, below = (row for row in means if row["mean"] > 1), (row for row in means if row["mean"] < 1)

@@ -214,6 +214,7 @@ CHAPTERS = (
                     Series(key="time/update", label="update"),
                     Series(key="time/old_logprobs", label="old log-probs"),
                     Series(key="time/grade", label="grade"),
+                    Series(key="time/reference", label="reference"),
                 ),
             ),
             Figure(

@@ -85,7 +85,7 @@ def _figure(figure: Figure, drawn: Mapping[str, Columns]) -> str:
     button = f'<button class="csv" type="button" aria-label="CSV of {title}">CSV</button>'
     plot = '<ul class="legend"></ul><div class="plot"></div>'
     return (
-        f'<figure data-figure="{all_figures().index(figure)}">'
+        f'<figure data-figure="{all_figures().index(figure)}" aria-label="{title}">'
         f'<div class="head"><h3>{title}</h3>{button if there else ""}</div>'
         f"<p>{escape(figure.look_for)}</p>{plot if there else NO_DATA}<figcaption>{keys}</figcaption></figure>"
     )

@@ -5,7 +5,7 @@ import math
 import re
 import shutil
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,10 +67,12 @@ class RunDirectory:
         append_line(self.metrics, json.dumps(_finite(values), allow_nan=False))
 
     def read_metrics(self) -> list[dict[str, float]]:
-        """One dict per step, in order; [] for a run without metrics yet."""
+        """One dict per step, in order; [] for a run without metrics yet. Raises UserError for what is no step."""
         if not self.metrics.is_file():
             return []
-        return _read_lines(self.metrics)
+        lines = _read_lines(self.metrics)
+        refuse_what_is_no_step(self.metrics, lines)
+        return lines
 
     def newest_checkpoint(self) -> Path | None:
         return next(reversed(self.all_checkpoints()), None)
@@ -126,6 +128,13 @@ def parse_line(path: Path, number: int, line: bytes) -> Any:
         return json.loads(line, parse_constant=lambda _: None)
     except ValueError as error:
         raise UserError(f"{path}, line {number}: damaged: {error}") from None
+
+
+def refuse_what_is_no_step(path: Path, lines: Sequence[Any]) -> None:
+    """Raise UserError for the first of the lines of `path` that is not a step's."""
+    for number, line in enumerate(lines, start=1):
+        if not isinstance(line, dict) or not isinstance(line.get("step"), int):
+            raise UserError(f"{path}, line {number}: must be an object with a step, got {line!r:.80}")
 
 
 def _read_lines(path: Path) -> list[dict[str, Any]]:

@@ -126,13 +126,13 @@ function row(one) {
     value == null ? "" : typeof value === "string" ? value : String(Number(value.toPrecision(4))))));
   element.tabIndex = 0;
   element.rollout = one;
-  element.setAttribute("aria-selected", one === open);
+  element.setAttribute("aria-current", one === open);
   return element;
 }
 
 async function show(one, position) {
   open = one;
-  for (const element of byId("rows").children) element.setAttribute("aria-selected", element.rollout === one);
+  for (const element of byId("rows").children) element.setAttribute("aria-current", element.rollout === one);
   const group = (await groupsOf(one.step))[one.group];
   if (open !== one) return;
   byId("title").textContent = `Step ${one.step}, ${one.problem}: ${group.responses.length} responses`

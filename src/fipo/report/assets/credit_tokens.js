@@ -1,6 +1,7 @@
 // The responses of one group, their tokens coloured by a quantity, with every number in a tooltip. Text from rollouts
 // reaches the page through textContent alone.
 const AT_ONCE = 1500; // tokens of a response drawn at first, and by each "show more"
+const PART = "\ufffd";
 const QUANTITIES = {
   influence_weight: { label: "influence weight f", neutral: 1, of: (r, i) => r.influence_weight[i],
     says: ["f below 1: attenuated", "f above 1: amplified"],
@@ -195,6 +196,7 @@ function fillTip(tip, { response, i, objective, reason }) {
   const table = made("table");
   table.append(body);
   const said = reason ? [reason] : marksOf(response, i).map((name) => MARKS[name](objective, values));
+  if (response.tokens[i].includes(PART)) said.push(`${PART} is a part of a character whose bytes lie in several tokens.`);
   tip.replaceChildren(table, ...said.map((sentence) => made("p", "", sentence)));
 }
 
@@ -210,14 +212,19 @@ function explain(place, tip) {
   const show = (span) => {
     explained = span;
     fillTip(tip, span.credit);
+    span.setAttribute("aria-describedby", tip.id);
     tip.hidden = false;
     put(span);
   };
   const hide = () => { tip.hidden = true; };
   const follow = () => { explained?.matches(":hover, :focus") && !tip.hidden ? put(explained) : hide(); };
   const tokenOf = (event) => event.target.closest?.(".credit-token");
-  place.addEventListener("mouseover", (event) => { const span = tokenOf(event); span ? show(span) : hide(); });
-  place.addEventListener("mouseleave", hide);
+  place.addEventListener("mousemove", (event) => { // mouseover also fires where the page moves under a resting mouse
+    const span = tokenOf(event);
+    if (!span) hide();
+    else if (span !== explained || tip.hidden) show(span);
+  });
+  place.addEventListener("mouseleave", () => { if (!explained?.matches(":focus")) hide(); });
   place.addEventListener("focusin", (event) => { const span = tokenOf(event); if (span) show(span); });
   place.addEventListener("focusout", hide);
   place.addEventListener("click", (event) => tokenOf(event)?.focus());

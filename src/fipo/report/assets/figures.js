@@ -2,7 +2,7 @@
 "use strict";
 
 const DASHES = ["solid", "9px,4px", "2px,3px", "9px,3px,2px,3px", "16px,4px", "16px,4px,2px,4px"];
-const SYMBOLS = [["circle", "●"], ["square", "■"], ["diamond", "◆"], ["triangle-up", "▲"]];
+const SYMBOLS = [["circle", "●"], ["square", "■"], ["diamond", "◆"], ["triangle-up", "▲"], ["triangle-down", "▼"]];
 
 const colourName = (arm) => `--arm-${arm % 6}`;
 const dash = (arm) => DASHES[(arm + Math.floor(arm / 6)) % 6];
@@ -69,7 +69,7 @@ function lineTrace(line, figure, series, style) {
   const number = figure.unit === "share" ? ".3~p" : ".5~g";
   const before = style.smooth ? ` (measured %{customdata[1]:${number}})` : "";
   const step = figure.x.key === "step" ? "" : ", step %{customdata[0]}";
-  const marked = style.symbol || series.key.startsWith("eval/");
+  const marked = style.symbol || series.key.startsWith("eval/") || line.length === 1;
   return {
     x: line.map((point) => point.x), y: line.map((point) => point.y),
     customdata: line.map((point) => [point.step, point.measured]),

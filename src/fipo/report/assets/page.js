@@ -32,7 +32,8 @@ function item(tag, ...content) {
 
 function legend(plot, figure, traces) {
   const arms = data.arms.flatMap((arm, index) => (traces[index].length ? [item("li", swatch(index), armLabel(arm))] : []));
-  const series = figure.series.map((one, number) => item("li", `${SYMBOLS[number][1]} ${one.label}`));
+  const there = (one) => Object.values(data.runs).some((columns) => columns[one.key]);
+  const series = figure.series.flatMap((one, number) => (there(one) ? [item("li", `${SYMBOLS[number][1]} ${one.label}`)] : []));
   plot.closest("figure").querySelector(".legend").replaceChildren(...arms, ...(series.length > 1 ? series : []));
 }
 
