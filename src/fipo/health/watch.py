@@ -11,10 +11,10 @@ from fipo.health.examination import Examination, examine
 from fipo.health.findings import CannotTell
 from fipo.health.history import History, Series
 from fipo.health.show import STYLES, show_examination, show_finding, standing
-from fipo.health.tail import Tail
 from fipo.telemetry.progress import PatientConsole
 from fipo.telemetry.run_directory import RunDirectory
 from fipo.telemetry.run_lock import is_locked
+from fipo.telemetry.tail import Tail
 
 SECONDS_BETWEEN_LOOKS = 0.5
 BARS = "▁▂▃▄▅▆▇█"

@@ -18,6 +18,7 @@ from typing import Any
 
 from fipo.telemetry.durable import replace_file
 from fipo.telemetry.run_directory import RunDirectory
+from fipo.telemetry.tail import Tail
 from fipo.telemetry.trackers.adapters import ADAPTERS, TrackedRun, Tracker, TrackerName
 
 POLL_SECONDS = 0.5
@@ -37,24 +38,6 @@ class Diary:
     def write(self, step: int) -> None:
         self.step = step
         replace_file(self.path, json.dumps({"id": self.id, "step": step}).encode())
-
-
-class Tail:
-    """What is added to a file of JSON lines."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.offset = 0
-
-    def lines(self) -> list[dict[str, Any]]:
-        """The whole lines since the last call."""
-        if not self.path.exists():
-            return []
-        with self.path.open("rb") as file:
-            file.seek(self.offset)
-            whole, newline, _ = file.read().rpartition(b"\n")
-        self.offset += len(whole) + len(newline)
-        return [json.loads(line) for line in whole.splitlines()]
 
 
 class Follower:

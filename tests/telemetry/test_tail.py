@@ -1,7 +1,7 @@
 import pytest
 
 from fipo.errors import UserError
-from fipo.health.tail import Tail
+from fipo.telemetry.tail import Tail
 
 
 @pytest.fixture
