@@ -16,6 +16,7 @@ from fipo.telemetry.exit_codes import exit_code_of
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch loads: threads that spin starve one another
     code = exit_code_of(lambda: _run(sys.argv[1:] if arguments is None else arguments))
     try:
         if sys.stdout is not None:
@@ -140,6 +141,8 @@ def _compare(a: Path, b: Path, target: Path | None) -> None:
 def _doctor(options: argparse.Namespace, overrides: dict[str, str]) -> int:
     if options.recipe.is_dir():
         return _check_up(options, overrides)
+    if not options.recipe.exists() and (options.watch or options.recipe.suffix != ".toml"):
+        raise UserError(f"{options.recipe}: no such run directory")
     if options.watch:
         raise UserError(f"doctor --watch takes a run directory, got {options.recipe}")
     from fipo.doctor import Options, diagnose

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from fipo.report.data import Arm, arms, columns, named
+from fipo.report.data import Arm, arms, columns, drawn_columns, named
 from fipo.telemetry.run_directory import RunDirectory
 
 
@@ -74,3 +74,10 @@ def test_runs_of_one_name_are_called_by_their_paths_and_one_run_twice_is_one():
     monday, tuesday = Path("monday/first"), Path("tuesday/first")
     assert list(named([RunDirectory(monday), RunDirectory(tuesday)])) == ["monday/first", "tuesday/first"]
     assert list(named([RunDirectory(monday), RunDirectory(Path("monday/../monday/first"))])) == ["first"]
+
+
+def test_a_baseline_whose_weights_are_all_1_has_none_at_a_bound():
+    line = {"step": 1, "fipo/influence_weight/clipped_low": 0.3, "fipo/influence_weight/max": 1.0}
+    keys = ["fipo/influence_weight/clipped_low"]
+    assert keys[0] not in drawn_columns([line | {"fipo/influence_weight/min": 1.0}], keys)
+    assert keys[0] in drawn_columns([line | {"fipo/influence_weight/min": 0.9}], keys)

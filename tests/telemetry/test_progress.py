@@ -1,3 +1,5 @@
+import re
+
 import pytest
 
 from fipo.telemetry.progress import TrainingProgress
@@ -125,3 +127,15 @@ def test_a_quiet_run_shows_nothing_in_a_terminal_either(monkeypatch, capsys):
         progress.say("a note")
         progress.step(1, METRICS)
     assert capsys.readouterr() == ("", "")
+
+
+def test_a_terminal_of_80_columns_shows_the_step_the_time_left_and_the_phase(monkeypatch, capsys):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "80")
+    with TrainingProgress(steps=20) as progress:
+        progress.start(0)
+        progress.step(7, METRICS)
+        progress.phase("evaluating")
+    shown = re.sub(r"\x1b\[[^A-Za-z]*[A-Za-z]", "", capsys.readouterr().out)
+    last = [line for line in shown.splitlines() if line.strip()][-1]
+    assert "7/20" in last and "left" in last and "evaluating  reward -0.12" in last and len(last) <= 80

@@ -9,6 +9,9 @@ from typing import Any
 
 from fipo.telemetry.run_directory import RunDirectory
 
+EXTREMES = ("fipo/influence_weight/min", "fipo/influence_weight/max")
+AT_A_BOUND = ("fipo/influence_weight/clipped_low", "fipo/influence_weight/clipped_high", "fipo/safety_capped")
+
 Columns = dict[str, list[float | None]]
 
 
@@ -34,6 +37,13 @@ def columns(metrics: Sequence[Mapping[str, float]], keys: Iterable[str]) -> Colu
     """{key: [one value per line of metrics, None where it has none]}, without the keys that no line has."""
     found = {key: [line.get(key) for line in metrics] for key in ("step", *keys)}
     return {key: values for key, values in found.items() if any(value is not None for value in values)}
+
+
+def drawn_columns(metrics: Sequence[Mapping[str, float]], keys: Iterable[str]) -> Columns:
+    """`columns` of what a figure may show: where every weight is 1, as in DAPO, none is at a bound."""
+    weights = [line[key] for line in metrics for key in EXTREMES if key in line]
+    constant = bool(weights) and set(weights) == {1.0}
+    return columns(metrics, [key for key in keys if not (constant and key in AT_A_BOUND)])
 
 
 def arms(configs: Mapping[str, Mapping[str, Any]]) -> list[Arm]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from fipo.errors import UserError
 from fipo.report.cards import card
 from fipo.report.credit import credit_section
-from fipo.report.data import Arm, Columns, arms, columns, named
+from fipo.report.data import Arm, Columns, arms, drawn_columns, named
 from fipo.report.figures import CHAPTERS, Chapter, Figure, all_figures, used_keys
 from fipo.telemetry.durable import replace_file
 from fipo.telemetry.run_directory import RunDirectory
@@ -31,7 +31,7 @@ def write_report(runs: Sequence[RunDirectory], out: Path) -> None:
 def _page(runs: Mapping[str, RunDirectory]) -> str:
     configs = {name: run.read_config() for name, run in runs.items()}
     metrics = {name: run.read_metrics() for name, run in runs.items()}
-    drawn = {name: columns(lines, used_keys(all_figures())) for name, lines in metrics.items()}
+    drawn = {name: drawn_columns(lines, used_keys(all_figures())) for name, lines in metrics.items()}
     groups = arms(configs)
     cards = "".join(
         card(name, number, metrics[name], configs[name]) for number, arm in enumerate(groups) for name in arm.runs

@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
+from rich.table import Column
 
 SECONDS_BETWEEN_LINES = 10.0
 SECONDS_OF_A_LONG_PHASE = 60.0
@@ -47,8 +48,9 @@ class TrainingProgress:
             MofNCompleteColumn(),
             BarColumn(bar_width=10),
             TextColumn("{task.fields[left]}"),
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1)),
             console=self.console,
+            expand=True,  # so that a narrow terminal cuts the figures, not the step or the time left
             disable=quiet or not self.console.is_terminal,
         )
         self.task = self.bar.add_task("starting", total=steps, left="")
@@ -76,7 +78,7 @@ class TrainingProgress:
         """What is being done now."""
         self.phase_name = name
         self.phase_began = self.phase_line = time.monotonic()
-        self._show(f"{self.summary}  {name}" if self.summary else name)
+        self._show(name)
 
     def beat(self) -> None:
         """A sign of life: a phase that takes long says so where no bar moves."""
@@ -85,7 +87,7 @@ class TrainingProgress:
             self.phase_line = now
             took = timedelta(seconds=round(now - self.phase_began))
             if self.line is not None or self.console.is_terminal:
-                self._show(f"{self.summary}  {self.phase_name}, {took} so far")
+                self._show(f"{self.phase_name}, {took} so far")
             else:
                 self.say(f"{self.phase_name}, {took} so far")
 
@@ -108,13 +110,13 @@ class TrainingProgress:
         elif not self.console.is_terminal and due:
             self.last_line = time.monotonic()
             self.say(line)
-        self._show(self.summary)
+        self._show("")
 
-    def _show(self, text: str) -> None:
-        """In the line that changes, if there is one."""
-        self.bar.update(self.task, description=text)
+    def _show(self, phase: str) -> None:
+        """What is being done and the last step's figures, in the line that changes, if there is one."""
+        self.bar.update(self.task, description="  ".join(filter(None, (phase, self.summary))))
         if self.line is not None:
-            self.line.show(text)
+            self.line.show("  ".join(filter(None, (self.summary, phase))))
 
 
 class NotebookLine:
