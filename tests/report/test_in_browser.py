@@ -228,3 +228,13 @@ def test_print_shows_every_figure_in_light_colours_and_no_controls(make_run, ope
     assert page.evaluate("window.colour") == "rgb(28, 33, 39)"
     page.emulate_media(media="print")
     assert not page.locator(".controls").is_visible()
+
+
+def test_a_figure_that_is_zero_at_every_step_says_so_in_words(make_run, open_page):
+    run = make_run("fipo")
+    lines = [line | {"policy/dual_clip_fraction": 0.0} for line in run.read_metrics()]
+    run.metrics.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    page = shown(open_page, [run])
+    notes = "plot => (plot.layout.annotations || []).map(note => note.text)"
+    assert plot_of(page, "Dual-clipped tokens").evaluate(notes) == ["0 at every step"]
+    assert plot_of(page, "Gradient norm").evaluate(notes) == []

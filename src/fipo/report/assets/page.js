@@ -1,5 +1,6 @@
 // The controls, and the drawing of each figure when it comes into view.
 const PRINTED_WIDTH = 640; // pixels; fits A4 and Letter
+const ALL_ZERO = { annotations: [{ text: "0 at every step", xref: "paper", yref: "paper", x: 0.5, y: 0.5, showarrow: false }] };
 const data = JSON.parse(document.getElementById("report-data").textContent);
 const plots = [...document.querySelectorAll(".plot")];
 const touch = matchMedia("(pointer: coarse)").matches;
@@ -45,6 +46,7 @@ function draw(plot) {
   const buttons = touch ? ["zoomIn2d", "zoomOut2d", "resetScale2d"] : ["zoom2d", "pan2d", "resetScale2d"];
   const layout = { ...layoutOf(figure), dragmode: touch ? false : "zoom" };
   if (printing) Object.assign(layout, { autosize: false, width: PRINTED_WIDTH });
+  if (traces.flat().length && traces.flat().every((trace) => trace.y.every((y) => y === 0))) Object.assign(layout, ALL_ZERO);
   legend(plot, figure, traces);
   Plotly.react(plot, traces.flat(), layout, {
     displaylogo: false, responsive: true, displayModeBar: touch ? true : "hover", modeBarButtons: [[...buttons, "toImage"]],
