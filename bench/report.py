@@ -112,7 +112,7 @@ def _rollout(group: int, chance: random.Random, tokens: list[str]) -> dict[str, 
 
 
 def opening(report: Path) -> dict[str, float]:
-    """Seconds until the first figures are drawn and a group's tokens coloured, until another step's are, to search all."""
+    """Seconds until the first figures and a group's tokens are drawn, until another step's are, and to search all."""
     with sync_playwright() as playwright:
         program = shutil.which("chromium") or shutil.which("google-chrome")
         browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
