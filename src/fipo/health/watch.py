@@ -39,11 +39,13 @@ def watch(run: RunDirectory) -> int:
     console = PatientConsole(highlight=False)
     _await_config(run, console)
     tail, screen = Tail(run.metrics), _Screen(console)
+    lines: list[dict[str, float]] | None = None
     with Live(console=console, auto_refresh=False, transient=not console.is_terminal) as live:
         while True:
             running = is_locked(run.path)  # asked before reading: what a run wrote at its end is read after it
-            history = History(run, tail.lines())
-            screen.look(history)
+            if (new := tail.lines()) != lines:
+                lines, history = new, History(run, new)
+                screen.look(history)
             live.update(screen.panel(standing(history, running=running)), refresh=True)
             finished = history.planned_steps is not None and history.last_step >= history.planned_steps
             if finished or not running:

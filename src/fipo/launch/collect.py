@@ -20,7 +20,7 @@ from fipo.launch.recipe import LaunchRecipe, load_launch_recipe
 from fipo.launch.translate import config_of, translate
 from fipo.recipes import split_overrides
 from fipo.telemetry.exit_codes import exit_code_of
-from fipo.telemetry.run_directory import RunDirectory
+from fipo.telemetry.run_directory import RunDirectory, whole_lines
 
 CREDIT = ("step", "prompt", "response")
 DUMP = ("step", "input", "output", "gts", "score", "uid")
@@ -84,7 +84,7 @@ def _files(folder: Path | None, pattern: str) -> list[Path]:
 
 def _lines(path: Path, keys: Sequence[str]) -> Iterator[dict[str, Any]]:
     """The lines that were written whole: a job that was killed can leave half of one at the end."""
-    for number, text in enumerate(path.read_bytes().split(b"\n")[:-1], start=1):
+    for number, text in enumerate(whole_lines(path), start=1):
         try:
             line = json.loads(text)
         except ValueError as error:

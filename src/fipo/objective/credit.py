@@ -1,12 +1,13 @@
 """What one response got from the loss, token by token, as JSON can hold it."""
 
 import math
+from dataclasses import fields
 from typing import Any
 
 import torch
 
 from fipo.objective.diagnostics import token_events
-from fipo.objective.types import LossOutput
+from fipo.objective.types import LossOutput, TokenFields
 
 MARKS = {  # names of events, as `loss_metrics` counts them
     "clipped_high": "policy/clip_fraction_high",
@@ -34,15 +35,16 @@ def token_credit(out: LossOutput, row: int) -> dict[str, Any]:
                max_dual_clipped_tokens dual-clipped ones); None if it is in the loss
     """
     mask, cfg = out.loss_mask[row], out.config
-    events = token_events(out.fields, cfg)
-    flags = {name: events[event][row][mask] for name, event in MARKS.items()}
-    flags["not_summed"] = out.log_ratio[row][mask] > math.log(cfg.dual_clip)
+    own = TokenFields(**{field.name: getattr(out.fields, field.name)[row][mask] for field in fields(TokenFields)})
+    events = token_events(own, cfg)
+    flags = {name: events[event] for name, event in MARKS.items()}
+    flags["not_summed"] = own.log_ratio > math.log(cfg.dual_clip)
     left_out = None if bool(out.kept_rows[row]) else "filtered"
     return {
         "left_out": left_out if bool(mask.any()) else "masked",
-        "log_ratio": _short(out.log_ratio[row][mask].tolist()),
-        "future_kl": _short(out.future_kl[row][mask].tolist()),
-        "influence_weight": _short(out.influence_weights[row][mask].tolist()),
+        "log_ratio": _short(own.log_ratio.tolist()),
+        "future_kl": _short(own.future_kl.tolist()),
+        "influence_weight": _short(own.influence_weights.tolist()),
         "marks": {name: flag.nonzero()[:, 0].tolist() for name, flag in flags.items() if bool(flag.any())},
     }
 

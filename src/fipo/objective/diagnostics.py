@@ -164,7 +164,7 @@ def _raw_weights(fields: "TokenFields") -> Tensor:
 
 
 def token_events(fields: "TokenFields", cfg: FIPOConfig) -> dict[str, Tensor]:
-    """Where each of EVENTS happened, [B, T] bool; what they say off the mask means nothing."""
+    """Where each of EVENTS happened, bool of the fields' shape; what they say off the mask means nothing."""
     raw, ratio, positive, negative = _raw_weights(fields), fields.ratio, fields.advantages > 0, fields.advantages < 0
     weighted = fields.advantages * fields.influence_weights
     low, high = cfg.influence_bounds

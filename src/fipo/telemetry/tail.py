@@ -1,11 +1,10 @@
 """The lines of a file that grows, read once each."""
 
-import json
 import os
 from pathlib import Path
 from typing import Any
 
-from fipo.errors import UserError
+from fipo.telemetry.run_directory import parse_line
 
 
 class Tail:
@@ -39,10 +38,6 @@ class Tail:
         for line in new.splitlines(keepends=True):
             if not line.endswith(b"\n"):
                 break
-            try:
-                self._records.append(json.loads(line))
-            except ValueError as error:
-                number = len(self._records) + 1
-                raise UserError(f"{self.path}, line {number}: damaged: {error}") from None
+            self._records.append(parse_line(self.path, len(self._records) + 1, line))
             self._offset += len(line)
         return list(self._records)
