@@ -8,7 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 from fipo.evaluation import avg_at_k, interval, pass_at_k
-from fipo.models.corpus import HABITS, way_of
+from fipo.models.corpus import HABITS, LONG_HABITS, way_of
 from fipo.models.loading import load, stop_tokens
 from fipo.rollout.groups import Roller
 from fipo.rollout.prompts import Prompting

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from fipo.objective import FIPOConfig, LossInputs, fipo_influence, policy_loss
-from fipo.study.controls import CONTROLS, averaged, past, shuffled
+from fipo.study.controls import CONTROLS, averaged, past, shuffled, unguarded
 
 CFG = FIPOConfig(influence_clip=None)
 
@@ -50,9 +50,22 @@ def test_without_movement_every_control_is_one(batch):
         assert torch.all(control.influence(still, *batch[1:], CFG)[batch[2]] == 1)
 
 
+def test_unguarded_weights_differ_from_ours_where_a_ratio_passes_the_dual_clip_or_the_threshold(batch):
+    log_ratio, advantages, mask = batch
+    assert torch.equal(unguarded(*batch, CFG), fipo_influence(*batch, CFG))
+    log_ratio[1, 12] = 3.0  # a ratio of 20, advantage -1
+    mask[1, 12] = True
+    advantages[1, 12] = -1.0
+    ours, control = fipo_influence(*batch, CFG), unguarded(*batch, CFG)
+    assert torch.equal(ours[[0, 2, 3, 4]], control[[0, 2, 3, 4]])
+    assert float(ours[1, 12]) <= 1 < float(control[1, 12])
+    assert float(control[1, 10]) > float(ours[1, 10])
+
+
 @pytest.mark.parametrize("control", CONTROLS)
 def test_a_control_changes_the_loss(control, batch):
     log_ratio, advantages, mask = batch
+    log_ratio[mask] *= 20  # some ratios beyond the dual clip
     inputs = LossInputs(logprobs=log_ratio, old_logprobs=0 * log_ratio, advantages=advantages, loss_mask=mask)
     ours = policy_loss(inputs, CFG)
     assert policy_loss(inputs, CFG, influence=CONTROLS[control].influence).loss != ours.loss

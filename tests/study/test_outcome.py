@@ -1,10 +1,12 @@
 import gzip
 import json
+import random
+import shutil
 
 import pytest
 
 from fipo.errors import UserError
-from fipo.study.archive import ArchivedRun, read_archive, write_archive
+from fipo.study.archive import NOISE, ArchivedRun, gather, read_archive, write_archive
 from fipo.study.config import load_study
 from fipo.study.outcome import markdown, outcome_of
 from fipo.study.study import write_outcome
@@ -30,7 +32,7 @@ def study(write_study):
 def runs():
     rewards = {"fipo": [0.4, 0.6, 0.8], "dapo": [0.1, 0.4, 0.5]}
     return [
-        ArchivedRun(arm=arm, seed=seed, failure=None, lines=lines(reward))
+        ArchivedRun(arm=arm, seed=seed, recipe="", failure=None, lines=lines(reward))
         for arm, own in rewards.items()
         for seed, reward in enumerate(own)
     ]
@@ -46,7 +48,7 @@ def test_arms_are_means_over_seeds_and_contrasts_are_paired_by_seed(study, runs)
 
 
 def test_failed_runs_are_counted_and_leave_their_pair_out(study, runs):
-    failed = ArchivedRun(arm="dapo", seed=1, failure="out of memory", lines=lines(99.0))
+    failed = ArchivedRun(arm="dapo", seed=1, recipe="", failure="out of memory", lines=lines(99.0))
     outcome = outcome_of(study, [failed if (run.arm, run.seed) == ("dapo", 1) else run for run in runs])
     assert outcome.failed == {"fipo": 0, "dapo": 1}
     assert outcome.contrasts[0].difference.seeds == 2
@@ -59,22 +61,48 @@ def test_the_tables_name_arms_by_their_titles_and_state_the_method(study, runs):
     assert "paired by seed" in text and "Holm" in text
 
 
-def test_an_archive_gives_back_what_the_runs_wrote_to_seven_digits(write_study, tmp_path):
+@pytest.fixture
+def begun(write_study):
+    """The jobs of a study of one seed; the first has written three lines."""
     _, jobs = load_study(write_study(ARMS, seeds=1), {})
     run = RunDirectory(jobs[0].folder)
     run.create({})
     for line in lines(1 / 3):
         run.append_metrics({**line, "time/step": 1.0})
+    return jobs
+
+
+def test_an_archive_gives_back_what_the_runs_wrote_to_six_digits(begun, tmp_path):
     path = tmp_path / "metrics.jsonl.gz"
-    write_archive(path, jobs, {jobs[1].name: "exited"})
+    gathered = gather(begun, {begun[1].name: "exited"}, {})
+    write_archive(path, gathered)
     first, second = read_archive(path)
-    assert (first.arm, first.seed, first.failure) == ("fipo", 0, None)
+    assert [first, second] == gathered
+    assert (first.arm, first.seed, first.failure, first.steps) == ("fipo", 0, None, 2)
     assert [line["step"] for line in first.lines] == [0, 1, 2]
-    assert first.lines[1] == {"step": 1, "reward/mean": 0.2333333}
-    assert (second.failure, second.lines) == ("exited", [])
+    assert first.lines[1] == {"step": 1, "reward/mean": 0.233333}
+    assert (second.failure, second.lines, second.steps) == ("exited", [], 0)
     before = path.read_bytes()
-    write_archive(path, jobs, {jobs[1].name: "exited"})
+    write_archive(path, gathered)
     assert path.read_bytes() == before
+
+
+def test_what_was_archived_stays_where_the_run_itself_is_gone(begun):
+    first = gather(begun, {}, {})[0]
+    for job in begun:
+        shutil.rmtree(job.folder, ignore_errors=True)
+    assert gather(begun, {}, {first.name: first}) == [first]
+    assert gather(begun, {first.name: "exited"}, {first.name: first})[0].failure == "exited"
+
+
+def test_an_archived_run_says_how_far_its_spread_is_from_that_of_shuffled_log_ratios(begun):
+    job = begun[0]
+    rng = random.Random(0)
+    RunDirectory(job.folder).write_config({"resolved": {"objective": {"half_life": 32.0, "dual_clip": 10.0}}})
+    for trend, expected in ((0.0, 1.0), (0.1, 2.0)):
+        rows = [[trend * (1 if i < 20 else -1) + rng.gauss(0, 0.1) for i in range(40)] for _ in range(100)]
+        RunDirectory(job.folder).write_rollouts(2, [{"mini_batch": 1, "log_ratio": row} for row in rows])
+        assert gather(begun, {}, {})[0].lines[-1][NOISE] == pytest.approx(expected, rel=0.35)
 
 
 @pytest.mark.parametrize("line", [None, b"{}", b"[1]", b"text"], ids=["no gzip", "no run", "a list", "no JSON"])
@@ -87,18 +115,9 @@ def test_what_is_no_archive_is_named(line, tmp_path):
 
 
 def test_tables_and_figures_come_from_the_archive_alone(study, runs, tmp_path):
-    records = [
-        {
-            "arm": run.arm,
-            "seed": run.seed,
-            "failure": None,
-            "columns": {key: [line.get(key) for line in run.lines] for key in {k for line in run.lines for k in line}},
-        }
-        for run in runs
-    ]
-    archive = tmp_path / "metrics.jsonl.gz"
-    archive.write_bytes(gzip.compress("".join(json.dumps(record) + "\n" for record in records).encode()))
-    outcome = write_outcome(study, archive, tmp_path)
+    study.folder.mkdir(parents=True)
+    write_archive(study.archive, runs)
+    outcome = write_outcome(study, tmp_path)
     assert outcome == outcome_of(study, runs)
     assert json.loads((tmp_path / "outcome.json").read_text())["failed"] == {"fipo": 0, "dapo": 0}
     assert (tmp_path / "outcome.md").read_text() == markdown(study, outcome)

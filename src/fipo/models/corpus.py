@@ -6,9 +6,10 @@ sharpening (fewer copied mistakes), not the arithmetic itself, which it has alre
 """
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
-from fipo.tasks.signed_sums import draw_terms, question
+from fipo.tasks.signed_sums import MAX_TERMS, MIN_TERMS, draw_terms, question
 
 STEP, CHECK, MISMATCH, ANSWER = ";", "?", "x", "#"
 ALPHABET = "0123456789+-=" + STEP + CHECK + MISMATCH + ANSWER
@@ -26,10 +27,14 @@ class Example:
 class Corpus:
     ways: dict[str, float]  # how often each way of solving is chosen
     mistake_rates: dict[int, float]  # by the number of terms added in one step
+    min_terms: int = MIN_TERMS
+    max_terms: int = MAX_TERMS
+    check: Literal["reverse", "undo"] = "reverse"
+    checks: int = 1  # at most, in the checked way; each that disagrees has the sum done again
 
     def draw(self, rng: random.Random) -> Example:
         """One question of the pretraining split with a solution in a randomly chosen way."""
-        terms = draw_terms(rng, "pretrain")
+        terms = draw_terms(rng, "pretrain", self.min_terms, self.max_terms)
         way = rng.choices(list(self.ways), weights=list(self.ways.values()))[0]
         return Example(prompt=question(terms), response=self._solve(terms, way, rng), way=way)
 
@@ -42,14 +47,27 @@ class Corpus:
                 text, total = self._steps(terms, _coarse_sizes(len(terms) - 1, rng), rng)
             case "fine":
                 text, total = self._steps(terms, one_by_one, rng)
-            case _:  # checked: the same sum in reverse order, and once more from the start if the two disagree
-                text, total = self._steps(terms, one_by_one, rng)
-                check, check_total = self._steps(terms[::-1], one_by_one, rng)
-                text += CHECK + check
-                if check_total != total:
-                    redo, total = self._steps(terms, one_by_one, rng)
-                    text += MISMATCH + redo
+            case _:
+                text, total = self._checked(terms, rng)
         return f"{text}{ANSWER}{total}"
+
+    def _checked(self, terms: list[int], rng: random.Random) -> tuple[str, int]:
+        """The sum, then a check of it, and once more from the start if the two disagree."""
+        one_by_one = [1] * (len(terms) - 1)
+        text, total = self._steps(terms, one_by_one, rng)
+        for _ in range(self.checks):
+            if self.check == "reverse":  # the same sum from its last term to its first
+                check, found = self._steps(terms[::-1], one_by_one, rng)
+                agrees = found == total
+            else:  # from the total back to 0, first term first
+                check, found = self._steps([total, *(-term for term in terms)], [1] * len(terms), rng)
+                agrees = found == 0
+            text += CHECK + check
+            if agrees:
+                break
+            redo, total = self._steps(terms, one_by_one, rng)
+            text += MISMATCH + redo
+        return text, total
 
     def _steps(self, terms: list[int], sizes: list[int], rng: random.Random) -> tuple[str, int]:
         """Running totals such as `7-3=4;4+9=13`, `sizes[i]` terms at a time, and the last total."""
@@ -70,6 +88,16 @@ LESSONS = Corpus(  # first: the arithmetic, without a mistake
 HABITS = Corpus(  # then: the mixture of ways that the base model is to have
     ways={"direct": 0.45, "coarse": 0.25, "fine": 0.20, "checked": 0.10}, mistake_rates={1: 0.06, 2: 0.15, 3: 0.30}
 )
+
+LONG_LESSONS = Corpus(  # the same for the base model of docs/evidence.md: sums that a direct answer mostly gets wrong
+    ways={"fine": 0.50, "checked": 0.50},
+    mistake_rates={1: 0.0},
+    min_terms=9,
+    max_terms=12,
+    check="undo",
+    checks=2,
+)
+LONG_HABITS = replace(LONG_LESSONS, ways={"direct": 0.50, "fine": 0.32, "checked": 0.18}, mistake_rates={1: 0.04})
 
 
 def way_of(response: str) -> str:

@@ -1,8 +1,9 @@
-"""Make the embedded base model: `python -m fipo.models.make_tiny [--out FOLDER]`.
+"""Make a base model: `python -m fipo.models.make_tiny [embedded|long_sums] [--out FOLDER]`.
 
 A Qwen2 of 0.8 million parameters, trained from scratch on `fipo.models.corpus`: lessons without mistakes, then
-the habits that the base model is to have, and both once more. Each round has an AdamW of its own with linear
-warm-up and cosine decay to zero; the loss is on response tokens only. Nothing here looks at a reward.
+the habits that the base model is to have, and both once more. The base for long sums goes on from the embedded
+one. Each round has an AdamW of its own with linear warm-up and cosine decay to zero; the loss is on response
+tokens only. Nothing here looks at a reward.
 """
 
 import argparse
@@ -14,13 +15,25 @@ import torch
 from rich.progress import track
 from torch import Tensor
 from torch.nn.functional import cross_entropy
-from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM, get_cosine_schedule_with_warmup
+from transformers import (
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    get_cosine_schedule_with_warmup,
+)
 
-from fipo.models.corpus import HABITS, LESSONS, Corpus
+from fipo.models.corpus import HABITS, LESSONS, LONG_HABITS, LONG_LESSONS, Corpus
+from fipo.models.loading import EMBEDDED, EMBEDDED_FOLDER, load
 from fipo.models.tokenizer import make_tokenizer
 from fipo.seeding import derive_seed
 
-ROUNDS = ((LESSONS, 900), (HABITS, 1300), (LESSONS, 500), (HABITS, 400))  # corpus, steps
+ROUNDS = {  # corpus, steps
+    "embedded": ((LESSONS, 900), (HABITS, 1300), (LESSONS, 500), (HABITS, 400)),
+    "long_sums": ((LONG_LESSONS, 1000), (LONG_HABITS, 600)),
+}
+FOLDERS = {"embedded": EMBEDDED_FOLDER, "long_sums": Path("models/long_sums")}
 TOKENS_PER_BATCH = 4096
 POOL = 4096  # examples sorted by length together, so that a batch holds little padding
 PEAK_LEARNING_RATE = 4e-3
@@ -48,7 +61,7 @@ def make_model(tokenizer: PreTrainedTokenizerFast) -> Qwen2ForCausalLM:
 
 
 def batches(
-    corpus: Corpus, count: int, tokenizer: PreTrainedTokenizerFast, seed: int
+    corpus: Corpus, count: int, tokenizer: PreTrainedTokenizerBase, seed: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """`count` pairs (input_ids, labels) [B, T]: of similar lengths, padded on the right, in random order."""
     rng = random.Random(derive_seed(seed, "corpus", repr(corpus)))
@@ -59,7 +72,7 @@ def batches(
         yield waiting.pop()
 
 
-def _pool(corpus: Corpus, rng: random.Random, tokenizer: PreTrainedTokenizerFast) -> list[tuple[Tensor, Tensor]]:
+def _pool(corpus: Corpus, rng: random.Random, tokenizer: PreTrainedTokenizerBase) -> list[tuple[Tensor, Tensor]]:
     rows = []
     for _ in range(POOL):
         example = corpus.draw(rng)
@@ -86,9 +99,7 @@ def _collate(rows: list[tuple[list[int], list[int]]], pad_id: int) -> tuple[Tens
     return input_ids, labels
 
 
-def pretrain(
-    model: Qwen2ForCausalLM, tokenizer: PreTrainedTokenizerFast, corpus: Corpus, steps: int, seed: int
-) -> None:
+def pretrain(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, corpus: Corpus, steps: int, seed: int) -> None:
     """One round: `steps` optimizer steps on one corpus."""
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=PEAK_LEARNING_RATE, weight_decay=WEIGHT_DECAY, betas=(0.9, 0.98)
@@ -110,15 +121,27 @@ def pretrain(
             print(f"step {step}/{steps}  loss {loss.item():.4f}", flush=True)
 
 
+def _start() -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    tokenizer = make_tokenizer()
+    return make_model(tokenizer), tokenizer
+
+
+def make(base: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """The base model of that name, trained from its start: noise, or the embedded model."""
+    torch.manual_seed(SEED)
+    model, tokenizer = _start() if base == "embedded" else load(EMBEDDED)
+    for i, (corpus, steps) in enumerate(ROUNDS[base]):
+        pretrain(model, tokenizer, corpus, steps, SEED + i // 2)
+    return model, tokenizer
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "tiny")
-    folder = parser.parse_args().out
-    torch.manual_seed(SEED)
-    tokenizer = make_tokenizer()
-    model = make_model(tokenizer)
-    for i, (corpus, steps) in enumerate(ROUNDS):
-        pretrain(model, tokenizer, corpus, steps, SEED + i // 2)
+    parser.add_argument("base", nargs="?", choices=list(ROUNDS), default="embedded")
+    parser.add_argument("--out", type=Path)
+    arguments = parser.parse_args()
+    folder = arguments.out or FOLDERS[arguments.base]
+    model, tokenizer = make(arguments.base)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     print(f"saved {model.num_parameters():,} parameters to {folder}")

@@ -1,4 +1,4 @@
-"""The metrics of all runs of a study in one small file, from which its outcome can be computed again."""
+"""The metrics of all runs of a study in one small file: its outcome is computed from it, and it is gone on from."""
 
 import gzip
 import json
@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from fipo.errors import UserError
+from fipo.health.findings import CannotTell
+from fipo.health.history import History
+from fipo.health.noise import shuffled_control
 from fipo.study.config import Job
 from fipo.telemetry.durable import replace_file
 from fipo.telemetry.run_directory import RunDirectory
@@ -30,39 +33,75 @@ KEPT = (  # the families of keys that are kept; the rest is speed, and what thes
     "advantage/",
     "update/",
 )
-DIGITS = 7  # significant
+DIGITS = 6  # significant
+NOISE = "fipo/spread_over_shuffled"  # of the FutureKL within responses, over that of shuffled log-ratios
 
 
 @dataclass(frozen=True, kw_only=True)
 class ArchivedRun:
     arm: str
     seed: int
+    recipe: str  # `Job.fingerprint`
     failure: str | None  # why it did not come to its end
     lines: list[dict[str, float]]  # of metrics.jsonl
 
+    @property
+    def name(self) -> str:
+        return f"{self.arm}_seed_{self.seed}"
 
-def write_archive(path: Path, jobs: Sequence[Job], failures: Mapping[str, str]) -> None:
-    """One line of JSON for each run that has begun or failed, gzip; the same bytes for the same metrics."""
-    lines = []
+    @property
+    def steps(self) -> int:
+        return int(self.lines[-1]["step"]) if self.lines else 0
+
+
+def gather(jobs: Sequence[Job], failures: Mapping[str, str], before: Mapping[str, ArchivedRun]) -> list[ArchivedRun]:
+    """What there is of each job that has begun or failed: its run directory's metrics, or what was archived before."""
+    runs = []
     for job in jobs:
-        metrics = RunDirectory(job.folder).read_metrics()
-        if metrics or job.name in failures:
-            lines.append(json.dumps(_record(job, metrics, failures.get(job.name)), separators=(",", ":")))
+        lines = RunDirectory(job.folder).read_metrics()
+        failure = failures.get(job.name)
+        if lines or failure:
+            lines = [{key: _short(value) for key, value in line.items() if _is_kept(key)} for line in lines]
+            if lines:
+                lines[-1] |= _noise(job)
+            runs.append(ArchivedRun(arm=job.arm, seed=job.seed, recipe=job.fingerprint, failure=failure, lines=lines))
+        elif job.name in before:
+            runs.append(before[job.name])
+    return runs
+
+
+def _is_kept(key: str) -> bool:
+    return key == "step" or key.startswith(KEPT)
+
+
+def _noise(job: Job) -> dict[str, float]:
+    """How far the spread of the FutureKL is from that of a random order; {} where too few rollouts were recorded."""
+    run = RunDirectory(job.folder)
+    try:
+        return {NOISE: shuffled_control(History(run, run.read_metrics())).ratio}
+    except CannotTell:
+        return {}
+
+
+def write_archive(path: Path, runs: Sequence[ArchivedRun]) -> None:
+    """One line of JSON for each run, gzip; the same bytes for the same metrics."""
+    lines = [json.dumps(_record(run), separators=(",", ":")) for run in runs]
     replace_file(path, gzip.compress("".join(line + "\n" for line in lines).encode(), mtime=0))
 
 
-def _record(job: Job, metrics: Sequence[dict[str, float]], failure: str | None) -> dict[str, Any]:
-    keys = sorted({key for line in metrics for key in line if key == "step" or key.startswith(KEPT)})
+def _record(run: ArchivedRun) -> dict[str, Any]:
+    keys = sorted({key for line in run.lines for key in line})
     return {
-        "arm": job.arm,
-        "seed": job.seed,
-        "failure": failure,
-        "columns": {key: [_short(line.get(key)) for line in metrics] for key in keys},
+        "arm": run.arm,
+        "seed": run.seed,
+        "recipe": run.recipe,
+        "failure": run.failure,
+        "columns": {key: [line.get(key) for line in run.lines] for key in keys},
     }
 
 
-def _short(value: float | None) -> float | None:
-    if value is None or value == int(value):
+def _short(value: float) -> float:
+    if value == int(value):
         return value
     return float(f"{value:.{DIGITS}g}")
 
@@ -82,4 +121,4 @@ def _run(record: dict[str, Any]) -> ArchivedRun:
     columns = record["columns"]
     count = len(columns.get("step", []))
     lines = [{key: values[i] for key, values in columns.items() if values[i] is not None} for i in range(count)]
-    return ArchivedRun(arm=record["arm"], seed=record["seed"], failure=record["failure"], lines=lines)
+    return ArchivedRun(**{key: record[key] for key in ("arm", "seed", "recipe", "failure")}, lines=lines)

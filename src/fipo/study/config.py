@@ -1,5 +1,7 @@
 """A study: a base recipe, what each arm changes in it, and the seeds."""
 
+import hashlib
+import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,7 +40,7 @@ class Arm(Table):
     """For tables and figures; the arm's name if there is none."""
     recipe: dict[str, Any] = Field(default_factory=dict)
     """What this arm changes in the shared recipe."""
-    control: Literal["shuffled", "averaged", "past"] | None = None
+    control: Literal["shuffled", "averaged", "past", "unguarded"] | None = None
     """Weights in place of FIPO's: see `fipo.study.controls`."""
     learning_rate_times_mean_f_of: Name | None = None
     """Multiply the learning rate by the mean influence weight of this arm's run with the same seed."""
@@ -69,6 +71,10 @@ class Study(Table):
     def folder(self) -> Path:
         return Path(self.study.folder) / self.study.name
 
+    @property
+    def archive(self) -> Path:
+        return self.folder / "metrics.jsonl.gz"
+
     def seeds_of(self, arm: str) -> int:
         return self.arms[arm].seeds or self.study.seeds
 
@@ -86,6 +92,15 @@ class Job:
     @property
     def name(self) -> str:
         return f"{self.arm}_seed_{self.seed}"
+
+    @property
+    def fingerprint(self) -> str:
+        """Equal for runs with the same metrics, wherever they are: of what the recipe says beside the defaults."""
+        said = self.recipe.model_dump(mode="json", exclude_defaults=True)
+        said["run"] = {key: value for key, value in said["run"].items() if key not in {"name", "folder"}}
+        control = self.control.name if self.control else None
+        text = json.dumps([said, control, self.after], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @property
     def folder(self) -> Path:

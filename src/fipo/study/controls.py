@@ -1,4 +1,7 @@
-"""Weights that keep a side effect of FIPO's and lose its credit. What is left of an effect under them is no credit."""
+"""Weights in place of FIPO's: most keep a side effect and lose the credit, so what they achieve is no credit."""
+
+import math
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -34,7 +37,15 @@ def past(log_ratio: Tensor, advantages: Tensor, loss_mask: Tensor, cfg: FIPOConf
     return bounded_weights(kl, log_ratio, advantages, cfg)
 
 
+def unguarded(log_ratio: Tensor, advantages: Tensor, loss_mask: Tensor, cfg: FIPOConfig) -> Tensor:
+    """FIPO's weights without the participation mask and the safety threshold, [B, T] (what the paper's Fig. 2 lacks).
+
+    The dual clip itself stays: it is of the loss, not of the weights.
+    """
+    return fipo_influence(log_ratio, advantages, loss_mask, replace(cfg, dual_clip=math.inf, safety_threshold=math.inf))
+
+
 CONTROLS = {
     influence.__name__: Control(name=influence.__name__, influence=influence)
-    for influence in (shuffled, averaged, past)
+    for influence in (shuffled, averaged, past, unguarded)
 }

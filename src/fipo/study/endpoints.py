@@ -6,6 +6,8 @@ from statistics import fmean
 
 Line = dict[str, float]  # of metrics.jsonl
 LATE = 0.1  # of the training steps count as the end
+SPIKE = 1e-3  # a step with this share of its tokens dual-clipped spikes; without drift there is none at all
+COLLAPSE = 0.5  # of the greatest response length before, or less
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +41,28 @@ def _evaluated(key: str, pick: Callable[[list[float]], float]) -> Callable[[Sequ
     return lambda lines: pick(values) if (values := [line[key] for line in lines if key in line]) else None
 
 
+def _collapse(lines: Sequence[Line]) -> int | None:
+    """The first step whose mean response length is at most COLLAPSE times the greatest before it."""
+    greatest = 0.0
+    for line in lines:
+        length = line.get("response_length/mean")
+        if length is not None:
+            if length <= COLLAPSE * greatest:
+                return int(line["step"])
+            greatest = max(greatest, length)
+    return None
+
+
+def _spikes(lines: Sequence[Line]) -> list[int]:
+    return [int(line["step"]) for line in lines if line.get("policy/dual_clip_fraction", 0.0) >= SPIKE]
+
+
+def _spiked_before_collapse(lines: Sequence[Line]) -> float | None:
+    """None for a run without a collapse."""
+    collapse = _collapse(lines)
+    return None if collapse is None else float(any(step < collapse for step in _spikes(lines)))
+
+
 TESTED = {  # in this order: the first is the primary one
     "reward": Endpoint(title="training reward, mean over steps", value=_mean("reward/mean"), digits=4),
     "avg_at_k": Endpoint(title="final held-out avg@k", value=_evaluated("eval/avg_at_k", lambda v: v[-1]), digits=4),
@@ -53,9 +77,15 @@ DESCRIBED = {
     "mean_f": Endpoint(title="mean f", value=_mean("fipo/influence_weight/mean"), digits=4),
     "spread_f": Endpoint(title="std of f", value=_mean("fipo/influence_weight/std"), digits=4),
     "raw_spread": Endpoint(title="std of exp(FutureKL)", value=_mean("fipo/raw_influence_weight/std"), digits=4),
+    "noise": Endpoint(title="spread of FutureKL / shuffled", value=_late("fipo/spread_over_shuffled"), digits=3),
     "dual_clip": Endpoint(
         title="largest dual-clip fraction of a step", value=_most("policy/dual_clip_fraction"), digits=5
     ),
+    "spiked": Endpoint(title="runs with a dual-clip spike", value=lambda lines: float(bool(_spikes(lines))), digits=2),
+    "collapsed": Endpoint(
+        title="runs whose length collapsed", value=lambda lines: float(_collapse(lines) is not None), digits=2
+    ),
+    "spiked_first": Endpoint(title="of these, spiked before", value=_spiked_before_collapse, digits=2),
     "grad_norm": Endpoint(title="largest gradient norm", value=_most("policy/grad_norm"), digits=2),
     "skipped": Endpoint(title="skipped updates a step", value=_mean("update/skipped"), digits=3),
 }

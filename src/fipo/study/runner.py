@@ -5,14 +5,15 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
 import tomli_w
 
-from fipo.errors import RunStopped
+from fipo.errors import RunStopped, UserError
+from fipo.study.archive import ArchivedRun
 from fipo.study.config import Job, Study
 from fipo.study.progress import StudyProgress
 from fipo.tasks.processes import kill
@@ -32,8 +33,9 @@ class Running:
 
 
 class Runner:
-    def __init__(self, study: Study, jobs: Sequence[Job]) -> None:
+    def __init__(self, study: Study, jobs: Sequence[Job], archived: Mapping[str, ArchivedRun]) -> None:
         self.study = study
+        self.archived = archived
         self.jobs = {job.name: job for job in jobs}
         self.running: list[Running] = []
         self.failures: dict[str, str] = {}  # why, by the job's name
@@ -41,12 +43,13 @@ class Runner:
     def run_all(self) -> dict[str, str]:
         """Bring every job to its end; returns why those failed that did, by name.
 
-        Raises UserError for a finished run that another recipe made, RunStopped after Ctrl-C with all runs saved.
+        Raises UserError for a finished run, here or archived, that another recipe made; RunStopped after Ctrl-C with
+        all runs saved.
         """
         waiting = [job for job in self.jobs.values() if not self.finished(job)]
         for name in ("jobs", "logs", "runs"):
             (self.study.folder / name).mkdir(parents=True, exist_ok=True)
-        with StudyProgress(list(self.jobs.values())) as progress:
+        with StudyProgress(list(self.jobs.values()), self._archived_steps()) as progress:
             try:
                 while waiting or self.running:
                     self._collect(progress)
@@ -64,21 +67,31 @@ class Runner:
         return self.failures
 
     def finished(self, job: Job) -> bool:
-        """Whether the run is complete. Raises UserError if the one that is there began with another recipe."""
+        """Whether the run is complete, here or in the archive. Raises UserError if it began with another recipe."""
         run = RunDirectory(job.folder)
         if not run.config.is_file():
-            return False
+            return self._archived_steps().get(job.name, 0) >= job.recipe.run.steps
         lines = run.read_metrics()
         done = bool(lines) and lines[-1]["step"] >= job.recipe.run.steps
         if done:
             check_same_recipe(self._recipe(job), run, job.control)
         return done
 
+    def _archived_steps(self) -> dict[str, int]:
+        """Of the archived runs that came to their end."""
+        for name, run in self.archived.items():
+            if run.recipe != self.jobs[name].fingerprint:
+                raise UserError(
+                    f"{self.study.archive}: {name} was run with another recipe; choose another --study.name"
+                )
+        return {name: run.steps for name, run in self.archived.items() if not run.failure}
+
     def _recipe(self, job: Job) -> Recipe:
         """The job's, with the learning rate scaled by the mean influence weight of the run that it goes by."""
         if job.after is None:
             return job.recipe
-        lines = RunDirectory(self._needed(job).folder).read_metrics()
+        needed = self._needed(job)
+        lines = RunDirectory(needed.folder).read_metrics() or self.archived[needed.name].lines
         mean_f = fmean(line["fipo/influence_weight/mean"] for line in lines if "fipo/influence_weight/mean" in line)
         update = job.recipe.update
         scaled = update.model_copy(update={"learning_rate": update.learning_rate * mean_f})

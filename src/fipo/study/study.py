@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from fipo.study.archive import read_archive, write_archive
+from fipo.study.archive import gather, read_archive, write_archive
 from fipo.study.config import Study, load_study
 from fipo.study.figures import draw_contrasts, draw_curves
 from fipo.study.outcome import Outcome, markdown, outcome_of
@@ -13,20 +13,25 @@ from fipo.telemetry.run_lock import run_lock
 
 
 def run_study(path: Path, overrides: dict[str, str]) -> tuple[Study, Outcome]:
-    """Bring the study at `path` to its end; what was finished before stays.
+    """Bring the study at `path` to its end; what was finished before stays, here or in its archive alone.
 
     Raises UserError for what cannot be, RunStopped after Ctrl-C.
     """
     study, jobs = load_study(path, overrides)
+    names = {job.name for job in jobs}
     with run_lock(study.folder):
-        failures = Runner(study, jobs).run_all()
-        write_archive(study.folder / "metrics.jsonl.gz", jobs, failures)
-        return study, write_outcome(study, study.folder / "metrics.jsonl.gz", study.folder)
+        before = read_archive(study.archive) if study.archive.is_file() else []
+        runner = Runner(study, jobs, {run.name: run for run in before if run.name in names})
+        try:
+            runner.run_all()
+        finally:
+            write_archive(study.archive, gather(jobs, runner.failures, runner.archived))
+        return study, write_outcome(study, study.folder)
 
 
-def write_outcome(study: Study, archive: Path, folder: Path) -> Outcome:
-    """`outcome.json`, `outcome.md`, `curves.png` and `contrasts.png` in `folder`, from an archive alone."""
-    runs = read_archive(archive)
+def write_outcome(study: Study, folder: Path) -> Outcome:
+    """`outcome.json`, `outcome.md`, `curves.png` and `contrasts.png` in `folder`, from the archive alone."""
+    runs = read_archive(study.archive)
     outcome = outcome_of(study, runs)
     replace_file(folder / "outcome.json", (json.dumps(outcome.as_json(), indent=1) + "\n").encode())
     replace_file(folder / "outcome.md", markdown(study, outcome).encode())

@@ -12,7 +12,7 @@ from fipo.seeding import derive_seed
 from fipo.tasks.problem import Problem
 
 Split = Literal["pretrain", "train", "eval"]
-MIN_TERMS, MAX_TERMS = 5, 8
+MIN_TERMS, MAX_TERMS = 5, 8  # of the embedded default
 LARGEST_TERM = 9
 
 
@@ -22,10 +22,10 @@ def split_of(question: str) -> Split:
     return "eval" if bucket == 0 else "train" if bucket <= 2 else "pretrain"
 
 
-def draw_terms(rng: random.Random, split: Split) -> list[int]:
+def draw_terms(rng: random.Random, split: Split, min_terms: int = MIN_TERMS, max_terms: int = MAX_TERMS) -> list[int]:
     """The signed terms of one random question of a split; the first term is positive."""
     while True:
-        count = rng.randint(MIN_TERMS, MAX_TERMS)
+        count = rng.randint(min_terms, max_terms)
         terms = [rng.randint(1, LARGEST_TERM) for _ in range(count)]
         terms[1:] = [term * rng.choice((1, -1)) for term in terms[1:]]
         if split_of(question(terms)) == split:
@@ -37,12 +37,14 @@ def question(terms: list[int]) -> str:
     return str(terms[0]) + "".join(f"{term:+d}" for term in terms[1:]) + "="
 
 
-def signed_sums(split: Split, count: int, seed: int = 0) -> list[Problem]:
+def signed_sums(
+    split: Split, count: int, seed: int = 0, min_terms: int = MIN_TERMS, max_terms: int = MAX_TERMS
+) -> list[Problem]:
     """`count` distinct problems of one split."""
     rng = random.Random(derive_seed(seed, "signed_sums", split))
     answers: dict[str, int] = {}
     while len(answers) < count:
-        terms = draw_terms(rng, split)
+        terms = draw_terms(rng, split, min_terms, max_terms)
         answers[question(terms)] = sum(terms)
     return [
         Problem(id=f"signed_sums/{text[:-1]}", prompt=text, answer=str(total), source="signed_sums")
