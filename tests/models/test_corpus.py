@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 
-from fipo.models.corpus import ALPHABET, HABITS, LARGEST_MISTAKE, LESSONS, way_of
+from fipo.models.corpus import ALPHABET, HABITS, LARGEST_MISTAKE, LESSONS, LONG_HABITS, way_of
 
 COUNT = 10_000
 CORPORA = {"lessons": LESSONS, "habits": HABITS}
@@ -210,3 +210,43 @@ def test_the_corpus_uses_the_whole_alphabet_and_nothing_else(habits):
 def test_a_corpus_is_a_function_of_its_random_stream(name, request):
     assert draw(CORPORA[name], seed=0, count=50) == request.getfixturevalue(name)[:50]
     assert draw(CORPORA[name], seed=1, count=50) != request.getfixturevalue(name)[:50]
+
+
+@pytest.fixture(scope="module")
+def long_habits():
+    return draw(LONG_HABITS, count=4000)
+
+
+def test_long_sums_have_nine_to_twelve_terms(long_habits):
+    assert {len(numbers(example.prompt[:-1])) for example in long_habits} == {9, 10, 11, 12}
+
+
+def test_the_check_of_a_long_sum_goes_back_to_0_and_another_try_follows_when_it_does_not_get_there(long_habits):
+    tries_seen = Counter()
+    for example in long_habits:
+        if example.way != "checked":
+            continue
+        terms = numbers(example.prompt[:-1])
+        work, _, answer = example.response.partition("#")
+        tries = [attempt.partition("?") for attempt in work.split("x")]
+        for i, (forward, mark, check) in enumerate(tries):
+            steps = read_steps(forward)
+            assert (steps[0].before, *(step.added[0] for step in steps)) == terms
+            assert bool(mark) == (i < 2)  # the third try stands as it is
+            if mark:
+                undone = read_steps(check)
+                assert undone[0].before == steps[-1].after
+                assert [step.added[0] for step in undone] == [-term for term in terms]
+                assert (undone[-1].after == 0) == (i == len(tries) - 1)
+        assert int(answer) == read_steps(tries[-1][0])[-1].after
+        tries_seen[len(tries)] += 1
+    assert min(tries_seen[1], tries_seen[2], tries_seen[3]) > 50
+
+
+def test_a_checked_long_sum_is_right_more_often_than_one_that_is_not(long_habits):
+    right = {way: [] for way in ("fine", "checked")}
+    for example in long_habits:
+        if example.way in right:
+            right[example.way].append(int(example.response.split("#")[1]) == eval(example.prompt[:-1]))
+    share = {way: sum(values) / len(values) for way, values in right.items()}
+    assert share["fine"] < 0.78 and share["checked"] > 0.88

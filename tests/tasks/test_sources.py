@@ -1,10 +1,12 @@
 import json
 import os
+import re
 import subprocess
 import sys
 
 import pytest
 from pyarrow import parquet
+from pydantic import ValidationError
 from tests.tasks.helpers import PUBLISHED, WRITERS, dapo_row, write_jsonl
 
 from fipo.errors import UserError
@@ -164,6 +166,14 @@ def test_the_template_of_a_file_goes_around_its_questions(tmp_path):
 
 
 # Generators
+
+
+def test_signed_sums_have_as_many_terms_as_asked():
+    source = SignedSums(source="signed_sums", count=40, min_terms=9, max_terms=12)
+    lengths = {len(re.findall(r"\d+", problem.text)) for problem in load(source, "train")}
+    assert lengths == {9, 10, 11, 12}
+    with pytest.raises(ValidationError, match="must be >= min_terms = 9, got 8"):
+        SignedSums(source="signed_sums", count=40, min_terms=9)
 
 
 def test_signed_sums_come_by_role_count_and_seed():

@@ -6,7 +6,7 @@ sharpening (fewer copied mistakes), not the arithmetic itself, which it has alre
 """
 
 import random
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from fipo.tasks.signed_sums import MAX_TERMS, MIN_TERMS, draw_terms, question
@@ -27,10 +27,11 @@ class Example:
 class Corpus:
     ways: dict[str, float]  # how often each way of solving is chosen
     mistake_rates: dict[int, float]  # by the number of terms added in one step
-    min_terms: int = MIN_TERMS
-    max_terms: int = MAX_TERMS
-    check: Literal["reverse", "undo"] = "reverse"
-    checks: int = 1  # at most, in the checked way; each that disagrees has the sum done again
+    # Not in the repr: it names the stream of examples that the embedded model was made from.
+    min_terms: int = field(default=MIN_TERMS, repr=False)
+    max_terms: int = field(default=MAX_TERMS, repr=False)
+    check: Literal["reverse", "undo"] = field(default="reverse", repr=False)
+    checks: int = field(default=1, repr=False)  # at most, in the checked way; after each that disagrees, once more
 
     def draw(self, rng: random.Random) -> Example:
         """One question of the pretraining split with a solution in a randomly chosen way."""

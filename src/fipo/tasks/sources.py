@@ -18,10 +18,17 @@ from fipo.tasks.hub import hub_rows
 from fipo.tasks.layouts import columns_of, to_problem
 from fipo.tasks.problem import Placed, Problem
 from fipo.tasks.repeats import Merged, first_of_each, merge_repeats
-from fipo.tasks.signed_sums import signed_sums
+from fipo.tasks.signed_sums import MAX_TERMS, MIN_TERMS, signed_sums
 from fipo.tasks.templates import TemplateName, in_template
 
 Role = Literal["train", "eval"]
+
+
+def _not_fewer(max_terms: int, others: ValidationInfo) -> int:
+    min_terms = others.data.get("min_terms", max_terms)  # missing if that is invalid itself
+    if max_terms < min_terms:
+        raise ValueError(f"must be >= min_terms = {min_terms}, got {max_terms}")
+    return max_terms
 
 
 class SignedSums(Table):
@@ -29,6 +36,14 @@ class SignedSums(Table):
 
     source: Literal["signed_sums"]
     count: PositiveInt
+    min_terms: Annotated[int, Field(ge=MIN_TERMS, le=100)] = MIN_TERMS
+    """Fewer terms would not give enough different questions."""
+    max_terms: Annotated[int, Field(ge=MIN_TERMS, le=100, validate_default=True)] = MAX_TERMS
+
+    @field_validator("max_terms")
+    @classmethod
+    def _valid_together(cls, max_terms: int, others: ValidationInfo) -> int:
+        return _not_fewer(max_terms, others)
 
 
 class Countdown(Table):
@@ -38,7 +53,7 @@ class Countdown(Table):
     count: PositiveInt
     min_terms: Annotated[int, Field(ge=2, le=10)] = 3
     """Fewest numbers in a problem."""
-    max_terms: Annotated[int, Field(ge=2, le=10)] = 4
+    max_terms: Annotated[int, Field(ge=2, le=10, validate_default=True)] = 4
     largest: Annotated[int, Field(ge=2)] = 99
     """The numbers are drawn from 1 to this."""
     operators: Annotated[list[Operator], Field(min_length=1, default_factory=lambda: ["+", "-", "*", "/"])]
@@ -51,10 +66,7 @@ class Countdown(Table):
     @field_validator("max_terms")
     @classmethod
     def _valid_together(cls, max_terms: int, others: ValidationInfo) -> int:
-        min_terms = others.data.get("min_terms", max_terms)  # missing if that is invalid itself
-        if max_terms < min_terms:
-            raise ValueError(f"must be >= min_terms = {min_terms}, got {max_terms}")
-        return max_terms
+        return _not_fewer(max_terms, others)
 
 
 class Published(Table):
@@ -121,7 +133,7 @@ def load_problems(source: AnySource, role: Role, seed: int, bad_rows: BadRows) -
     """
     match source:
         case SignedSums():
-            return first_of_each(signed_sums(role, source.count, seed))
+            return first_of_each(signed_sums(role, source.count, seed, source.min_terms, source.max_terms))
         case Countdown():
             terms = (source.min_terms, source.max_terms)
             return first_of_each(
