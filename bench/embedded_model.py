@@ -1,6 +1,6 @@
-"""What the embedded model can do, by its way of solving: the figures of its model card.
+"""What a base model of ours can do, by its way of solving: the figures of its model card.
 
-python bench/embedded_model.py [MODEL_OR_RUN] [--problems 512]
+python bench/embedded_model.py [MODEL_OR_RUN] [--problems 512] [--long]
 """
 
 import argparse
@@ -20,14 +20,16 @@ from fipo.telemetry.clock import Clock
 from fipo.telemetry.run_directory import RunDirectory
 
 SAMPLES = 8
-MAX_TOKENS = 160  # as in recipe/quickstart.toml
+MAX_TOKENS, LONG_MAX_TOKENS = 160, 448  # as in recipe/quickstart.toml and recipe/study/long_sums_base.toml
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model", nargs="?", default="embedded", help="as in `fipo sample`")
     parser.add_argument("--problems", type=int, default=512)
+    parser.add_argument("--long", action="store_true", help="on long sums, for models/long_sums and its runs")
     arguments = parser.parse_args()
+    corpus = LONG_HABITS if arguments.long else HABITS
     model, tokenizer = load(str(RunDirectory(Path(arguments.model)).newest_checkpoint() or arguments.model))
     sampler = make_sampler(model, stop_tokens=stop_tokens(model, tokenizer), slots=256)
     roller = Roller(
@@ -36,8 +38,9 @@ def main() -> None:
         prompting=Prompting(),
         grade=lambda answers: [grade_number(text, problem) for text, problem in answers],
     )
-    problems = signed_sums("eval", arguments.problems)
-    sampled = SamplingParams(temperature=1.0, max_tokens=MAX_TOKENS)
+    terms = {"min_terms": corpus.min_terms, "max_terms": corpus.max_terms}
+    problems = signed_sums("eval", arguments.problems, **terms)
+    sampled = SamplingParams(temperature=1.0, max_tokens=LONG_MAX_TOKENS if arguments.long else MAX_TOKENS)
     groups = roller.groups(problems, SAMPLES, sampled, seed=0, clock=Clock())
 
     count: Counter[str] = Counter()
@@ -51,7 +54,7 @@ def main() -> None:
             tokens[way] += len(response.tokens)
     print(f"{arguments.model}: {len(problems)} held-out problems, {SAMPLES} samples each, T = 1\n")
     print(f"| {'way':8} | share | correct | mean tokens |\n|---|---|---|---|")
-    for way in HABITS.ways:
+    for way in corpus.ways:
         if count[way]:
             share = count[way] / count.total()
             print(f"| {way:8} | {share:.2f} | {right[way] / count[way]:.2f} | {tokens[way] / count[way]:.0f} |")

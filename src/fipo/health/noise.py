@@ -36,8 +36,8 @@ class Control:
         return self.low <= self.ratio <= self.high and 1 / CLOSE <= self.ratio <= CLOSE
 
 
-def shuffled_control(history: History) -> Control:
-    """Shuffle each response's log-ratios and sum them up again: last mini-batches of the newest recorded steps, seed 0.
+def shuffled_control(history: History, steps: int = WINDOW) -> Control:
+    """Shuffle each response's log-ratios and sum them up again: last mini-batches of the newest `steps` steps, seed 0.
 
     Raises CannotTell for a run without such rollouts, or with too few tokens in them.
     """
@@ -45,7 +45,7 @@ def shuffled_control(history: History) -> Control:
     if half_life is None:
         raise CannotTell("config.toml holds no resolved half_life")
     dual_clip = history.setting("resolved", "objective", "dual_clip", default=math.inf)
-    batches = _last_mini_batches(history)
+    batches = _last_mini_batches(history, steps)
     tokens = sum(len(row) for rows in batches.values() for row in rows)
     if tokens < LEAST_TOKENS:
         raise CannotTell(f"{tokens} of the {LEAST_TOKENS:,} recorded tokens that it takes")
@@ -67,11 +67,11 @@ def shuffled_control(history: History) -> Control:
     )
 
 
-def _last_mini_batches(history: History) -> dict[int, Rows]:
+def _last_mini_batches(history: History, steps: int) -> dict[int, Rows]:
     """By step, newest first: the log-ratios of the last mini-batch's responses, as far as they moved."""
     found: dict[int, Rows] = {}
     tokens = 0
-    for line in reversed(history.training[-WINDOW:]):
+    for line in reversed(history.training[-steps:]):
         step = int(line["step"])
         try:
             records = history.run.read_rollouts(step)

@@ -78,7 +78,7 @@ def _noise(job: Job) -> dict[str, float]:
     """How far the spread of the FutureKL is from that of a random order; {} where too few rollouts were recorded."""
     run = RunDirectory(job.folder)
     try:
-        return {NOISE: shuffled_control(History(run, run.read_metrics())).ratio}
+        return {NOISE: shuffled_control(History(run, run.read_metrics()), steps=job.recipe.run.steps).ratio}
     except CannotTell:
         return {}
 

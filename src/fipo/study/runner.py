@@ -19,6 +19,7 @@ from fipo.study.progress import StudyProgress
 from fipo.tasks.processes import kill
 from fipo.telemetry.run_directory import RunDirectory
 from fipo.training.config import Recipe
+from fipo.training.interruption import StopRequests
 from fipo.training.resume import check_same_recipe
 
 POLL_SECONDS = 0.5
@@ -43,23 +44,25 @@ class Runner:
     def run_all(self) -> dict[str, str]:
         """Bring every job to its end; returns why those failed that did, by name.
 
-        Raises UserError for a finished run, here or archived, that another recipe made; RunStopped after Ctrl-C with
-        all runs saved.
+        Raises UserError for a finished run, here or archived, that another recipe made; RunStopped after Ctrl-C or
+        SIGTERM with all runs saved.
         """
         waiting = [job for job in self.jobs.values() if not self.finished(job)]
         for name in ("jobs", "logs", "runs"):
             (self.study.folder / name).mkdir(parents=True, exist_ok=True)
-        with StudyProgress(list(self.jobs.values()), self._archived_steps()) as progress:
+        with (
+            StudyProgress(list(self.jobs.values()), self._archived_steps()) as progress,
+            StopRequests(progress.say) as stop,
+        ):
             try:
                 while waiting or self.running:
                     self._collect(progress)
                     self._fill(waiting)
                     progress.show([one.job.name for one in self.running], len(self.failures))
                     time.sleep(POLL_SECONDS)
-            except KeyboardInterrupt:
-                progress.say("stopping: every run saves its state (Ctrl-C again ends them at once)")
-                self._interrupt()
-                raise RunStopped("interrupted; the same command goes on from here", exit_code=130) from None
+                    if stop.signal:
+                        self._stop()
+                        raise RunStopped("interrupted; the same command goes on from here", exit_code=stop.exit_code)
             finally:
                 for one in self.running:
                     one.process.kill()
@@ -133,13 +136,13 @@ class Runner:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 env={**os.environ, **ONE_THREAD},
-                start_new_session=True,  # the terminal's Ctrl-C reaches it through `_interrupt` alone, once
+                start_new_session=True,  # the terminal's Ctrl-C reaches it through `_stop` alone, once
             )
         return Running(job=job, process=process, log=log)
 
-    def _interrupt(self) -> None:
-        """Ask every run to save and end, and wait for it; a second Ctrl-C is a KeyboardInterrupt."""
-        kill([one.process.pid for one in self.running], signal.SIGINT)
+    def _stop(self) -> None:
+        """Ask every run to save and end, and wait for it."""
+        kill([one.process.pid for one in self.running], signal.SIGTERM)
         for one in self.running:
             one.process.wait()
         self.running.clear()
