@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import tomllib
 
 import pytest
 
+from fipo.errors import UserError
 from fipo.study.config import load_study
 from fipo.study.study import run_study
 from fipo.telemetry.run_directory import RunDirectory
@@ -68,7 +70,21 @@ def test_a_study_ends_with_tables_says_what_failed_and_does_nothing_twice(write_
     assert (study.folder / "runs/fipo_seed_0/metrics.jsonl").stat().st_mtime_ns == written
 
 
-def test_ctrl_c_saves_every_run_and_the_same_command_ends_with_the_same_outcome(write_study):
+def test_the_archive_alone_is_enough_to_go_on_from_and_never_for_another_recipe(write_study):
+    path = write_study(ONE, seeds=1)
+    study, outcome = run_study(path, {})
+    shutil.rmtree(study.folder / "runs")
+    assert run_study(path, {})[1] == outcome
+    assert not list((study.folder / "runs").iterdir())
+    run_study(path, {"study.seeds": "2"})
+    assert {run.name for run in (study.folder / "runs").iterdir()} == {"fipo_seed_1", "dapo_seed_1"}
+    write_study(ONE, seeds=1, mini_batches=2)
+    with pytest.raises(UserError, match=r"metrics\.jsonl\.gz: (fipo|dapo)_seed_0 was run with another recipe"):
+        run_study(path, {})
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_every_run_and_the_same_command_ends_with_the_same_outcome(number, write_study):
     path = write_study(ONE, seeds=1)
     longer = ["--study.name", "cut"]
     command = [sys.executable, "-m", "fipo.cli", "study", str(path), *longer]
@@ -77,8 +93,8 @@ def test_ctrl_c_saves_every_run_and_the_same_command_ends_with_the_same_outcome(
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and not list(runs.glob("*/metrics.jsonl")):
         time.sleep(0.1)
-    os.kill(process.pid, signal.SIGINT)
+    os.kill(process.pid, number)
     _, errors = process.communicate(timeout=120)
-    assert process.returncode == 130 and "the same command goes on from here" in errors
+    assert process.returncode == 128 + number and "the same command goes on from here" in errors
     resumed = run_study(path, {"study.name": "cut"})[1]
     assert json.dumps(resumed.as_json()) == json.dumps(run_study(path, {})[1].as_json())

@@ -17,6 +17,7 @@ from fipo.training.config import Recipe
 from fipo.training.control import Control
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=60)]
+WITHOUT_EFFECT: dict[str, Any] = {"run": {"name", "folder"}, "checkpoint": True, "grading": True, "telemetry": True}  # on metrics
 RUN_SETTINGS = {"name", "folder", "seed"}  # what a study sets itself, for each run
 
 
@@ -95,11 +96,9 @@ class Job:
 
     @property
     def fingerprint(self) -> str:
-        """Equal for runs with the same metrics, wherever they are: of what the recipe says beside the defaults."""
-        said = self.recipe.model_dump(mode="json", exclude_defaults=True)
-        said["run"] = {key: value for key, value in said["run"].items() if key not in {"name", "folder"}}
-        control = self.control.name if self.control else None
-        text = json.dumps([said, control, self.after], sort_keys=True)
+        """Equal for runs with the same metrics: of what the recipe says beside the defaults and WITHOUT_EFFECT."""
+        said = self.recipe.model_dump(mode="json", exclude_defaults=True, exclude=WITHOUT_EFFECT)
+        text = json.dumps([said, self.control.name if self.control else None, self.after], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @property
