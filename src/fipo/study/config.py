@@ -17,7 +17,12 @@ from fipo.training.config import Recipe
 from fipo.training.control import Control
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=60)]
-WITHOUT_EFFECT: dict[str, Any] = {"run": {"name", "folder"}, "checkpoint": True, "grading": True, "telemetry": True}  # on metrics
+WITHOUT_EFFECT: dict[str, Any] = {
+    "run": {"name", "folder"},
+    "checkpoint": True,
+    "grading": True,
+    "telemetry": True,
+}  # on metrics
 RUN_SETTINGS = {"name", "folder", "seed"}  # what a study sets itself, for each run
 
 

@@ -14,13 +14,14 @@ from fipo.study.endpoints import TESTED
 from fipo.study.outcome import Outcome, title
 from fipo.study.statistics import estimate
 
+LEAST_FOR_A_BAND = 5  # seeds: of fewer, each run is drawn
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe and Ito's
 CURVES = {
     "reward/mean": "training reward",
     "eval/avg_at_k": "held-out avg@k",
     "response_length/mean": "response length (tokens)",
     "policy/entropy": "entropy (nats per token)",
-    "fipo/influence_weight/std": "std of f",
+    "fipo/raw_influence_weight/std": "std of exp(FutureKL)",
     "policy/dual_clip_fraction": "dual-clip fraction",
 }
 
@@ -33,7 +34,7 @@ def draw_curves(study: Study, runs: Sequence[ArchivedRun], path: Path) -> None:
         for i, arm in enumerate(arms):
             _curve(axis, [run for run in runs if run.arm == arm and not run.failure], key, i, title(study, arm))
         axis.set(title=label, xlabel="step")
-    figure.legend(*axes.flat[0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
+    figure.legend(*axes.flat[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     figure.savefig(path, dpi=110)
     plt.close(figure)
 
@@ -48,6 +49,11 @@ def _curve(axis: plt.Axes, runs: Sequence[ArchivedRun], key: str, number: int, l
     estimates = [estimate(values[step]) for step in steps]
     colour, style = COLOURS[number % len(COLOURS)], ("-", "--", ":", "-.")[number // len(COLOURS) % 4]
     axis.plot(steps, [e.mean for e in estimates], color=colour, linestyle=style, label=label)
+    if len(runs) < LEAST_FOR_A_BAND:
+        for run in runs:
+            own = [(line["step"], line[key]) for line in run.lines if key in line]
+            axis.plot(*zip(*own, strict=True), color=colour, linestyle=style, linewidth=0.5, alpha=0.6)
+        return
     low = [e.mean if e.low is None else e.low for e in estimates]
     high = [e.mean if e.high is None else e.high for e in estimates]
     axis.fill_between(steps, low, high, color=colour, alpha=0.12, linewidth=0)
