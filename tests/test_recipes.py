@@ -36,5 +36,8 @@ def test_every_recipe_for_a_gpu_has_a_dapo_twin(size: str) -> None:
 
 
 @pytest.mark.parametrize("path", sorted((FOLDER / "eval").glob("*.toml")), ids=lambda path: path.stem)
-def test_every_recipe_for_an_evaluation_is_valid(path: Path) -> None:
-    assert load_eval_recipe(path, {}).output.name == path.stem
+def test_every_recipe_for_an_evaluation_is_valid_and_leaves_room_for_its_prompts(path: Path) -> None:
+    recipe = load_eval_recipe(path, {})
+    assert recipe.output.name == path.stem
+    context = CONTEXT.get(recipe.model.path) if recipe.model else None
+    assert context is None or 1024 + recipe.sampling.max_response_tokens <= context

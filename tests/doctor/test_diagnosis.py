@@ -78,6 +78,46 @@ def test_what_the_setup_says_is_said_once(small, capsys):
     assert out.count("is one-sided") == 1
 
 
+NO_WEIGHTS = ["--no-samples"]
+
+
+@pytest.mark.parametrize("looks", [[], NO_WEIGHTS], ids=["with samples", "without"])
+def test_what_is_left_out_of_the_problems_is_said_once(looks, small, capsys):
+    with (small.parent / "train.jsonl").open("a") as file:
+        for prompt, answer in (("0=", "0"), ("41=", "one"), ("1=", "7")):
+            file.write(json.dumps({"prompt": prompt, "reward_model": {"ground_truth": answer}}) + "\n")
+    code, out, _ = doctor(capsys, small, "--data.max_bad_rows", "2", *looks)
+    assert code == 0
+    assert out.count("note: data.train: 1 exact repeat merged\n") == out.count("exact repeat") == 1
+    assert out.count("line 42: grader \"number\" needs a numeric answer, got 'one'; left out\n") == 1
+    assert out.count("line 43: a question must have one answer, got '7' here and '1' in ") == 1
+    assert out.count("note: data.train: 2 malformed rows left out (data.max_bad_rows = 2)\n") == 1
+
+
+@pytest.mark.parametrize("looks", [[], NO_WEIGHTS], ids=["with samples", "without"])
+@pytest.mark.parametrize(
+    ("rows", "typed", "rule"),
+    [
+        ("", ["--data.grader", "countdown"], 'data.eval: grader "countdown" needs source "countdown", got '),
+        ('{"id": 1, "problem": "?", "answer": "x"}\n', [], '{train}, line 1: grader "number" needs a numeric answer'),
+        (
+            '{"id": 1, "problem": "?", "answer": "x"}\n',
+            ["--data.max_bad_rows", "1"],
+            "data.train: at least one problem must remain, got none (1 rows malformed)\n",
+        ),
+    ],
+    ids=["another source", "a bad row", "no problem"],
+)
+def test_problems_that_training_refuses_are_refused_with_the_same_line(looks, rows, typed, rule, small, capsys):
+    train = small.parent / "train.jsonl"
+    train.write_text(rows or train.read_text())
+    code, _, err = doctor(capsys, small, *typed, *looks)
+    assert code == 2
+    assert err.startswith(f"fipo: {rule.format(train=train)}") and err.count("\n") == 1
+    assert main(["train", str(small), *typed]) == 2
+    assert capsys.readouterr().err == err
+
+
 def test_a_model_that_never_answers_is_noticed(small, capsys):
     rows = [{"prompt": f"{i}=", "reward_model": {"ground_truth": "12345"}, "data_source": "digits"} for i in range(40)]
     (small.parent / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))

@@ -1,6 +1,10 @@
 import torch
 
-from fipo.doctor.machine import GIB, cgroup_limit, machine, own_memory
+from fipo.doctor.machine import GIB, MIB, amount, cgroup_limit, machine, own_memory
+
+
+def test_what_is_less_than_a_tenth_of_a_gib_is_given_in_mib():
+    assert [amount(size) for size in (1.5 * GIB, 0.1 * GIB, 99 * MIB, 1)] == ["1.5 GiB", "0.1 GiB", "99 MiB", "0 MiB"]
 
 
 def test_the_least_limit_of_a_control_group_and_those_above_it_counts(tmp_path):

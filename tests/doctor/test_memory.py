@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -169,11 +170,18 @@ def test_each_advice_says_how_much_it_frees_and_whether_that_is_enough(recipe):
     large = recipe(rollout__max_response_tokens="400", update__tokens_per_micro_batch="16384")
     found = fit(large, 0.75 * fit(large, 1.0).estimate.peak / GIB)
     advice = [finding.text for finding in found.findings()[1:]]
-    assert any(text.startswith("rollout.decode_batch = 64 would free 0.") for text in advice)
+    assert any(re.match(r"rollout\.decode_batch = 64 would free \d+ MiB: 0\.\d GiB, ", text) for text in advice)
     assert any(text.startswith("update.gradient_checkpointing = true would free ") for text in advice)
     assert any(text.startswith("all of these together would free ") for text in advice)
     assert all(text.endswith(("which fits", "which does not fit yet")) for text in advice)
     assert any(text.endswith("which fits") for text in advice)
+
+
+def test_on_a_tiny_machine_the_amounts_still_say_something(recipe):
+    tiny = fit(recipe(rollout__decode_batch="8", rollout__max_response_tokens="8"), 0.001).findings()
+    assert " there are 1 MiB (a test)" in tiny[0].text
+    assert len(tiny) > 2
+    assert not any(" 0.0 GiB" in finding.text or " 0 MiB" in finding.text for finding in tiny)
 
 
 def test_when_nothing_suffices_the_advice_ends_with_a_smaller_model(recipe):

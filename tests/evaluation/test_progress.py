@@ -12,7 +12,7 @@ def test_where_output_is_a_file_a_line_says_rate_and_time_left_now_and_then(caps
         progress.started = progress.last_line = progress.last_line - 50
         progress.tokens(100)
         progress.answered(1)
-    assert re.fullmatch(r"3/6 problems  4 tokens/s  0:02:30 left\n", capsys.readouterr().out)
+    assert re.fullmatch(r"3/6 samples  4 tokens/s  0:02:30 left\n", capsys.readouterr().out)
 
 
 def test_what_is_said_stays_as_it_is(capsys):

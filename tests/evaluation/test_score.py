@@ -15,7 +15,7 @@ from fipo.errors import UserError
 from fipo.evaluation.results import ResultsFolder
 from fipo.evaluation.score import score
 from fipo.models.loading import load
-from fipo.telemetry.run_directory import RunDirectory
+from fipo.telemetry.run_directory import RunDirectory, whole_lines
 
 
 @pytest.fixture(scope="module")
@@ -57,35 +57,90 @@ def test_the_config_of_an_evaluation_is_a_recipe_that_gives_the_same(finished, t
     assert content(again) == content(finished)
 
 
-def test_a_torn_line_is_dropped_and_what_is_missing_is_answered_with_the_same_bits(finished, tmp_path):
-    recipe = recipe_in(tmp_path)
+def begun(recipe, samples):
+    """The folder of an evaluation that was stopped with these bytes in samples.jsonl."""
     folder = ResultsFolder(recipe.output.path)
     folder.path.mkdir(parents=True)
-    lines = finished.results.read_bytes().splitlines(keepends=True)
-    folder.results.write_bytes(lines[4] + lines[1] + lines[2][:100])
-    assert content(score(recipe)) == content(finished)
+    folder.samples.write_bytes(samples)
+    return folder
+
+
+def asked_in(folder):
+    """(problem, number of the sample) in the order in which they were asked."""
+    ids = {result["key"]: result["id"] for result in folder.read()}
+    lines = map(json.loads, folder.samples.read_text().splitlines())
+    return [(ids[sample["key"]], sample["number"]) for line in lines for sample in line["samples"]]
+
+
+FOUR_AT_A_TIME = {"model__decode_batch": "4"}  # 18 samples in 5 lines
+
+
+def test_a_torn_line_is_dropped_and_what_is_missing_is_answered_with_the_same_bits(tmp_path):
+    whole = score(recipe_in(tmp_path, output__name="whole", **FOUR_AT_A_TIME))
+    lines = whole.samples.read_bytes().splitlines(keepends=True)
+    recipe = recipe_in(tmp_path, **FOUR_AT_A_TIME)
+    folder = begun(recipe, lines[0] + lines[1] + lines[2][:100])
+    assert len(lines) == 5
+    assert content(score(recipe)) == content(whole)
+    assert folder.samples.read_bytes() == whole.samples.read_bytes()
 
 
 def test_what_is_answered_is_not_asked_again(finished, tmp_path, capsys):
     recipe = recipe_in(tmp_path)
-    folder = ResultsFolder(recipe.output.path)
-    folder.path.mkdir(parents=True)
-    changed = finished.read()
-    changed[3]["samples"][0]["text"] = "kept"
-    folder.write(changed)
-    assert score(recipe).read() == changed
-    assert f"{folder.path}: 6 of 6 problems are answered already\n" in capsys.readouterr().out
+    (line,) = map(json.loads, finished.samples.read_text().splitlines())
+    line["samples"][3]["sample"]["text"] = "kept"
+    folder = begun(recipe, json.dumps(line).encode() + b"\n")
+    assert score(recipe).read()[1]["samples"][0]["text"] == "kept"
+    assert f"{folder.path}: 18 of 18 samples are there already\n" in capsys.readouterr().out
 
 
 def test_more_problems_are_asked_on_top_and_the_first_stay_as_they_are(finished, tmp_path):
     recipe = recipe_in(tmp_path, data__eval__count="9")
-    folder = ResultsFolder(recipe.output.path)
-    folder.path.mkdir(parents=True)
-    folder.write(finished.read())
+    folder = begun(recipe, finished.samples.read_bytes())
     score(recipe)
     assert folder.read()[:6] == finished.read()
+    assert folder.samples.read_bytes().startswith(finished.samples.read_bytes())
     alone = score(recipe_in(tmp_path, data__eval__count="9", output__name="alone"))
     assert content(alone) == content(folder)
+
+
+def test_of_more_samples_only_the_missing_ones_are_asked_and_the_result_is_that_of_all_at_once(tmp_path, capsys):
+    four = score(recipe_in(tmp_path, sampling__samples="4"))
+    first = asked_in(four)
+    capsys.readouterr()
+    eight = score(recipe_in(tmp_path, sampling__samples="8"))
+    assert f"{eight.path}: 24 of 48 samples are there already\n" in capsys.readouterr().out
+    assert first == [(result["id"], number) for result in eight.read() for number in range(4)]
+    assert asked_in(eight) == first + [(result["id"], number) for result in eight.read() for number in range(4, 8)]
+    assert content(eight) == content(score(recipe_in(tmp_path, sampling__samples="8", output__name="at_once")))
+
+
+def test_of_fewer_samples_the_first_are_taken_and_the_others_kept(tmp_path):
+    eight = score(recipe_in(tmp_path, sampling__samples="8"))
+    at_first, asked = content(eight), eight.samples.read_bytes()
+    four = score(recipe_in(tmp_path, sampling__samples="4"))
+    assert content(four) == content(score(recipe_in(tmp_path, sampling__samples="4", output__name="alone")))
+    assert four.samples.read_bytes() == asked
+    assert content(score(recipe_in(tmp_path, sampling__samples="8"))) == at_first
+    assert four.samples.read_bytes() == asked
+
+
+def test_of_fewer_problems_the_results_are_taken_and_the_others_kept(finished, tmp_path):
+    twelve = score(recipe_in(tmp_path, data__eval__count="12"))
+    asked = twelve.samples.read_bytes()
+    six = score(recipe_in(tmp_path))
+    assert content(six) == content(finished)
+    assert six.samples.read_bytes() == asked
+
+
+def test_a_problem_that_reads_otherwise_is_another_one(finished, tmp_path):
+    question = tmp_path / "one.jsonl"
+    data = {"data__eval": f'{{ source = "file", path = "{question}" }}'}
+    for answer, known in (("4", 0), ("5", 1), ("4", 2)):
+        question.write_text(json.dumps({"id": "same", "problem": "2+2=", "answer": answer}) + "\n")
+        folder = score(recipe_in(tmp_path, **data))
+        assert [result["expected"] for result in folder.read()] == [answer]
+        assert len(folder.samples.read_bytes().splitlines()) == min(known + 1, 2)
 
 
 @pytest.mark.parametrize(
@@ -93,7 +148,6 @@ def test_more_problems_are_asked_on_top_and_the_first_stay_as_they_are(finished,
     [
         ("sampling__temperature", "0.5"),
         ("sampling__seed", "1"),
-        ("sampling__samples", "2"),
         ("sampling__max_response_tokens", "25"),
         ("data__grader", "exact"),
         ("model__dtype", "bfloat16"),
@@ -101,13 +155,23 @@ def test_more_problems_are_asked_on_top_and_the_first_stay_as_they_are(finished,
 )
 def test_results_of_something_else_are_left_alone(key, value, finished, tmp_path):
     recipe = recipe_in(tmp_path, **{key: value})
+    folder = begun(recipe, finished.samples.read_bytes())
+    with pytest.raises(
+        UserError, match=r"its samples are of another model, grader, prompt format or \[sampling\]; choose"
+    ):
+        score(recipe)
+    assert [path.name for path in folder.path.iterdir()] == ["samples.jsonl"]
+    assert folder.samples.read_bytes() == finished.samples.read_bytes()
+
+
+def test_results_of_an_older_version_are_left_alone(finished, tmp_path):
+    recipe = recipe_in(tmp_path)
     folder = ResultsFolder(recipe.output.path)
     folder.path.mkdir(parents=True)
     folder.write(finished.read())
-    before = folder.results.read_bytes()
-    with pytest.raises(UserError, match="of its 6 results are of another model, data, sampling or grader"):
+    with pytest.raises(UserError, match=r"an older version evaluated here; choose another --output\.name"):
         score(recipe)
-    assert folder.results.read_bytes() == before
+    assert folder.read() == finished.read()
 
 
 def test_a_training_run_is_not_written_over(tmp_path):
@@ -121,10 +185,8 @@ def test_a_training_run_is_not_written_over(tmp_path):
 
 def test_a_damaged_line_is_named(finished, tmp_path):
     recipe = recipe_in(tmp_path)
-    folder = ResultsFolder(recipe.output.path)
-    folder.path.mkdir(parents=True)
-    folder.results.write_bytes(b"{}\n" + finished.results.read_bytes())
-    with pytest.raises(UserError, match=r"results\.jsonl, line 1: damaged: it lacks keys"):
+    begun(recipe, b"{}\n" + finished.samples.read_bytes())
+    with pytest.raises(UserError, match=r"samples\.jsonl, line 1: damaged: it lacks keys"):
         score(recipe)
 
 
@@ -177,25 +239,29 @@ def test_ctrl_c_is_one_line_and_130_and_the_same_command_ends_with_the_same_bits
     recipe = str(tmp_path / "recipe.toml")
 
     def command(name):
-        one_at_a_time = ["--model.decode_batch", "16"]  # results appear problem after problem
+        one_at_a_time = ["--model.decode_batch", "16"]  # 16 samples in a line
         return ["eval", recipe, "--output.folder", str(tmp_path), "--output.name", name, *one_at_a_time]
 
     folder = ResultsFolder(tmp_path / "broken")
+
+    def lines_on_disk():
+        return len(whole_lines(folder.samples)) if folder.samples.exists() else 0
+
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     for sent, code in ((signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)):
-        lines = len(folder.read())
+        lines = lines_on_disk()
         process = subprocess.Popen(
             [sys.executable, "-m", "fipo.cli", *command("broken")], stderr=subprocess.PIPE, text=True, env=environment
         )
         until = time.monotonic() + 120
-        while len(folder.read()) <= lines and process.poll() is None and time.monotonic() < until:
+        while lines_on_disk() <= lines and process.poll() is None and time.monotonic() < until:
             time.sleep(0.01)
         process.send_signal(sent)
         _, errors = process.communicate(timeout=60)
         assert process.returncode == code, errors
         if sent == signal.SIGINT:
             assert errors.startswith("fipo: interrupted with ") and errors.count("\n") == 1
-        assert lines < len(folder.read()) < 60
+        assert lines < lines_on_disk() < 60
     assert main(command("broken")) == 0
     assert main(command("whole")) == 0
     assert content(folder) == content(ResultsFolder(tmp_path / "whole"))

@@ -74,7 +74,15 @@ def test_failures_of_the_server_change_no_result_and_what_is_answered_is_not_ask
         score(broken)
     assert len(server.requests) == 5
     assert score(broken).read() == whole.read()
-    assert len(server.requests) == 5 + 15  # one problem was on disk
+    assert len(server.requests) == 5 + 14  # four samples were on disk
+
+
+def test_of_more_samples_the_missing_ones_are_requested_alone(server, tmp_path):
+    first = samples_of(score(recipe_in(tmp_path, of_server(server.url), sampling__samples="2")), "seed", "text")
+    assert len(server.requests) == 6 * 2
+    more = score(recipe_in(tmp_path, of_server(server.url), sampling__samples="3"))
+    assert len(server.requests) == 6 * 3
+    assert [line[:2] for line in samples_of(more, "seed", "text")] == first
 
 
 def test_a_model_that_the_server_does_not_have_is_one_line(server, tmp_path):

@@ -42,7 +42,8 @@ def diagnose(path: Path, overrides: dict[str, str], options: Options) -> int:
     device = _device(recipe, options)
     findings = setting_findings(recipe, device)
     show_findings(console, findings)
-    train, held_out = problems_of(recipe)
+    said: list[str] = []
+    train, held_out = problems_of(recipe, said.append)
     fit = _fit(recipe, options, device, len(held_out))
     outline = fit.outline
     console.print(
@@ -51,7 +52,8 @@ def diagnose(path: Path, overrides: dict[str, str], options: Options) -> int:
         soft_wrap=True,
         markup=False,
     )
-    around = position_findings(recipe, outline) + overlap_findings(train, held_out) + disk_findings(recipe, outline)
+    around = [Finding(level="note", keys=(), text=line) for line in said]
+    around += position_findings(recipe, outline) + overlap_findings(train, held_out) + disk_findings(recipe, outline)
     show_findings(console, around)
     show_memory(console, fit)
     tight = fit.findings()
@@ -61,7 +63,7 @@ def diagnose(path: Path, overrides: dict[str, str], options: Options) -> int:
     if options.samples and options.memory_gib is None and not stops:
         with _status(console) as progress:
             found = probe(recipe, problems=options.problems, samples=options.responses, progress=progress)
-        findings += _show_probe(console, recipe, found)
+        findings += _show_probe(console, recipe, found, said)
     else:
         console.print("not sampled and not timed: the model was not loaded")
     console.print(verdict(findings))
@@ -85,10 +87,10 @@ def _fit(recipe: Recipe, options: Options, device: torch.device, eval_problems: 
     )
 
 
-def _show_probe(console: Console, recipe: Recipe, found: Probe) -> list[Finding]:
-    """Samples, times, and what they give rise to."""
-    notes = {f"note: {note}" for note in recipe.objective.algorithm().config.notes()}
-    new = [line for line in found.said if line not in notes and OVERLAP not in line]
+def _show_probe(console: Console, recipe: Recipe, found: Probe, said: Sequence[str]) -> list[Finding]:
+    """Samples, times, and what they give rise to; the setup repeats what was `said` of the problems."""
+    known = {*said, *(f"note: {note}" for note in recipe.objective.algorithm().config.notes())}
+    new = [line for line in found.said if line not in known and OVERLAP not in line]
     findings = [Finding(level="note", keys=(), text=line.removeprefix("note: ")) for line in new]
     show_samples(console, found)
     findings += sample_findings(recipe, found.groups, found.figures) + gap_findings(recipe, found.logprob_gap)

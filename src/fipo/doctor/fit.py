@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from fipo.doctor.findings import Finding, Level
-from fipo.doctor.machine import GIB, Machine
+from fipo.doctor.machine import Machine, amount
 from fipo.doctor.memory import Estimate, estimate
 from fipo.doctor.outline import Outline, outline_of
 from fipo.errors import UserError
@@ -36,8 +36,8 @@ class Fit:
             return []
         level: Level = "warning" if peak <= room else "stop"
         text = (
-            f"memory {'is tight' if level == 'warning' else 'does not suffice'}: about {peak / GIB:.1f} GiB are needed "
-            f"(in {self.estimate.phase[0]}), and there are {room / GIB:.1f} ({self.machine.source})"
+            f"memory {'is tight' if level == 'warning' else 'does not suffice'}: about {amount(peak)} are needed "
+            f"(in {self.estimate.phase[0]}), and there are {amount(room)} ({self.machine.source})"
         )
         return [Finding(level=level, keys=(), text=text), *self.advice(level)]
 
@@ -71,9 +71,7 @@ class Fit:
         verdict = "which fits" if needed <= self.machine.memory else "which does not fit yet"
         if level == "warning":
             verdict = "which leaves room" if needed <= TIGHT * self.machine.memory else "which is still tight"
-        return Finding(
-            level=level, keys=(), text=f"{text} would free {freed / GIB:.1f} GiB: {needed / GIB:.1f}, {verdict}"
-        )
+        return Finding(level=level, keys=(), text=f"{text} would free {amount(freed)}: {amount(needed)}, {verdict}")
 
     def _estimate(self, recipe: Recipe) -> Estimate:
         device = self.machine.device

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 GIB = 2**30
+MIB = 2**20
 UNLIMITED = 2**60  # what cgroup version 1 says, more or less, for no limit
 
 
@@ -15,6 +16,11 @@ class Machine:
     device: torch.device
     memory: int  # bytes that a run on it can use
     source: str  # where that figure is from, for the user
+
+
+def amount(size: float) -> str:
+    """`1.5 GiB`, or `14 MiB` of what is less than a tenth of one."""
+    return f"{size / GIB:.1f} GiB" if size >= 0.1 * GIB else f"{size / MIB:.0f} MiB"
 
 
 def machine(device: torch.device, memory_gib: float | None) -> Machine:

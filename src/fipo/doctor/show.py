@@ -12,6 +12,7 @@ from fipo.doctor.machine import GIB
 from fipo.doctor.probe import Probe
 from fipo.doctor.timing import Times, duration
 from fipo.rollout.groups import Group
+from fipo.tasks.templates import bare_question
 from fipo.training.config import Recipe
 
 CLIPPED = 100  # characters of a text that is shown
@@ -62,7 +63,7 @@ def show_samples(console: Console, probe: Probe) -> None:
 
 
 def _group_lines(group: Group) -> list[str]:
-    lines = [f"  {clipped(group.problem.text)}   (answer: {clipped(group.problem.answer)})"]
+    lines = [f"  {clipped(bare_question(group.problem.text))}   (answer: {clipped(group.problem.answer)})"]
     members = list(zip(group.responses, group.texts, group.grades, strict=True))
     for response, text, grade in members[:SHOWN_RESPONSES]:
         end = ", cut off" if response.truncated else ""

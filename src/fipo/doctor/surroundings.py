@@ -1,16 +1,18 @@
 """What surrounds a run: the problems it learns from and is measured on, the positions of its model, its disk."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 from fipo.doctor.findings import Finding, Level
-from fipo.doctor.machine import GIB
+from fipo.doctor.machine import amount
 from fipo.doctor.memory import checkpoint_bytes
 from fipo.doctor.outline import Outline
+from fipo.rollout.problems import account_for, gradable_problems
 from fipo.tasks.bad_rows import BadRows
 from fipo.tasks.problem import Problem
 from fipo.tasks.repeats import without
-from fipo.tasks.sources import AnySource, Role, load_problems
+from fipo.tasks.sources import AnySource, Role
 from fipo.training.config import Recipe
 
 OVERLAP = "are also in data.eval"  # said by the setup too
@@ -31,14 +33,23 @@ def position_findings(recipe: Recipe, outline: Outline) -> list[Finding]:
     ]
 
 
-def problems_of(recipe: Recipe) -> tuple[list[Problem], list[Problem]]:
-    """(training, evaluation) problems as they are loaded. Raises UserError for sources that cannot be had or read."""
+def problems_of(recipe: Recipe, say: Callable[[str], None]) -> tuple[list[Problem], list[Problem]]:
+    """(training, evaluation) problems, prompts of any length. What is left out is said.
 
-    def loaded(source: AnySource, role: Role) -> list[Problem]:
-        rows = load_problems(source, role, recipe.run.seed, BadRows(recipe.data.max_bad_rows, lambda _: None))
-        return [placed.problem for placed in rows.problems]
+    Raises UserError for what `fipo train` would refuse before it looks at their tokens.
+    """
 
-    return loaded(recipe.data.train, "train"), loaded(recipe.data.eval, "eval")
+    def gradable(source: AnySource, role: Role) -> list[Problem]:
+        bad_rows = BadRows(recipe.data.max_bad_rows, say)
+        found = gradable_problems(
+            source, role, seed=recipe.run.seed, grader=recipe.data.grader, bad_rows=bad_rows, say=say
+        )
+        problems = [placed.problem for placed in found]
+        account_for(problems, role, bad_rows, say)
+        return problems
+
+    held_out = gradable(recipe.data.eval, "eval")
+    return gradable(recipe.data.train, "train"), held_out
 
 
 def overlap_findings(train: list[Problem], held_out: list[Problem]) -> list[Finding]:
@@ -71,7 +82,7 @@ def disk_findings(recipe: Recipe, outline: Outline) -> list[Finding]:
         Finding(
             level="warning",
             keys=("run.folder", "checkpoint.keep"),
-            text=f"up to {most} checkpoints of {size / GIB:.1f} GiB, and {existing} has {free / GIB:.1f} GiB left",
+            text=f"up to {most} checkpoints of {amount(size)}, and {existing} has {amount(free)} left",
             advice="checkpoint.keep = 1, or run.folder on a larger disk",
         )
     ]

@@ -19,12 +19,15 @@ class Answer:
     seed: int  # of its random numbers
 
 
+Asked = tuple[Problem, int]  # and the number of the sample, from 0
+
+
 class Answerer(Protocol):
     identity: dict[str, str]  # what the results are results of: another one has other results
-    chunk: int  # problems that are best asked together
+    chunk: int  # samples that are best asked together
 
-    def answer(self, problems: Sequence[Problem], beat: Callable[[int], None]) -> list[list[Answer]]:
-        """`samples` answers to each problem, in order; `beat` is told of tokens as they come."""
+    def answer(self, asked: Sequence[Asked], beat: Callable[[int], None]) -> list[Answer]:
+        """An answer for each, in order; `beat` is told of tokens as they come."""
         ...
 
     def problems(self, say: Callable[[str], None]) -> list[Problem]:
@@ -32,14 +35,13 @@ class Answerer(Protocol):
         ...
 
 
-def problem_seed(sampling: Sampling, problem: Problem) -> int:
-    """The seed of a problem's samples: of its id and not its place, so that it does not matter what else is asked."""
-    return derive_seed(sampling.seed, "eval", problem.id)
+def sample_seed(sampling: Sampling, asked: Asked) -> int:
+    """Of the problem's id and not its place, and of the sample's number, so that it does not matter what else is asked.
 
-
-def sample_seed(of_problem: int, sample: int) -> int:
-    """The seed of one sample; see `fipo.rollout.sampler.uniforms_of`."""
-    return derive_seed(of_problem, "noise", sample)
+    See `fipo.rollout.sampler.uniforms_of`.
+    """
+    problem, number = asked
+    return derive_seed(derive_seed(sampling.seed, "eval", problem.id), "noise", number)
 
 
 def identity_text(identity: dict[str, Any]) -> str:

@@ -9,7 +9,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from fipo.errors import UserError
-from fipo.evaluation.answers import Answer, problem_seed, sample_seed
+from fipo.evaluation.answers import Answer, Asked, sample_seed
 from fipo.evaluation.config import EvalRecipe, Model
 from fipo.models.loading import device_of, dtype_of, load, stop_tokens
 from fipo.rollout.problems import usable_problems
@@ -42,7 +42,7 @@ class LocalModel:
             "sha256": fingerprint(model, self.tokenizer, stops),
             "dtype": str(model.dtype).removeprefix("torch."),
         }
-        self.chunk = max(1, table.decode_batch // recipe.sampling.samples)
+        self.chunk = table.decode_batch
         self.sampler = make_sampler(model, stop_tokens=stops, slots=table.decode_batch, say=say)
 
     def problems(self, say: Callable[[str], None]) -> list[Problem]:
@@ -62,7 +62,7 @@ class LocalModel:
         except UserError as error:
             raise UserError(_our_keys(str(error))) from None
 
-    def answer(self, problems: Sequence[Problem], beat: Callable[[int], None]) -> list[list[Answer]]:
+    def answer(self, asked: Sequence[Asked], beat: Callable[[int], None]) -> list[Answer]:
         """All together. The random numbers of an answer are its own, whatever is asked beside it."""
         sampling = self.recipe.sampling
         params = SamplingParams(
@@ -71,17 +71,15 @@ class LocalModel:
             top_k=sampling.top_k,
             max_tokens=sampling.max_response_tokens,
         )
-        n = sampling.samples
-        seeds = [sample_seed(problem_seed(sampling, problem), i) for problem in problems for i in range(n)]
-        prompts = [encode(problem, self.tokenizer, self.recipe.data) for problem in problems]
-        responses = self.sampler.sample([prompt for prompt in prompts for _ in range(n)], params, seeds)
+        seeds = [sample_seed(sampling, each) for each in asked]
+        prompts = [encode(problem, self.tokenizer, self.recipe.data) for problem, _ in asked]
+        responses = self.sampler.sample(prompts, params, seeds)
         beat(sum(len(response.tokens) for response in responses))
         texts = self.tokenizer.batch_decode([r.tokens for r in responses], skip_special_tokens=True)
-        flat = [
+        return [
             Answer(text=text, tokens=len(response.tokens), truncated=response.truncated, seed=seed)
             for response, text, seed in zip(responses, texts, seeds, strict=True)
         ]
-        return [flat[i * n : (i + 1) * n] for i in range(len(problems))]
 
 
 def model_folder(path: str) -> str:

@@ -31,12 +31,12 @@ class EvalProgress:
     def __exit__(self, *_: object) -> None:
         self.bar.stop()
 
-    def start(self, done: int, problems: int) -> None:
-        """`done` of the `problems` were answered before: the clock behind rate and time left starts here."""
-        self.problems, self.done, self.before = problems, done, done
+    def start(self, done: int, samples: int) -> None:
+        """`done` of the `samples` were there before: the clock behind rate and time left starts here."""
+        self.samples, self.done, self.before = samples, done, done
         self.decoded = 0
         self.started = self.last_line = time.monotonic()
-        self.bar.update(self.task, completed=done, total=problems or None)
+        self.bar.update(self.task, completed=done, total=samples or None)
 
     def say(self, text: str) -> None:
         """A line that stays."""
@@ -47,9 +47,9 @@ class EvalProgress:
         self.decoded += count
         self._show()
 
-    def answered(self, problems: int) -> None:
-        """So many more problems are answered, graded and on disk."""
-        self.done += problems
+    def answered(self, samples: int) -> None:
+        """So many more samples are graded and on disk."""
+        self.done += samples
         self._show()
 
     def _show(self) -> None:
@@ -57,9 +57,9 @@ class EvalProgress:
         seconds = max(now - self.started, 1e-9)
         figures = f"{self.decoded / seconds:,.0f} tokens/s"
         if self.done > self.before:
-            left = seconds / (self.done - self.before) * (self.problems - self.done)
+            left = seconds / (self.done - self.before) * (self.samples - self.done)
             figures += f"  {timedelta(seconds=round(left))} left"
         self.bar.update(self.task, completed=self.done, description=figures)
         if not self.console.is_terminal and now - self.last_line >= SECONDS_BETWEEN_LINES:
             self.last_line = now
-            self.say(f"{self.done}/{self.problems} problems  {figures}")
+            self.say(f"{self.done}/{self.samples} samples  {figures}")

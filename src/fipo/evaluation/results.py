@@ -1,13 +1,14 @@
-"""The folder of an evaluation: one line per problem as it is answered, then a summary.
+"""The folder of an evaluation: graded samples as they come; at the end the results, and what they come to.
 
-results.jsonl   an object per problem: key, id, source, expected, prompt and its samples
+samples.jsonl   every sample that was ever asked for here, a line for those that were asked together
+results.jsonl   an object per problem: key, id, source, prompt, expected and its samples with their votes
 summary.json    every estimate with its interval; who answered, the recipe, the versions
 config.toml     the recipe with every value that was used; `fipo eval config.toml` takes it
 """
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,13 +22,17 @@ from fipo.rollout.prompts import Prompting
 from fipo.tasks.grade import Grade
 from fipo.tasks.problem import Problem
 from fipo.telemetry.durable import append_line, replace_file
+from fipo.telemetry.run_directory import parse_line, whole_lines
 
+Address = tuple[str, int]  # of a sample: the key of its problem, and its number from 0
+Sample = dict[str, Any]  # an answer and its grade
 Result = dict[str, Any]  # a line of results.jsonl
 
 
 class ResultsFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.samples = path / "samples.jsonl"
         self.results = path / "results.jsonl"
         self.summary = path / "summary.json"
         self.config = path / "config.toml"
@@ -36,29 +41,50 @@ class ResultsFolder:
     def finished(cls, path: Path) -> "ResultsFolder":
         """The evaluation at `path`. Raises UserError if there is none, or it has not come to its end."""
         folder = cls(path)
-        if not folder.results.is_file():
+        if not (folder.results.is_file() or folder.samples.is_file()):
             raise UserError(f"{path}: holds no evaluation (it has no {folder.results.name})")
-        if not folder.summary.is_file():
+        if not (folder.results.is_file() and folder.summary.is_file()):
             raise UserError(f"{path}: this evaluation is not finished; run the command that began it again")
         return folder
 
-    def read(self) -> list[Result]:
-        """The lines that were written whole: a killed process can leave half of one at the end.
+    def read_samples(self, settings: str) -> dict[Address, Sample]:
+        """Those that are there, all of which have these settings.
 
-        Raises UserError naming the file and the line that is damaged otherwise.
+        Raises UserError if they have others, if something else is there, and for a damaged line.
         """
-        if not self.results.is_file():
-            return []
-        results = []
-        for number, line in enumerate(self.results.read_bytes().split(b"\n")[:-1], start=1):
-            try:
-                result = json.loads(line)
-                if not {"key", "id", "expected", "samples"} <= result.keys():
-                    raise ValueError("it lacks keys that every line has")
-            except (ValueError, AttributeError) as error:
-                raise UserError(f"{self.results}, line {number}: damaged: {error}") from None
-            results.append(result)
-        return results
+        if not self.samples.exists():
+            if self.results.exists():
+                raise UserError(f"{self.path}: an older version evaluated here; choose another --output.name")
+            if self.config.exists():
+                raise UserError(
+                    f"{self.path}: something else than an evaluation is there; choose another --output.name"
+                )
+            return {}
+        lines = _read(self.samples, {"settings", "samples"})
+        if any(line["settings"] != settings for line in lines):
+            raise UserError(
+                f"{self.path}: its samples are of another model, grader, prompt format or [sampling]; "
+                "choose another --output.name"
+            )
+        return {(one["key"], one["number"]): one["sample"] for line in lines for one in line["samples"]}
+
+    def begin(self, recipe: EvalRecipe, versions: dict[str, str]) -> None:
+        """From now on the folder is that of this recipe. Samples that were written whole stay, results go."""
+        whole = whole_lines(self.samples) if self.samples.exists() else []
+        replace_file(self.samples, b"".join(line + b"\n" for line in whole))
+        self.summary.unlink(missing_ok=True)
+        self.results.unlink(missing_ok=True)
+        config = {**recipe.model_dump(exclude_none=True), "versions": versions}
+        replace_file(self.config, tomli_w.dumps(config).encode())
+
+    def append(self, settings: str, samples: Mapping[Address, Sample]) -> None:
+        """More samples, on disk when this returns: all of them or, whatever happens, none."""
+        listed = [{"key": key, "number": number, "sample": sample} for (key, number), sample in samples.items()]
+        append_line(self.samples, _line({"settings": settings, "samples": listed}))
+
+    def read(self) -> list[Result]:
+        """Raises UserError naming the file and the line that is damaged."""
+        return _read(self.results, {"key", "id", "expected", "samples"})
 
     def read_summary(self) -> dict[str, Any]:
         try:
@@ -67,10 +93,6 @@ class ResultsFolder:
         except ValueError as error:
             raise UserError(f"{self.summary}: damaged: {error}") from None
 
-    def append(self, result: Result) -> None:
-        """One more line, on disk when this returns."""
-        append_line(self.results, _line(result))
-
     def write(self, results: Sequence[Result]) -> None:
         replace_file(self.results, "".join(_line(result) + "\n" for result in results).encode())
 
@@ -78,47 +100,60 @@ class ResultsFolder:
         text = json.dumps(summary, indent=2, allow_nan=False) + "\n"
         replace_file(self.summary, text.encode())
 
-    def write_config(self, recipe: EvalRecipe, versions: dict[str, str]) -> None:
-        config = {**recipe.model_dump(exclude_none=True), "versions": versions}
-        replace_file(self.config, tomli_w.dumps(config).encode())
 
-
-def key_of(problem: Problem, recipe: EvalRecipe, answerer: Answerer) -> str:
-    """SHA-256 of all that decides the result of a problem: the same key, the same result."""
+def settings_of(recipe: EvalRecipe, answerer: Answerer) -> str:
+    """SHA-256 of all that decides a sample and its grade, but the problem and the sample's number."""
     identity = answerer.identity
     model = {k: identity[k] for k in ("sha256", "dtype", "url", "model") if k in identity}  # wherever it lies
-    sampling = recipe.sampling.model_dump(exclude={"preset", "max_prompt_tokens"})
+    sampling = recipe.sampling.model_dump(exclude={"preset", "samples", "max_prompt_tokens"})
     prompting = recipe.data.model_dump(include=set(Prompting.model_fields))
-    asked = [model, prompting, recipe.data.grader, sampling, asdict(problem)]
-    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+    return _sha256([model, prompting, recipe.data.grader, sampling])
 
 
-def result_of(
-    key: str, problem: Problem, answers: Sequence[Answer], grades: Sequence[Grade], votes: Sequence[int | None]
-) -> Result:
-    samples = [
-        {
-            "text": answer.text,
-            "tokens": answer.tokens,
-            "truncated": answer.truncated,
-            "seed": answer.seed,
-            "answer": grade.answer,
-            "outcome": grade.outcome,
-            "correct": grade.correct,
-            "vote": vote,
-        }
-        | ({"reason": grade.reason} if grade.reason else {})
-        for answer, grade, vote in zip(answers, grades, votes, strict=True)
-    ]
+def key_of(problem: Problem, settings: str) -> str:
+    """SHA-256 of all that decides a problem's samples: the same key and number, the same sample."""
+    return _sha256([settings, asdict(problem)])
+
+
+def sample_of(answer: Answer, grade: Grade) -> Sample:
+    return {
+        "text": answer.text,
+        "tokens": answer.tokens,
+        "truncated": answer.truncated,
+        "seed": answer.seed,
+        "answer": grade.answer,
+        "outcome": grade.outcome,
+        "correct": grade.correct,
+    } | ({"reason": grade.reason} if grade.reason else {})
+
+
+def grade_of(sample: Sample) -> Grade:
+    return Grade(outcome=sample["outcome"], answer=sample["answer"], reason=sample.get("reason"))
+
+
+def result_of(key: str, problem: Problem, samples: Sequence[Sample], votes: Sequence[int | None]) -> Result:
     return {
         "key": key,
         "id": problem.id,
         "source": problem.source,
         "prompt": problem.prompt,
         "expected": problem.answer,
-        "samples": samples,
+        "samples": [sample | {"vote": vote} for sample, vote in zip(samples, votes, strict=True)],
     }
 
 
-def _line(result: Result) -> str:
-    return json.dumps(result, allow_nan=False)  # ASCII: a lone surrogate in a response can be written, too
+def _sha256(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _read(path: Path, keys: set[str]) -> list[dict[str, Any]]:
+    """The lines that were written whole. Raises UserError for one that is damaged or lacks a key."""
+    lines = [parse_line(path, number, line) for number, line in enumerate(whole_lines(path), start=1)]
+    for number, line in enumerate(lines, start=1):
+        if not (isinstance(line, dict) and keys <= line.keys()):
+            raise UserError(f"{path}, line {number}: damaged: it lacks keys that every line has")
+    return lines
+
+
+def _line(content: dict[str, Any]) -> str:
+    return json.dumps(content, allow_nan=False)  # ASCII: a lone surrogate in a response can be written, too

@@ -1,18 +1,28 @@
 """`fipo eval RECIPE`: ask, grade, write down; what is written down already is not asked again."""
 
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import version
 from typing import cast
 
 import torch
 
-from fipo.errors import RunStopped, UserError
-from fipo.evaluation.answers import Answerer
+from fipo.errors import RunStopped
+from fipo.evaluation.answers import Answerer, Asked
 from fipo.evaluation.config import EvalRecipe, Server
 from fipo.evaluation.local import LocalModel
 from fipo.evaluation.progress import EvalProgress
-from fipo.evaluation.results import Result, ResultsFolder, key_of, result_of
+from fipo.evaluation.results import (
+    Address,
+    Result,
+    ResultsFolder,
+    Sample,
+    grade_of,
+    key_of,
+    result_of,
+    sample_of,
+    settings_of,
+)
 from fipo.evaluation.server import ServedModel
 from fipo.evaluation.summary import figures_of
 from fipo.evaluation.votes import votes_of
@@ -34,35 +44,34 @@ def score(recipe: EvalRecipe) -> ResultsFolder:
         graders.start()
         answerer = make_answerer(recipe, progress.say)
         problems = answerer.problems(progress.say)
-        keys = {problem.id: key_of(problem, recipe, answerer) for problem in problems}
-        known = _known(folder, keys)
+        settings = settings_of(recipe, answerer)
+        samples = folder.read_samples(settings)
+        keys = {key_of(problem, settings): problem for problem in problems}
+        wanted = [(key, number) for key in keys for number in range(recipe.sampling.samples)]
+        missing = [address for address in wanted if address not in samples]
+        known = len(wanted) - len(missing)
         if known:
-            progress.say(f"{folder.path}: {len(known)} of {len(problems)} problems are answered already")
-        folder.write(list(known.values()))
-        folder.summary.unlink(missing_ok=True)
-        folder.write_config(recipe, versions())
-        progress.start(len(known), len(problems))
+            progress.say(f"{folder.path}: {known} of {len(wanted)} samples are there already")
+        folder.begin(recipe, versions())
+        progress.start(known, len(wanted))
         try:
-            for chunk in _chunks(problems, answerer.chunk):
-                missing = [problem.id for problem in chunk if problem.id not in known]
-                if not missing:
-                    continue
-                # The whole chunk again, as what is decoded together can matter to the last bit.
-                for result in _answered(chunk, keys, recipe, answerer, graders, progress):
-                    if result["id"] in missing:
-                        folder.append(result)
-                        known[result["id"]] = result
-                progress.answered(len(missing))
+            for chunk in _chunks(missing, answerer.chunk):
+                asked = [(keys[key], number) for key, number in chunk]
+                new = dict(zip(chunk, _answered(asked, answerer, graders, progress), strict=True))
+                folder.append(settings, new)
+                samples |= new
+                progress.answered(len(chunk))
+            results = _results(keys, samples, recipe, graders)
         except KeyboardInterrupt:
             raise RunStopped(
-                f"interrupted with {len(known)} of {len(problems)} problems answered; the same command goes on",
+                f"interrupted with {progress.done} of {len(wanted)} samples on disk; the same command goes on",
                 exit_code=130,
             ) from None
         except torch.OutOfMemoryError as error:
             raise RunStopped(
-                f"{str(error).split('. ')[0]}; a smaller model.decode_batch needs less memory, and the results stay"
+                f"{str(error).split('. ')[0]}; a smaller model.decode_batch needs less memory, and the samples stay"
             ) from error
-        _finish(folder, [known[problem.id] for problem in problems], recipe, answerer)
+        _finish(folder, results, recipe, answerer)
     return folder
 
 
@@ -90,42 +99,30 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{package: version(package) for package in PACKAGES}}
 
 
-def _known(folder: ResultsFolder, keys: dict[str, str]) -> dict[str, Result]:
-    """The results that are there already, by problem. Raises UserError for those of another evaluation."""
-    if folder.config.exists() and not folder.results.exists():
-        raise UserError(f"{folder.path}: something else than an evaluation is there; choose another --output.name")
-    results = folder.read()
-    foreign = sum(keys.get(result["id"]) != result["key"] for result in results)
-    if foreign:
-        raise UserError(
-            f"{folder.path}: {foreign} of its {len(results)} results are of another model, data, sampling or grader; "
-            "choose another --output.name"
-        )
-    return {result["id"]: result for result in results}
+def _chunks(addresses: Sequence[Address], size: int) -> Iterator[Sequence[Address]]:
+    """What is decoded together, which can matter to the last bit.
+
+    All of a chunk is on disk or nothing of it. So what is left after an interruption has the chunks that it had before.
+    """
+    return (addresses[i : i + size] for i in range(0, len(addresses), size))
 
 
-def _chunks(problems: Sequence[Problem], size: int) -> list[Sequence[Problem]]:
-    return [problems[i : i + size] for i in range(0, len(problems), size)]
+def _answered(asked: Sequence[Asked], answerer: Answerer, graders: GraderPool, progress: EvalProgress) -> list[Sample]:
+    answers = answerer.answer(asked, progress.tokens)
+    grades = graders.grade([(answer.text, problem) for answer, (problem, _) in zip(answers, asked, strict=True)])
+    failed = {problem.id: grade for grade, (problem, _) in zip(grades, asked, strict=True) if grade.failed}
+    for id, grade in failed.items():
+        progress.say(f"problem {id}: a grade failed: {grade.outcome} ({grade.reason})")
+    return [sample_of(answer, grade) for answer, grade in zip(answers, grades, strict=True)]
 
 
-def _answered(
-    chunk: Sequence[Problem],
-    keys: dict[str, str],
-    recipe: EvalRecipe,
-    answerer: Answerer,
-    graders: GraderPool,
-    progress: EvalProgress,
+def _results(
+    keys: dict[str, Problem], samples: dict[Address, Sample], recipe: EvalRecipe, graders: GraderPool
 ) -> list[Result]:
-    answers = answerer.answer(chunk, progress.tokens)
-    asked = [(answer.text, problem) for problem, row in zip(chunk, answers, strict=True) for answer in row]
-    flat, n = graders.grade(asked), recipe.sampling.samples
-    grades = [flat[i * n : (i + 1) * n] for i in range(len(chunk))]
-    votes = votes_of(chunk, grades, recipe.data.grader, graders.grade)
-    for problem, row in zip(chunk, grades, strict=True):
-        failed = next((grade for grade in row if grade.failed), None)
-        if failed is not None:
-            progress.say(f"problem {problem.id}: a grade failed: {failed.outcome} ({failed.reason})")
+    """The first samples of each problem, with their votes, which depend on how many samples there are."""
+    rows = [[samples[key, number] for number in range(recipe.sampling.samples)] for key in keys]
+    grades = [[grade_of(sample) for sample in row] for row in rows]
+    votes = votes_of(list(keys.values()), grades, recipe.data.grader, graders.grade)
     return [
-        result_of(keys[problem.id], problem, *rows)
-        for problem, rows in zip(chunk, zip(answers, grades, votes, strict=True), strict=True)
+        result_of(key, problem, row, own) for (key, problem), row, own in zip(keys.items(), rows, votes, strict=True)
     ]

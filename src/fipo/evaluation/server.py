@@ -6,7 +6,7 @@ from typing import Any, cast
 from transformers import PreTrainedTokenizerBase
 
 from fipo.errors import RunStopped
-from fipo.evaluation.answers import Answer, problem_seed, sample_seed
+from fipo.evaluation.answers import Answer, Asked, sample_seed
 from fipo.evaluation.client import Client
 from fipo.evaluation.config import EvalRecipe, Server
 from fipo.evaluation.threads import in_parallel
@@ -28,7 +28,7 @@ class ServedModel:
         self.client = Client(table.url, timeout_seconds=table.timeout_seconds, retries=table.retries)
         self.client.check()
         self.identity = {"url": table.url.rstrip("/"), "model": table.model}
-        self.chunk = max(1, 4 * table.concurrency // recipe.sampling.samples)
+        self.chunk = 4 * table.concurrency
 
     def problems(self, say: Callable[[str], None]) -> list[Problem]:
         """All of them: the server has the tokenizer, so none is too long as far as can be known here."""
@@ -45,18 +45,13 @@ class ServedModel:
             say=say,
         )
 
-    def answer(self, problems: Sequence[Problem], beat: Callable[[int], None]) -> list[list[Answer]]:
+    def answer(self, asked: Sequence[Asked], beat: Callable[[int], None]) -> list[Answer]:
         """Raises UserError if the server refuses a request, RunStopped if it does not answer any more."""
-        n = self.recipe.sampling.samples
-        seeds = [sample_seed(problem_seed(self.recipe.sampling, p), i) % SEEDS for p in problems for i in range(n)]
-        asked = list(zip([p for p in problems for _ in range(n)], seeds, strict=True))
-        answers = in_parallel(
-            lambda request: self._ask(*request), asked, self.table.concurrency, lambda answer: beat(answer.tokens)
-        )
-        return [answers[i * n : (i + 1) * n] for i in range(len(problems))]
+        return in_parallel(self._ask, asked, self.table.concurrency, lambda answer: beat(answer.tokens))
 
-    def _ask(self, problem: Problem, seed: int) -> Answer:
+    def _ask(self, asked: Asked) -> Answer:
         sampling = self.recipe.sampling
+        problem, seed = asked[0], sample_seed(sampling, asked) % SEEDS
         body: dict[str, Any] = {
             "model": self.table.model,
             "max_tokens": sampling.max_response_tokens,

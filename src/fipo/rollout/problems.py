@@ -1,6 +1,6 @@
 """The problems of a source that a run can use: loaded, not too long, with an answer that the grader can read."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from transformers import PreTrainedTokenizerBase
 
@@ -8,7 +8,7 @@ from fipo.errors import UserError
 from fipo.rollout.prompts import BadPrompt, Prompting, encode
 from fipo.tasks.bad_rows import BadRows
 from fipo.tasks.graders import grade_number
-from fipo.tasks.problem import Problem
+from fipo.tasks.problem import Placed, Problem
 from fipo.tasks.sources import AnySource, Role, load_problems
 
 MADE_FOR = {"countdown": "numbers", "reasoning_gym": "task"}  # graders, and what they read in a problem's metadata
@@ -32,13 +32,8 @@ def usable_problems(
     for one that the grader was not made for, and if no problem remains.
     """
     bad_rows = BadRows(max_bad_rows, say)
-    loaded = load_problems(source, role, seed, bad_rows)
-    if loaded.repeats:
-        say(f"data.{role}: {_count(loaded.repeats, 'exact repeat')} merged")
     usable: list[Problem] = []
-    for placed in loaded.problems:
-        if grader in MADE_FOR and MADE_FOR[grader] not in placed.problem.metadata:
-            raise UserError(f'data.{role}: grader "{grader}" needs source "{grader}", got {placed.where}')
+    for placed in gradable_problems(source, role, seed=seed, grader=grader, bad_rows=bad_rows, say=say):
         try:
             length = len(encode(placed.problem, tokenizer, prompting))
         except BadPrompt as error:
@@ -49,17 +44,47 @@ def usable_problems(
                 placed.where,
                 f"a prompt must have at most rollout.max_prompt_tokens = {max_prompt_tokens} tokens, got {length}",
             )
-        elif grader == "number" and grade_number(placed.problem.answer, placed.problem).outcome == "no_answer":
-            bad_rows.leave_out(
-                placed.where, f'grader "number" needs a numeric answer, got {placed.problem.answer!r:.80}'
-            )
         else:
             usable.append(placed.problem)
+    account_for(usable, role, bad_rows, say)
+    return usable
+
+
+def gradable_problems(
+    source: AnySource, role: Role, *, seed: int, grader: str, bad_rows: BadRows, say: Callable[[str], None]
+) -> list[Placed]:
+    """Each question once, in the order of the source, with an answer that the grader can read: no tokenizer is needed.
+
+    Repeats are said, and what cannot be read goes to `bad_rows`. Raises UserError as `usable_problems`.
+    """
+    loaded = load_problems(source, role, seed, bad_rows)
+    if loaded.repeats:
+        say(f"data.{role}: {_count(loaded.repeats, 'exact repeat')} merged")
+    refuse_other_sources(loaded.problems, role, grader)
+    gradable: list[Placed] = []
+    for placed in loaded.problems:
+        problem = placed.problem
+        if grader == "number" and grade_number(problem.answer, problem).outcome == "no_answer":
+            bad_rows.leave_out(placed.where, f'grader "number" needs a numeric answer, got {problem.answer!r:.80}')
+        else:
+            gradable.append(placed)
+    return gradable
+
+
+def refuse_other_sources(problems: Sequence[Placed], role: Role, grader: str) -> None:
+    """Raise UserError if the grader is made for one source, and these problems are of another."""
+    needed = MADE_FOR.get(grader)
+    for placed in problems:
+        if needed is not None and needed not in placed.problem.metadata:
+            raise UserError(f'data.{role}: grader "{grader}" needs source "{grader}", got {placed.where}')
+
+
+def account_for(problems: Sequence[Problem], role: Role, bad_rows: BadRows, say: Callable[[str], None]) -> None:
+    """Say how many rows are left out. Raises UserError if no problem remains."""
     if bad_rows.count:
         say(f"data.{role}: {bad_rows.summary()}")
-    if not usable:
+    if not problems:
         raise UserError(f"data.{role}: at least one problem must remain, got none ({bad_rows.count} rows malformed)")
-    return usable
 
 
 def _count(number: int, noun: str) -> str:
