@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from fipo.models.corpus import HABITS, LESSONS, way_of
-from fipo.models.make_tiny import IGNORED, POOL, TOKENS_PER_BATCH, batches, make_model, pretrain
+from fipo.models.make_tiny import IGNORED, PEAK_LEARNING_RATES, POOL, TOKENS_PER_BATCH, batches, make_model, pretrain
 from fipo.models.tokenizer import make_tokenizer
 from fipo.tasks.signed_sums import split_of
 
@@ -66,7 +66,7 @@ def test_the_stream_goes_on_with_new_examples_when_a_pool_is_used_up(many_batche
 def trained(tokenizer, corpus, steps):
     torch.manual_seed(0)
     model = make_model(tokenizer)
-    pretrain(model, tokenizer, corpus, steps, 0)
+    pretrain(model, tokenizer, corpus, steps, peak_learning_rate=PEAK_LEARNING_RATES["embedded"], seed=0)
     return list(model.parameters())
 
 

@@ -78,10 +78,10 @@ def test_an_archive_gives_back_what_the_runs_wrote_to_six_digits(begun, tmp_path
     write_archive(path, gathered)
     first, second = read_archive(path)
     assert [first, second] == gathered
-    assert (first.arm, first.seed, first.failure, first.steps) == ("fipo", 0, None, 2)
+    assert (first.arm, first.seed, first.failure) == ("fipo", 0, None)
     assert [line["step"] for line in first.lines] == [0, 1, 2]
     assert first.lines[1] == {"step": 1, "reward/mean": 0.233333}
-    assert (second.failure, second.lines, second.steps) == ("exited", [], 0)
+    assert (second.failure, second.lines) == ("exited", [])
     before = path.read_bytes()
     write_archive(path, gathered)
     assert path.read_bytes() == before
@@ -93,6 +93,26 @@ def test_what_was_archived_stays_where_the_run_itself_is_gone(begun):
         shutil.rmtree(job.folder, ignore_errors=True)
     assert gather(begun, {}, {first.name: first}) == [first]
     assert gather(begun, {first.name: "exited"}, {first.name: first})[0].failure == "exited"
+
+
+def test_a_run_that_has_not_ended_is_not_archived_unless_it_failed(begun):
+    job = begun[0]
+    RunDirectory(job.folder).rewind(1)
+    assert gather(begun, {}, {}) == []
+    assert gather(begun, {job.name: "exited"}, {})[0].failure == "exited"
+
+
+def test_an_outcome_of_some_runs_says_how_many_are_missing(study, runs):
+    missing = "So far: 5 of 6 runs."
+    assert missing in markdown(study, outcome_of(study, runs[:5]))
+    assert "So far" not in markdown(study, outcome_of(study, runs))
+
+
+def test_before_the_first_run_has_ended_there_are_empty_tables_and_figures(study, tmp_path):
+    study.folder.mkdir(parents=True)
+    write_archive(study.archive, [])
+    assert write_outcome(study, tmp_path).contrasts == []
+    assert "So far: 0 of 6 runs." in (tmp_path / "outcome.md").read_text()
 
 
 def test_an_archived_run_says_how_far_its_spread_is_from_that_of_shuffled_log_ratios(begun):

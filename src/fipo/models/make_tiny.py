@@ -31,12 +31,12 @@ from fipo.seeding import derive_seed
 
 ROUNDS = {  # corpus, steps
     "embedded": ((LESSONS, 900), (HABITS, 1300), (LESSONS, 500), (HABITS, 400)),
-    "long_sums": ((LONG_LESSONS, 1000), (LONG_HABITS, 600)),
+    "long_sums": 3 * ((LONG_LESSONS, 850), (LONG_HABITS, 500)),
 }
+PEAK_LEARNING_RATES = {"embedded": 4e-3, "long_sums": 3e-3}
 FOLDERS = {"embedded": EMBEDDED_FOLDER, "long_sums": Path("models/long_sums")}
 TOKENS_PER_BATCH = 4096
 POOL = 4096  # examples sorted by length together, so that a batch holds little padding
-PEAK_LEARNING_RATE = 4e-3
 WARMUP_STEPS = 100
 WEIGHT_DECAY = 0.05
 SEED = 0
@@ -99,10 +99,18 @@ def _collate(rows: list[tuple[list[int], list[int]]], pad_id: int) -> tuple[Tens
     return input_ids, labels
 
 
-def pretrain(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, corpus: Corpus, steps: int, seed: int) -> None:
+def pretrain(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    corpus: Corpus,
+    steps: int,
+    *,
+    peak_learning_rate: float,
+    seed: int,
+) -> None:
     """One round: `steps` optimizer steps on one corpus."""
     optimizer = torch.optim.AdamW(
-        model.parameters(), lr=PEAK_LEARNING_RATE, weight_decay=WEIGHT_DECAY, betas=(0.9, 0.98)
+        model.parameters(), lr=peak_learning_rate, weight_decay=WEIGHT_DECAY, betas=(0.9, 0.98)
     )
     schedule = get_cosine_schedule_with_warmup(optimizer, WARMUP_STEPS, steps)
     stream = track(batches(corpus, steps, tokenizer, seed), total=steps, description="pretraining")
@@ -131,7 +139,7 @@ def make(base: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     torch.manual_seed(SEED)
     model, tokenizer = _start() if base == "embedded" else load(EMBEDDED)
     for i, (corpus, steps) in enumerate(ROUNDS[base]):
-        pretrain(model, tokenizer, corpus, steps, SEED + i // 2)
+        pretrain(model, tokenizer, corpus, steps, peak_learning_rate=PEAK_LEARNING_RATES[base], seed=SEED + i // 2)
     return model, tokenizer
 
 

@@ -49,36 +49,35 @@ class ArchivedRun:
     def name(self) -> str:
         return f"{self.arm}_seed_{self.seed}"
 
-    @property
-    def steps(self) -> int:
-        return int(self.lines[-1]["step"]) if self.lines else 0
-
 
 def gather(jobs: Sequence[Job], failures: Mapping[str, str], before: Mapping[str, ArchivedRun]) -> list[ArchivedRun]:
-    """What there is of each job that has begun or failed: its run directory's metrics, or what was archived before."""
+    """What there is of each job that has ended: its run directory's metrics, or what was archived before."""
     runs = []
     for job in jobs:
-        lines = RunDirectory(job.folder).read_metrics()
         failure = failures.get(job.name)
-        if lines or failure:
-            lines = [{key: _short(value) for key, value in line.items() if _is_kept(key)} for line in lines]
-            if lines:
-                lines[-1] |= _noise(job)
-            runs.append(ArchivedRun(arm=job.arm, seed=job.seed, recipe=job.fingerprint, failure=failure, lines=lines))
+        if job.has_ended or failure:
+            runs.append(_archived(job, failure))
         elif job.name in before:
             runs.append(before[job.name])
     return runs
+
+
+def _archived(job: Job, failure: str | None) -> ArchivedRun:
+    lines = RunDirectory(job.folder).read_metrics()
+    kept = [{key: _short(value) for key, value in line.items() if _is_kept(key)} for line in lines]
+    if kept:
+        kept[-1] |= _noise(job, lines)
+    return ArchivedRun(arm=job.arm, seed=job.seed, recipe=job.fingerprint, failure=failure, lines=kept)
 
 
 def _is_kept(key: str) -> bool:
     return key == "step" or key.startswith(KEPT)
 
 
-def _noise(job: Job) -> dict[str, float]:
+def _noise(job: Job, lines: Sequence[dict[str, float]]) -> dict[str, float]:
     """How far the spread of the FutureKL is from that of a random order; {} where too few rollouts were recorded."""
-    run = RunDirectory(job.folder)
     try:
-        return {NOISE: shuffled_control(History(run, run.read_metrics()), steps=job.recipe.run.steps).ratio}
+        return {NOISE: shuffled_control(History(RunDirectory(job.folder), lines), steps=job.recipe.run.steps).ratio}
     except CannotTell:
         return {}
 

@@ -13,6 +13,7 @@ from fipo.errors import UserError
 from fipo.recipes import layered, read_recipe
 from fipo.strict import Table, validate
 from fipo.study.controls import CONTROLS
+from fipo.telemetry.run_directory import RunDirectory
 from fipo.training.config import Recipe
 from fipo.training.control import Control
 
@@ -84,6 +85,10 @@ class Study(Table):
     def seeds_of(self, arm: str) -> int:
         return self.arms[arm].seeds or self.study.seeds
 
+    @property
+    def runs(self) -> int:
+        return sum(self.seeds_of(arm) for arm in self.arms)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
@@ -110,6 +115,12 @@ class Job:
     def folder(self) -> Path:
         """The run directory."""
         return Path(self.recipe.run.folder) / self.recipe.run.name
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether its run directory holds all its steps."""
+        lines = RunDirectory(self.folder).read_metrics()
+        return bool(lines) and lines[-1]["step"] >= self.recipe.run.steps
 
 
 def load_study(path: Path, overrides: dict[str, str]) -> tuple[Study, list[Job]]:

@@ -28,6 +28,7 @@ class Contrast:
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
     arms: dict[str, dict[str, Estimate]]  # by arm and endpoint, over finished runs
+    ended: int  # runs, failed ones among them
     failed: dict[str, int]  # runs by arm
     contrasts: list[Contrast]
 
@@ -47,7 +48,7 @@ def outcome_of(study: Study, runs: Sequence[ArchivedRun]) -> Outcome:
     failed = {arm: sum(run.arm == arm and run.failure is not None for run in runs) for arm in study.arms}
     pairs = study.study.contrasts
     contrasts = [contrast for name in TESTED for contrast in _contrasts(name, values[name], pairs)]
-    return Outcome(arms=arms, failed=failed, contrasts=contrasts)
+    return Outcome(arms=arms, ended=len(runs), failed=failed, contrasts=contrasts)
 
 
 def _of_arm(values: Mapping[tuple[str, int], float], arm: str) -> Estimate | None:
@@ -80,7 +81,10 @@ def _contrasts(
 
 def markdown(study: Study, outcome: Outcome) -> str:
     """The tables of a study: its arms, and its contrasts."""
-    parts = [f"# {study.study.name}\n", _arms_table(study, outcome)]
+    parts = [f"# {study.study.name}\n"]
+    if outcome.ended < study.runs:
+        parts.append(f"So far: {outcome.ended} of {study.runs} runs. What is missing can change everything below.\n")
+    parts.append(_arms_table(study, outcome))
     for name, endpoint in TESTED.items():
         parts.append(_contrasts_table(study, outcome, name, endpoint))
     parts.append(

@@ -1,7 +1,7 @@
 """What a terminal shows during a study: a live bar, or plain lines where output is a file or CI."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 from datetime import timedelta
 
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
@@ -13,12 +13,12 @@ SECONDS_BETWEEN_LINES = 60.0
 
 
 class StudyProgress:
-    """`with StudyProgress(jobs, archived) as progress:`, then `show` and `say` as things happen.
+    """`with StudyProgress(jobs, finished) as progress:`, then `show` and `say` as things happen.
 
-    Counts training steps; `archived` has those of runs that are only in the archive, by name.
+    Counts training steps; `finished` names the jobs with nothing left to do.
     """
 
-    def __init__(self, jobs: Sequence[Job], archived: Mapping[str, int]) -> None:
+    def __init__(self, jobs: Sequence[Job], finished: Collection[str]) -> None:
         self.jobs = jobs
         self.console = PatientConsole(highlight=False, soft_wrap=True)
         self.bar = Progress(
@@ -30,7 +30,7 @@ class StudyProgress:
         )
         self.total = sum(job.recipe.run.steps for job in jobs)
         self.task = self.bar.add_task("starting", total=self.total)
-        self.known = {job.name: max(steps_of(job), archived.get(job.name, 0)) for job in jobs}
+        self.known = {job.name: job.recipe.run.steps if job.name in finished else steps_of(job) for job in jobs}
         self.before = sum(self.known.values())
         self.started = time.monotonic()
         self.last_line = float("-inf")

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -34,24 +34,29 @@ class Running:
 
 
 class Runner:
-    def __init__(self, study: Study, jobs: Sequence[Job], archived: Mapping[str, ArchivedRun]) -> None:
+    def __init__(self, study: Study, jobs: Sequence[Job], archived: Sequence[ArchivedRun]) -> None:
+        """Raises UserError if a run of `archived` is one of the jobs with another recipe."""
         self.study = study
-        self.archived = archived
         self.jobs = {job.name: job for job in jobs}
+        self.archived = {run.name: run for run in archived if run.name in self.jobs}
         self.running: list[Running] = []
         self.failures: dict[str, str] = {}  # why, by the job's name
+        for name, run in self.archived.items():
+            if run.recipe != self.jobs[name].fingerprint:
+                raise UserError(f"{study.archive}: {name} was run with another recipe; choose another --study.name")
 
-    def run_all(self) -> dict[str, str]:
-        """Bring every job to its end; returns why those failed that did, by name.
+    def run_all(self) -> None:
+        """Bring every job to its end, or into `failures`.
 
-        Raises UserError for a finished run, here or archived, that another recipe made; RunStopped after Ctrl-C or
-        SIGTERM with all runs saved.
+        Raises UserError for a finished run that another recipe made, RunStopped after Ctrl-C or SIGTERM with all runs
+        saved.
         """
-        waiting = [job for job in self.jobs.values() if not self.finished(job)]
+        finished = {name for name, job in self.jobs.items() if self.finished(job)}
+        waiting = [job for name, job in self.jobs.items() if name not in finished]
         for name in ("jobs", "logs", "runs"):
             (self.study.folder / name).mkdir(parents=True, exist_ok=True)
         with (
-            StudyProgress(list(self.jobs.values()), self._archived_steps()) as progress,
+            StudyProgress(list(self.jobs.values()), finished) as progress,
             StopRequests(progress.say) as stop,
         ):
             try:
@@ -67,27 +72,14 @@ class Runner:
                 for one in self.running:
                     one.process.kill()
                     one.process.wait()
-        return self.failures
 
     def finished(self, job: Job) -> bool:
         """Whether the run is complete, here or in the archive. Raises UserError if it began with another recipe."""
-        run = RunDirectory(job.folder)
-        if not run.config.is_file():
-            return self._archived_steps().get(job.name, 0) >= job.recipe.run.steps
-        lines = run.read_metrics()
-        done = bool(lines) and lines[-1]["step"] >= job.recipe.run.steps
-        if done:
-            check_same_recipe(self._recipe(job), run, job.control)
-        return done
-
-    def _archived_steps(self) -> dict[str, int]:
-        """Of the archived runs that came to their end."""
-        for name, run in self.archived.items():
-            if run.recipe != self.jobs[name].fingerprint:
-                raise UserError(
-                    f"{self.study.archive}: {name} was run with another recipe; choose another --study.name"
-                )
-        return {name: run.steps for name, run in self.archived.items() if not run.failure}
+        if job.has_ended:
+            check_same_recipe(self._recipe(job), RunDirectory(job.folder), job.control)
+            return True
+        archived = self.archived.get(job.name)
+        return archived is not None and not archived.failure
 
     def _recipe(self, job: Job) -> Recipe:
         """The job's, with the learning rate scaled by the mean influence weight of the run that it goes by."""

@@ -18,15 +18,14 @@ def run_study(path: Path, overrides: dict[str, str]) -> tuple[Study, Outcome]:
     Raises UserError for what cannot be, RunStopped after Ctrl-C.
     """
     study, jobs = load_study(path, overrides)
-    names = {job.name for job in jobs}
     with run_lock(study.folder):
-        before = read_archive(study.archive) if study.archive.is_file() else []
-        runner = Runner(study, jobs, {run.name: run for run in before if run.name in names})
+        runner = Runner(study, jobs, read_archive(study.archive) if study.archive.is_file() else [])
         try:
             runner.run_all()
         finally:
             write_archive(study.archive, gather(jobs, runner.failures, runner.archived))
-        return study, write_outcome(study, study.folder)
+            outcome = write_outcome(study, study.folder)
+        return study, outcome
 
 
 def write_outcome(study: Study, folder: Path) -> Outcome:
