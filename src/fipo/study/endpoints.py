@@ -70,14 +70,18 @@ TESTED = {  # in this order: the first is the primary one
         title="final held-out response length", value=_evaluated("eval/response_length/mean", lambda v: v[-1]), digits=2
     ),
 }
-DESCRIBED = {
+LEARNING = TESTED | {
     "best_avg_at_k": Endpoint(title="best held-out avg@k", value=_evaluated("eval/avg_at_k", max), digits=4),
     "pass_at_k": Endpoint(title="final pass@k", value=_evaluated("eval/pass_at_k", lambda v: v[-1])),
     "entropy": Endpoint(title="entropy, last tenth of the steps", value=_late("policy/entropy")),
+}
+WEIGHTS = {
     "mean_f": Endpoint(title="mean f", value=_mean("fipo/influence_weight/mean"), digits=4),
     "spread_f": Endpoint(title="std of f", value=_mean("fipo/influence_weight/std"), digits=4),
     "raw_spread": Endpoint(title="std of exp(FutureKL)", value=_mean("fipo/raw_influence_weight/std"), digits=4),
     "noise": Endpoint(title="spread of FutureKL / shuffled", value=_late("fipo/spread_over_shuffled"), digits=3),
+}
+STABILITY = {
     "dual_clip": Endpoint(
         title="largest dual-clip fraction of a step", value=_most("policy/dual_clip_fraction"), digits=5
     ),
@@ -89,4 +93,5 @@ DESCRIBED = {
     "grad_norm": Endpoint(title="largest gradient norm", value=_most("policy/grad_norm"), digits=2),
     "skipped": Endpoint(title="skipped updates a step", value=_mean("update/skipped"), digits=3),
 }
-ENDPOINTS = TESTED | DESCRIBED
+DESCRIBED = {"What the arms reach": LEARNING, "Their weights": WEIGHTS, "Their stability": STABILITY}
+ENDPOINTS = LEARNING | WEIGHTS | STABILITY

@@ -6,7 +6,7 @@ from typing import Any
 
 from fipo.study.archive import ArchivedRun
 from fipo.study.config import Study
-from fipo.study.endpoints import ENDPOINTS, TESTED, Endpoint
+from fipo.study.endpoints import DESCRIBED, ENDPOINTS, TESTED, Endpoint
 from fipo.study.statistics import EXACT_UP_TO, POWER, Estimate, detectable, estimate, holm, sign_flip_p
 
 ALPHA = 0.05
@@ -84,7 +84,8 @@ def markdown(study: Study, outcome: Outcome) -> str:
     parts = [f"# {study.study.name}\n"]
     if outcome.ended < study.runs:
         parts.append(f"So far: {outcome.ended} of {study.runs} runs. What is missing can change everything below.\n")
-    parts.append(_arms_table(study, outcome))
+    for heading, endpoints in DESCRIBED.items():
+        parts.append(f"## {heading}\n\n{_arms_table(study, outcome, endpoints)}")
     for name, endpoint in TESTED.items():
         parts.append(_contrasts_table(study, outcome, name, endpoint))
     parts.append(
@@ -96,8 +97,8 @@ def markdown(study: Study, outcome: Outcome) -> str:
     return "\n".join(parts)
 
 
-def _arms_table(study: Study, outcome: Outcome) -> str:
-    shown = {name: endpoint for name, endpoint in ENDPOINTS.items() if any(name in e for e in outcome.arms.values())}
+def _arms_table(study: Study, outcome: Outcome, endpoints: Mapping[str, Endpoint]) -> str:
+    shown = {name: endpoint for name, endpoint in endpoints.items() if any(name in e for e in outcome.arms.values())}
     head = ["arm", "seeds", "failed", *(endpoint.title for endpoint in shown.values())]
     rows = []
     for arm, estimates in outcome.arms.items():
@@ -123,7 +124,7 @@ def _contrasts_table(study: Study, outcome: Outcome, name: str, endpoint: Endpoi
             ]
         )
     head = ["A - B", "seeds", "difference [95%]", "p", "p (Holm)", "detectable"]
-    return f"## {endpoint.title[0].upper()}{endpoint.title[1:]}\n\n{_table(head, rows)}"
+    return f"## Differences: {endpoint.title}\n\n{_table(head, rows)}"
 
 
 def title(study: Study, arm: str) -> str:
