@@ -1,12 +1,12 @@
 import gzip
 import json
 import random
-import shutil
+from dataclasses import replace
 
 import pytest
 
 from fipo.errors import UserError
-from fipo.study.archive import NOISE, ArchivedRun, gather, read_archive, write_archive
+from fipo.study.archive import NOISE, Archive, ArchivedRun, read_archive, write_archive
 from fipo.study.config import load_study
 from fipo.study.outcome import markdown, outcome_of
 from fipo.study.study import write_outcome
@@ -73,33 +73,43 @@ def begun(write_study):
 
 
 def test_an_archive_gives_back_what_the_runs_wrote_to_six_digits(begun, tmp_path):
-    path = tmp_path / "metrics.jsonl.gz"
-    gathered = gather(begun, {begun[1].name: "exited"}, {})
-    write_archive(path, gathered)
-    first, second = read_archive(path)
-    assert [first, second] == gathered
+    archive = Archive(tmp_path / "metrics.jsonl.gz")
+    archive.add(begun[0])
+    archive.add(begun[1], "exited")
+    again = Archive(archive.path)
+    assert again.runs == archive.runs
+    first, second = (again.runs[job.name] for job in begun)
     assert (first.arm, first.seed, first.failure) == ("fipo", 0, None)
     assert [line["step"] for line in first.lines] == [0, 1, 2]
     assert first.lines[1] == {"step": 1, "reward/mean": 0.233333}
     assert (second.failure, second.lines) == ("exited", [])
-    before = path.read_bytes()
-    write_archive(path, gathered)
-    assert path.read_bytes() == before
+    assert [again.finished(job) for job in begun] == [True, False]
+    before = archive.path.read_bytes()
+    again.add(begun[0])
+    assert archive.path.read_bytes() == before
 
 
-def test_what_was_archived_stays_where_the_run_itself_is_gone(begun):
-    first = gather(begun, {}, {})[0]
-    for job in begun:
-        shutil.rmtree(job.folder, ignore_errors=True)
-    assert gather(begun, {}, {first.name: first}) == [first]
-    assert gather(begun, {first.name: "exited"}, {first.name: first})[0].failure == "exited"
+def test_an_archive_is_of_one_recipe(begun, tmp_path):
+    archive = Archive(tmp_path / "metrics.jsonl.gz")
+    archive.add(begun[0])
+    archive.check(begun)
+    faster = begun[0].recipe.model_copy(
+        update={"update": begun[0].recipe.update.model_copy(update={"learning_rate": 1.0})}
+    )
+    with pytest.raises(UserError, match=r"metrics\.jsonl\.gz: fipo_seed_0 was run with another recipe"):
+        archive.check([replace(begun[0], recipe=faster)])
+    resaved = begun[0].recipe.model_copy(
+        update={"checkpoint": begun[0].recipe.checkpoint.model_copy(update={"every": 9})}
+    )
+    archive.check([replace(begun[0], recipe=resaved)])
 
 
-def test_a_run_that_has_not_ended_is_not_archived_unless_it_failed(begun):
-    job = begun[0]
-    RunDirectory(job.folder).rewind(1)
-    assert gather(begun, {}, {}) == []
-    assert gather(begun, {job.name: "exited"}, {})[0].failure == "exited"
+def test_archived_runs_that_are_not_of_the_study_are_ignored_and_stay(study, runs, write_study, tmp_path):
+    smaller = load_study(write_study(ARMS, seeds=2), {})[0]
+    outcome = outcome_of(smaller, runs)
+    assert (outcome.ended, outcome.contrasts[0].difference.seeds) == (4, 2)
+    write_archive(tmp_path / "a.gz", runs)
+    assert len(Archive(tmp_path / "a.gz").runs) == 6
 
 
 def test_an_outcome_of_some_runs_says_how_many_are_missing(study, runs):
@@ -109,20 +119,22 @@ def test_an_outcome_of_some_runs_says_how_many_are_missing(study, runs):
 
 
 def test_before_the_first_run_has_ended_there_are_empty_tables_and_figures(study, tmp_path):
-    study.folder.mkdir(parents=True)
-    write_archive(study.archive, [])
-    assert write_outcome(study, tmp_path).contrasts == []
+    assert write_outcome(study, [], tmp_path).contrasts == []
     assert "So far: 0 of 6 runs." in (tmp_path / "outcome.md").read_text()
 
 
-def test_an_archived_run_says_how_far_its_spread_is_from_that_of_shuffled_log_ratios(begun):
+def test_an_archived_run_says_how_far_its_spread_is_from_that_of_shuffled_log_ratios(begun, tmp_path):
     job = begun[0]
     rng = random.Random(0)
     RunDirectory(job.folder).write_config({"resolved": {"objective": {"half_life": 32.0, "dual_clip": 10.0}}})
     for trend, expected in ((0.0, 1.0), (0.1, 2.0)):
         rows = [[trend * (1 if i < 20 else -1) + rng.gauss(0, 0.1) for i in range(40)] for _ in range(100)]
         RunDirectory(job.folder).write_rollouts(2, [{"mini_batch": 1, "log_ratio": row} for row in rows])
-        assert gather(begun, {}, {})[0].lines[-1][NOISE] == pytest.approx(expected, rel=0.35)
+        archive = Archive(tmp_path / "metrics.jsonl.gz")
+        archive.add(job)
+        last = archive.runs[job.name].lines[-1]
+        assert last[NOISE] == pytest.approx(expected, rel=0.35)
+        assert last[f"{NOISE}/low"] < 1 < last[f"{NOISE}/high"]
 
 
 @pytest.mark.parametrize("line", [None, b"{}", b"[1]", b"text"], ids=["no gzip", "no run", "a list", "no JSON"])
@@ -135,9 +147,8 @@ def test_what_is_no_archive_is_named(line, tmp_path):
 
 
 def test_tables_and_figures_come_from_the_archive_alone(study, runs, tmp_path):
-    study.folder.mkdir(parents=True)
-    write_archive(study.archive, runs)
-    outcome = write_outcome(study, tmp_path)
+    write_archive(tmp_path / "metrics.jsonl.gz", runs)
+    outcome = write_outcome(study, read_archive(tmp_path / "metrics.jsonl.gz"), tmp_path)
     assert outcome == outcome_of(study, runs)
     assert json.loads((tmp_path / "outcome.json").read_text())["failed"] == {"fipo": 0, "dapo": 0}
     assert (tmp_path / "outcome.md").read_text() == markdown(study, outcome)

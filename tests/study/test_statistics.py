@@ -53,4 +53,10 @@ def test_the_detectable_difference_is_found_with_the_stated_power():
 
 def test_what_can_be_detected_shrinks_with_seeds_and_grows_with_the_number_of_comparisons():
     assert detectable(1.0, 30, alpha=0.05) < detectable(1.0, 10, alpha=0.05) < detectable(1.0, 10, alpha=0.01)
-    assert detectable(0.0, 10, alpha=0.05) == 0 and detectable(1.0, 1, alpha=0.05) is None
+    assert detectable(0.0, 10, alpha=0.05) == 0
+
+
+@pytest.mark.parametrize(("seeds", "alpha", "possible"), [(5, 0.05, False), (6, 0.05, True), (9, 0.05 / 13, False)])
+def test_nothing_is_detectable_where_differences_of_one_sign_would_not_do(seeds, alpha, possible):
+    assert (sign_flip_p([1.0] * seeds) <= alpha) == possible
+    assert (detectable(1.0, seeds, alpha=alpha) is not None) == possible

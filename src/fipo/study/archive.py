@@ -1,8 +1,8 @@
-"""The metrics of all runs of a study in one small file: its outcome is computed from it, and it is gone on from."""
+"""The metrics of a study's runs in one small file: its outcome is computed from it, and the study goes on from it."""
 
 import gzip
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ KEPT = (  # the families of keys that are kept; the rest is speed, and what thes
     "update/",
 )
 DIGITS = 6  # significant
-NOISE = "fipo/spread_over_shuffled"  # of the FutureKL within responses, over that of shuffled log-ratios
+NOISE = "fipo/spread_over_shuffled"  # of the FutureKL within responses over that of shuffled log-ratios; /low, /high
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,24 +50,32 @@ class ArchivedRun:
         return f"{self.arm}_seed_{self.seed}"
 
 
-def gather(jobs: Sequence[Job], failures: Mapping[str, str], before: Mapping[str, ArchivedRun]) -> list[ArchivedRun]:
-    """What there is of each job that has ended: its run directory's metrics, or what was archived before."""
-    runs = []
-    for job in jobs:
-        failure = failures.get(job.name)
-        if job.has_ended or failure:
-            runs.append(_archived(job, failure))
-        elif job.name in before:
-            runs.append(before[job.name])
-    return runs
+class Archive:
+    """The file `path` and what it holds, by the runs' names; written whenever a run is added."""
 
+    def __init__(self, path: Path) -> None:
+        """Raises UserError for a file that is not an archive."""
+        self.path = path
+        self.runs = {run.name: run for run in read_archive(path)} if path.is_file() else {}
 
-def _archived(job: Job, failure: str | None) -> ArchivedRun:
-    lines = RunDirectory(job.folder).read_metrics()
-    kept = [{key: _short(value) for key, value in line.items() if _is_kept(key)} for line in lines]
-    if kept:
-        kept[-1] |= _noise(job, lines)
-    return ArchivedRun(arm=job.arm, seed=job.seed, recipe=job.fingerprint, failure=failure, lines=kept)
+    def check(self, jobs: Iterable[Job]) -> None:
+        """Raise UserError if one of the jobs was run with another recipe."""
+        for job in jobs:
+            if job.name in self.runs and self.runs[job.name].recipe != job.fingerprint:
+                raise UserError(f"{self.path}: {job.name} was run with another recipe; choose another --study.name")
+
+    def finished(self, job: Job) -> bool:
+        return job.name in self.runs and not self.runs[job.name].failure
+
+    def add(self, job: Job, failure: str | None = None) -> None:
+        """The run of `job` as its folder has it now."""
+        lines = RunDirectory(job.folder).read_metrics()
+        kept = [{key: _short(value) for key, value in line.items() if _is_kept(key)} for line in lines]
+        if kept:
+            kept[-1] |= _noise(job, lines)
+        run = ArchivedRun(arm=job.arm, seed=job.seed, recipe=job.fingerprint, failure=failure, lines=kept)
+        self.runs[run.name] = run
+        write_archive(self.path, list(self.runs.values()))
 
 
 def _is_kept(key: str) -> bool:
@@ -77,15 +85,17 @@ def _is_kept(key: str) -> bool:
 def _noise(job: Job, lines: Sequence[dict[str, float]]) -> dict[str, float]:
     """How far the spread of the FutureKL is from that of a random order; {} where too few rollouts were recorded."""
     try:
-        return {NOISE: shuffled_control(History(RunDirectory(job.folder), lines), steps=job.recipe.run.steps).ratio}
+        control = shuffled_control(History(RunDirectory(job.folder), lines), steps=job.recipe.run.steps)
     except CannotTell:
         return {}
+    return {NOISE: _short(control.ratio), f"{NOISE}/low": _short(control.low), f"{NOISE}/high": _short(control.high)}
 
 
 def write_archive(path: Path, runs: Sequence[ArchivedRun]) -> None:
-    """One line of JSON for each run, gzip; the same bytes for the same metrics."""
-    lines = [json.dumps(_record(run), separators=(",", ":")) for run in runs]
-    replace_file(path, gzip.compress("".join(line + "\n" for line in lines).encode(), mtime=0))
+    """One line of JSON for each run, sorted, gzip; the same bytes for the same metrics."""
+    ordered = sorted(runs, key=lambda run: (run.seed, run.arm))
+    lines = [json.dumps(_record(run), separators=(",", ":")) + "\n" for run in ordered]
+    replace_file(path, gzip.compress("".join(lines).encode(), mtime=0))
 
 
 def _record(run: ArchivedRun) -> dict[str, Any]:

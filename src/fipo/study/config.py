@@ -16,14 +16,10 @@ from fipo.study.controls import CONTROLS
 from fipo.telemetry.run_directory import RunDirectory
 from fipo.training.config import Recipe
 from fipo.training.control import Control
+from fipo.training.resume import FREE_TO_CHANGE, flat
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=60)]
-WITHOUT_EFFECT: dict[str, Any] = {
-    "run": {"name", "folder"},
-    "checkpoint": True,
-    "grading": True,
-    "telemetry": True,
-}  # on metrics
+WITHOUT_EFFECT = (FREE_TO_CHANGE - {"run.steps"}) | {"telemetry.rollout_groups"}  # on the metrics
 RUN_SETTINGS = {"name", "folder", "seed"}  # what a study sets itself, for each run
 
 
@@ -38,8 +34,9 @@ class Settings(Table):
     every arm."""
     processes: PositiveInt = Field(default_factory=lambda: os.cpu_count() or 1)
     """Runs at a time, each on one thread."""
-    contrasts: Annotated[list[Annotated[tuple[Name, Name], Field(strict=False)]], Field(min_length=1)]
-    """Pairs (A, B): A - B, paired by seed. The first is the primary one."""
+    contrasts: list[Annotated[tuple[Name, Name], Field(strict=False)]] = Field(default_factory=list)
+    """Pairs (A, B): A - B, paired by seed. The first is the primary one, tested by itself; the others share Holm's
+    correction. None in a study that only looks around."""
 
 
 class Arm(Table):
@@ -107,7 +104,8 @@ class Job:
     @property
     def fingerprint(self) -> str:
         """Equal for runs with the same metrics: of what the recipe says beside the defaults and WITHOUT_EFFECT."""
-        said = self.recipe.model_dump(mode="json", exclude_defaults=True, exclude=WITHOUT_EFFECT)
+        said = flat(self.recipe.model_dump(mode="json", exclude_defaults=True))
+        said = {key: value for key, value in said.items() if key not in WITHOUT_EFFECT}
         text = json.dumps([said, self.control.name if self.control else None, self.after], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -15,6 +15,7 @@ class Endpoint:
     title: str
     value: Callable[[Sequence[Line]], float | None]  # None where the run does not have it
     digits: int = 3
+    counts: bool = False  # 1 or 0 for a run: shown as how many
 
 
 def _training(lines: Sequence[Line], key: str) -> list[float]:
@@ -76,6 +77,7 @@ LEARNING = TESTED | {
     "entropy": Endpoint(title="entropy, last tenth of the steps", value=_late("policy/entropy")),
 }
 WEIGHTS = {
+    "groups": Endpoint(title="groups trained on a step", value=_mean("groups/kept"), digits=1),
     "mean_f": Endpoint(title="mean f", value=_mean("fipo/influence_weight/mean"), digits=4),
     "spread_f": Endpoint(title="std of f", value=_mean("fipo/influence_weight/std"), digits=4),
     "raw_spread": Endpoint(title="std of exp(FutureKL)", value=_mean("fipo/raw_influence_weight/std"), digits=4),
@@ -85,13 +87,16 @@ STABILITY = {
     "dual_clip": Endpoint(
         title="largest dual-clip fraction of a step", value=_most("policy/dual_clip_fraction"), digits=5
     ),
-    "spiked": Endpoint(title="runs with a dual-clip spike", value=lambda lines: float(bool(_spikes(lines))), digits=2),
-    "collapsed": Endpoint(
-        title="runs whose length collapsed", value=lambda lines: float(_collapse(lines) is not None), digits=2
+    "spiked": Endpoint(
+        title="runs with a dual-clip spike", value=lambda lines: float(bool(_spikes(lines))), counts=True
     ),
-    "spiked_first": Endpoint(title="of these, spiked before", value=_spiked_before_collapse, digits=2),
-    "grad_norm": Endpoint(title="largest gradient norm", value=_most("policy/grad_norm"), digits=2),
+    "collapsed": Endpoint(
+        title="runs whose length collapsed", value=lambda lines: float(_collapse(lines) is not None), counts=True
+    ),
+    "spiked_first": Endpoint(title="of these, spiked before", value=_spiked_before_collapse, counts=True),
+    "filtered": Endpoint(title="sequences filtered a step", value=_mean("policy/filtered_sequences"), digits=3),
+    "grad_norm": Endpoint(title="largest gradient norm (mean of a step)", value=_most("policy/grad_norm"), digits=2),
     "skipped": Endpoint(title="skipped updates a step", value=_mean("update/skipped"), digits=3),
 }
-DESCRIBED = {"What the arms reach": LEARNING, "Their weights": WEIGHTS, "Their stability": STABILITY}
+DESCRIBED = {"What the arms reach": LEARNING, "Their updates and weights": WEIGHTS, "Their stability": STABILITY}
 ENDPOINTS = LEARNING | WEIGHTS | STABILITY

@@ -10,6 +10,14 @@ from fipo.study.endpoints import DESCRIBED, ENDPOINTS, TESTED, Endpoint
 from fipo.study.statistics import EXACT_UP_TO, POWER, Estimate, detectable, estimate, holm, sign_flip_p
 
 ALPHA = 0.05
+INTERVALS = "Means with 95% intervals over seeds (Student's t).\n"
+TESTS = (
+    f"Differences are paired by seed; p by flipping signs: exact up to {EXACT_UP_TO} seeds, else {2**EXACT_UP_TO:,} "
+    "random patterns. The first difference is the primary one: tested by itself, in the order of the tables, each only "
+    "if the one before was found. The others are corrected for their number (Holm). Detectable: the true difference "
+    f"that a paired t-test at the same level finds with {POWER:.0%} power; empty where so few seeds cannot reach that "
+    "level at all.\n"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,8 +29,10 @@ class Contrast:
     endpoint: str
     difference: Estimate
     p: float
-    corrected_p: float  # for the number of contrasts of this endpoint (Holm)
-    detectable: float | None  # the smallest true difference seen with 80% power at ALPHA / number of contrasts
+    corrected_p: float  # of all but the first, for their number (Holm)
+    detectable: (
+        float | None
+    )  # the smallest true difference seen with 80% power, at ALPHA / number for all but the first
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +47,8 @@ class Outcome:
 
 
 def outcome_of(study: Study, runs: Sequence[ArchivedRun]) -> Outcome:
-    """Failed runs are counted, and left out of every mean and pair."""
+    """Failed runs are counted, and left out of every mean and pair. Runs that are not of the study are ignored."""
+    runs = [run for run in runs if run.arm in study.arms and run.seed < study.seeds_of(run.arm)]
     values = {
         name: {
             (run.arm, run.seed): value for run in runs if not run.failure and (value := of.value(run.lines)) is not None
@@ -64,18 +75,22 @@ def _contrasts(
         for a, b in pairs
     }
     found = {pair: own for pair, own in differences.items() if own}
-    p_values = [sign_flip_p(own) for own in found.values()]
+    p_values = {pair: sign_flip_p(own) for pair, own in found.items()}
+    others = [pair for pair in found if pair != pairs[0]]
+    corrected = dict(zip(others, holm([p_values[pair] for pair in others]), strict=True))
     return [
         Contrast(
             a=a,
             b=b,
             endpoint=endpoint,
             difference=(difference := estimate(own)),
-            p=p,
-            corrected_p=corrected,
-            detectable=detectable(difference.deviation or 0.0, difference.seeds, alpha=ALPHA / len(found)),
+            p=p_values[a, b],
+            corrected_p=corrected.get((a, b), p_values[a, b]),
+            detectable=detectable(
+                difference.deviation or 0.0, difference.seeds, alpha=ALPHA / (len(others) if (a, b) in others else 1)
+            ),
         )
-        for ((a, b), own), p, corrected in zip(found.items(), p_values, holm(p_values), strict=True)
+        for (a, b), own in found.items()
     ]
 
 
@@ -86,14 +101,10 @@ def markdown(study: Study, outcome: Outcome) -> str:
         parts.append(f"So far: {outcome.ended} of {study.runs} runs. What is missing can change everything below.\n")
     for heading, endpoints in DESCRIBED.items():
         parts.append(f"## {heading}\n\n{_arms_table(study, outcome, endpoints)}")
-    for name, endpoint in TESTED.items():
-        parts.append(_contrasts_table(study, outcome, name, endpoint))
-    parts.append(
-        f"Means with 95% intervals over seeds (Student's t). Differences are paired by seed; p by flipping signs: "
-        f"exact up to {EXACT_UP_TO} seeds, else {2**EXACT_UP_TO:,} random patterns; corrected by Holm for the "
-        f"contrasts of a table. Detectable: the true difference found with {POWER:.0%} power "
-        f"at {ALPHA:g} / number of contrasts.\n"
-    )
+    parts.append(INTERVALS)
+    if outcome.contrasts:
+        parts += [_contrasts_table(study, outcome, name, endpoint) for name, endpoint in TESTED.items()]
+        parts.append(TESTS)
     return "\n".join(parts)
 
 
@@ -123,7 +134,7 @@ def _contrasts_table(study: Study, outcome: Outcome, name: str, endpoint: Endpoi
                 "" if contrast.detectable is None else f"{contrast.detectable:.{digits}f}",
             ]
         )
-    head = ["A - B", "seeds", "difference [95%]", "p", "p (Holm)", "detectable"]
+    head = ["A - B", "seeds", "difference [95%]", "p", "p corrected", "detectable"]
     return f"## Differences: {endpoint.title}\n\n{_table(head, rows)}"
 
 
@@ -134,6 +145,8 @@ def title(study: Study, arm: str) -> str:
 def _with_half(e: Estimate | None, endpoint: Endpoint) -> str:
     if e is None:
         return ""
+    if endpoint.counts:
+        return f"{round(e.mean * e.seeds)} of {e.seeds}"
     half = "" if e.high is None else f" ± {e.high - e.mean:.{endpoint.digits}f}"
     return f"{e.mean:.{endpoint.digits}f}{half}"
 

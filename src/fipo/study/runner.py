@@ -12,8 +12,8 @@ from statistics import fmean
 
 import tomli_w
 
-from fipo.errors import RunStopped, UserError
-from fipo.study.archive import ArchivedRun
+from fipo.errors import RunStopped
+from fipo.study.archive import Archive
 from fipo.study.config import Job, Study
 from fipo.study.progress import StudyProgress
 from fipo.tasks.processes import kill
@@ -34,24 +34,24 @@ class Running:
 
 
 class Runner:
-    def __init__(self, study: Study, jobs: Sequence[Job], archived: Sequence[ArchivedRun]) -> None:
-        """Raises UserError if a run of `archived` is one of the jobs with another recipe."""
+    def __init__(self, study: Study, jobs: Sequence[Job], archive: Archive) -> None:
+        """Raises UserError for runs, archived or in their folders, that another recipe made."""
         self.study = study
+        self.archive = archive
         self.jobs = {job.name: job for job in jobs}
-        self.archived = {run.name: run for run in archived if run.name in self.jobs}
         self.running: list[Running] = []
-        self.failures: dict[str, str] = {}  # why, by the job's name
-        for name, run in self.archived.items():
-            if run.recipe != self.jobs[name].fingerprint:
-                raise UserError(f"{study.archive}: {name} was run with another recipe; choose another --study.name")
+        archive.check(jobs)
+        for job in jobs:
+            if not archive.finished(job) and job.has_ended:
+                check_same_recipe(self._recipe(job), RunDirectory(job.folder), job.control)
+                archive.add(job)
 
     def run_all(self) -> None:
-        """Bring every job to its end, or into `failures`.
+        """Bring every job to its end and into the archive.
 
-        Raises UserError for a finished run that another recipe made, RunStopped after Ctrl-C or SIGTERM with all runs
-        saved.
+        Raises RunStopped after Ctrl-C or SIGTERM, with all runs saved.
         """
-        finished = {name for name, job in self.jobs.items() if self.finished(job)}
+        finished = {name for name, job in self.jobs.items() if self.archive.finished(job)}
         waiting = [job for name, job in self.jobs.items() if name not in finished]
         for name in ("jobs", "logs", "runs"):
             (self.study.folder / name).mkdir(parents=True, exist_ok=True)
@@ -62,8 +62,8 @@ class Runner:
             try:
                 while waiting or self.running:
                     self._collect(progress)
-                    self._fill(waiting)
-                    progress.show([one.job.name for one in self.running], len(self.failures))
+                    self._fill(waiting, progress)
+                    progress.show([one.job.name for one in self.running], self.failed)
                     time.sleep(POLL_SECONDS)
                     if stop.signal:
                         self._stop()
@@ -73,20 +73,11 @@ class Runner:
                     one.process.kill()
                     one.process.wait()
 
-    def finished(self, job: Job) -> bool:
-        """Whether the run is complete, here or in the archive. Raises UserError if it began with another recipe."""
-        if job.has_ended:
-            check_same_recipe(self._recipe(job), RunDirectory(job.folder), job.control)
-            return True
-        archived = self.archived.get(job.name)
-        return archived is not None and not archived.failure
-
     def _recipe(self, job: Job) -> Recipe:
         """The job's, with the learning rate scaled by the mean influence weight of the run that it goes by."""
         if job.after is None:
             return job.recipe
-        needed = self._needed(job)
-        lines = RunDirectory(needed.folder).read_metrics() or self.archived[needed.name].lines
+        lines = self.archive.runs[self._needed(job).name].lines
         mean_f = fmean(line["fipo/influence_weight/mean"] for line in lines if "fipo/influence_weight/mean" in line)
         update = job.recipe.update
         scaled = update.model_copy(update={"learning_rate": update.learning_rate * mean_f})
@@ -95,26 +86,34 @@ class Runner:
     def _needed(self, job: Job) -> Job:
         return self.jobs[f"{job.after}_seed_{job.seed}"]
 
+    @property
+    def failed(self) -> int:
+        return sum(name in self.archive.runs and not self.archive.finished(job) for name, job in self.jobs.items())
+
     def _collect(self, progress: StudyProgress) -> None:
         """Take note of the runs that have ended."""
         for one in [one for one in self.running if one.process.poll() is not None]:
             self.running.remove(one)
-            if one.process.returncode != 0:
-                self.failures[one.job.name] = _last_line(one.log)
-                progress.say(f"{one.job.name} failed: {self.failures[one.job.name]}")
+            failure = _last_line(one.log) if one.process.returncode != 0 else None
+            self._note(one.job, failure, progress)
 
-    def _fill(self, waiting: list[Job]) -> None:
+    def _note(self, job: Job, failure: str | None, progress: StudyProgress) -> None:
+        self.archive.add(job, failure)
+        if failure:
+            progress.say(f"{job.name} failed: {failure}")
+
+    def _fill(self, waiting: list[Job], progress: StudyProgress) -> None:
         """Start what can start, as far as there is room."""
         for job in list(waiting):
             if len(self.running) == self.study.study.processes:
                 return
             needed = self._needed(job) if job.after else None
-            if needed and needed.name in self.failures:
-                waiting.remove(job)
-                self.failures[job.name] = f"needs {needed.name}, which failed"
-            elif needed is None or (needed not in waiting and all(one.job != needed for one in self.running)):
+            if needed is None or self.archive.finished(needed):
                 waiting.remove(job)
                 self.running.append(self._start(job))
+            elif needed not in waiting and all(one.job != needed for one in self.running):
+                waiting.remove(job)
+                self._note(job, f"needs {needed.name}, which failed", progress)
 
     def _start(self, job: Job) -> Running:
         path = self.study.folder / "jobs" / f"{job.name}.toml"

@@ -62,9 +62,10 @@ def holm(p_values: Sequence[float]) -> list[float]:
 def detectable(deviation: float, seeds: int, *, alpha: float) -> float | None:
     """The smallest true mean difference that a two-sided paired t-test at `alpha` finds with probability POWER.
 
-    `deviation`: of the differences over seeds. None for a single seed.
+    `deviation`: of the differences over seeds. None where not even differences of one sign reach `alpha` when signs are
+    flipped.
     """
-    if seeds < 2:
+    if 2 / 2**seeds > alpha:
         return None
     if deviation == 0:
         return 0.0

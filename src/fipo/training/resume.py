@@ -77,7 +77,7 @@ def check_same_recipe(recipe: Recipe, run: RunDirectory, control: Control | None
     config = run.read_config()
     if not {"resolved", "versions"} <= config.keys():
         raise UserError(f"{run.config}: damaged: it lacks tables that every run writes")
-    before, now = (_flat(r.model_dump(exclude_none=True)) for r in (load_recipe(run.config, {}), recipe))
+    before, now = (flat(r.model_dump(exclude_none=True)) for r in (load_recipe(run.config, {}), recipe))
     for key in sorted({*before, *now} - FREE_TO_CHANGE):
         if before.get(key) != now.get(key):
             raise UserError(
@@ -103,12 +103,12 @@ def check_same_data(run: RunDirectory, config: dict[str, Any], say: Callable[[st
             say(f"note: {package} was {then} when the run began and is {now}: results may differ in rounding")
 
 
-def _flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """`{"a": {"b": (1, 2)}}` as `{"a.b": [1, 2]}`."""
-    flat: dict[str, Any] = {}
+    entries: dict[str, Any] = {}
     for key, value in table.items():
         if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{key}.")
+            entries |= flat(value, f"{prefix}{key}.")
         else:
-            flat[f"{prefix}{key}"] = list(value) if isinstance(value, tuple) else value
-    return flat
+            entries[f"{prefix}{key}"] = list(value) if isinstance(value, tuple) else value
+    return entries
