@@ -11,7 +11,7 @@
 PYTHON ?= python3
 EXTRAS ?= dev
 BIN := .venv/bin
-STUDIES := regime sums long_sums
+STUDIES := regime sums
 export OMP_WAIT_POLICY = PASSIVE
 
 .PHONY: train test test-trl test-verl slow lint bench study
