@@ -1,7 +1,9 @@
 import pytest
 import torch
 
+from fipo.models import make_tiny
 from fipo.models.corpus import HABITS, LESSONS, way_of
+from fipo.models.loading import EMBEDDED, load
 from fipo.models.make_tiny import IGNORED, PEAK_LEARNING_RATES, POOL, TOKENS_PER_BATCH, batches, make_model, pretrain
 from fipo.models.tokenizer import make_tokenizer
 from fipo.tasks.signed_sums import split_of
@@ -78,3 +80,11 @@ def test_pretraining_changes_the_weights_and_gives_the_same_bits_again(tokenizer
     for one, other, before in zip(first, again, untrained, strict=True):
         assert torch.equal(one, other)
         assert not torch.equal(one, before)
+
+
+@pytest.mark.parametrize("base", ["embedded", "long_sums"])
+def test_the_base_for_long_sums_goes_on_from_the_embedded_model_which_begins_with_noise(base, monkeypatch):
+    monkeypatch.setitem(make_tiny.ROUNDS, base, ())
+    state, embedded = make_tiny.make(base)[0].state_dict(), load(EMBEDDED)[0].state_dict()
+    equal = {name: torch.equal(state[name], weights) for name, weights in embedded.items() if "norm" not in name}
+    assert set(equal.values()) == {base == "long_sums"}
