@@ -94,8 +94,7 @@ class Runner:
         """Take note of the runs that have ended."""
         for one in [one for one in self.running if one.process.poll() is not None]:
             self.running.remove(one)
-            failure = _last_line(one.log) if one.process.returncode != 0 else None
-            self._note(one.job, failure, progress)
+            self._note(one.job, why_failed(one.process.returncode, one.log), progress)
 
     def _note(self, job: Job, failure: str | None, progress: StudyProgress) -> None:
         self.archive.add(job, failure)
@@ -139,6 +138,10 @@ class Runner:
         self.running.clear()
 
 
-def _last_line(log: Path) -> str:
+def why_failed(exit_code: int, log: Path) -> str | None:
+    """None if it did not."""
+    if exit_code < 0:
+        return f"ended by {signal.Signals(-exit_code).name}; see {log}"
     lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    return lines[-1].removeprefix("fipo: ") if lines else f"see {log}"
+    said = lines[-1].removeprefix("fipo: ") if lines else f"see {log}"
+    return said if exit_code else None
