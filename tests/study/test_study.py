@@ -67,6 +67,8 @@ def test_a_study_ends_with_tables_says_what_failed_and_does_nothing_twice(write_
     assert rate != mean_f and rate == pytest.approx(5e-5 * outcome.arms["fipo"]["mean_f"].mean)
     written = (study.folder / "runs/fipo_seed_0/metrics.jsonl").stat().st_mtime_ns
     assert run_study(path, {})[1] == outcome
+    study.archive.unlink()
+    assert run_study(path, {})[1] == outcome
     assert (study.folder / "runs/fipo_seed_0/metrics.jsonl").stat().st_mtime_ns == written
 
 

@@ -30,9 +30,8 @@ class Contrast:
     difference: Estimate
     p: float
     corrected_p: float  # of all but the first, for their number (Holm)
-    detectable: (
-        float | None
-    )  # the smallest true difference seen with 80% power, at ALPHA / number for all but the first
+    # The smallest true difference seen with 80% power, at ALPHA; for all but the first at ALPHA / their number.
+    detectable: float | None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -41,8 +41,8 @@ class Runner:
         self.jobs = {job.name: job for job in jobs}
         self.running: list[Running] = []
         archive.check(jobs)
-        for job in jobs:
-            if not archive.finished(job) and job.has_ended:
+        for job in sorted(jobs, key=lambda job: job.after is not None):  # those that others go by come first
+            if not archive.finished(job) and job.has_ended and self._can_start(job):
                 check_same_recipe(self._recipe(job), RunDirectory(job.folder), job.control)
                 archive.add(job)
 
@@ -83,6 +83,9 @@ class Runner:
         scaled = update.model_copy(update={"learning_rate": update.learning_rate * mean_f})
         return job.recipe.model_copy(update={"update": scaled})
 
+    def _can_start(self, job: Job) -> bool:
+        return job.after is None or self.archive.finished(self._needed(job))
+
     def _needed(self, job: Job) -> Job:
         return self.jobs[f"{job.after}_seed_{job.seed}"]
 
@@ -106,11 +109,10 @@ class Runner:
         for job in list(waiting):
             if len(self.running) == self.study.study.processes:
                 return
-            needed = self._needed(job) if job.after else None
-            if needed is None or self.archive.finished(needed):
+            if self._can_start(job):
                 waiting.remove(job)
                 self.running.append(self._start(job))
-            elif needed not in waiting and all(one.job != needed for one in self.running):
+            elif (needed := self._needed(job)) not in waiting and all(one.job != needed for one in self.running):
                 waiting.remove(job)
                 self._note(job, f"needs {needed.name}, which failed", progress)
 
