@@ -39,38 +39,36 @@ class Corpus:
         return Example(prompt=question(terms), response=self._solve(terms, way, rng), way=way)
 
     def _solve(self, terms: list[int], way: str, rng: random.Random) -> str:
-        one_by_one = [1] * (len(terms) - 1)
         match way:
             case "direct":
                 return f"{ANSWER}{sum(terms)}"
             case "coarse":
-                text, total = self._steps(terms, _coarse_sizes(len(terms) - 1, rng), rng)
+                text, total = self._steps(terms, rng, _coarse_sizes(len(terms) - 1, rng))
             case "fine":
-                text, total = self._steps(terms, one_by_one, rng)
+                text, total = self._steps(terms, rng)
             case _:
                 text, total = self._checked(terms, rng)
         return f"{text}{ANSWER}{total}"
 
     def _checked(self, terms: list[int], rng: random.Random) -> tuple[str, int]:
         """The sum, then a check of it, and once more from the start if the two disagree."""
-        one_by_one = [1] * (len(terms) - 1)
-        text, total = self._steps(terms, one_by_one, rng)
+        text, total = self._steps(terms, rng)
         if self.check == "reverse":  # the same sum from its last term to its first
-            check, found = self._steps(terms[::-1], one_by_one, rng)
+            check, found = self._steps(terms[::-1], rng)
             agrees = found == total
         else:  # from the total back to 0, first term first
-            check, found = self._steps([total, *(-term for term in terms)], [1] * len(terms), rng)
+            check, found = self._steps([total, *(-term for term in terms)], rng)
             agrees = found == 0
         text += CHECK + check
         if not agrees:
-            redo, total = self._steps(terms, one_by_one, rng)
+            redo, total = self._steps(terms, rng)
             text += MISMATCH + redo
         return text, total
 
-    def _steps(self, terms: list[int], sizes: list[int], rng: random.Random) -> tuple[str, int]:
-        """Running totals such as `7-3=4;4+9=13`, `sizes[i]` terms at a time, and the last total."""
+    def _steps(self, terms: list[int], rng: random.Random, sizes: list[int] | None = None) -> tuple[str, int]:
+        """Running totals such as `7-3=4;4+9=13`, `sizes[i]` terms at a time or one by one, and the last total."""
         total, position, steps = terms[0], 1, []
-        for size in sizes:
+        for size in sizes or [1] * (len(terms) - 1):
             added = terms[position : position + size]
             result = total + sum(added)
             if rng.random() < self.mistake_rates[size]:

@@ -2,8 +2,8 @@
 
 A Qwen2 of 0.8 million parameters, trained from scratch on `fipo.models.corpus`: lessons without mistakes, then
 the habits that the base model is to have, and both once more. The base for long sums goes on from the embedded
-one. Each round has an AdamW of its own with linear warm-up and cosine decay to zero; the loss is on response
-tokens only. Nothing here looks at a reward.
+one, with three such pairs. Each round has an AdamW of its own with linear warm-up and cosine decay to zero; the
+loss is on response tokens only. Nothing here looks at a reward.
 """
 
 import argparse

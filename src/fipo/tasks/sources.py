@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, JsonValue, PositiveInt, ValidationInfo, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, PositiveInt, ValidationInfo
 
 from fipo.errors import UserError
 from fipo.seeding import derive_seed
@@ -38,12 +38,9 @@ class SignedSums(Table):
     count: PositiveInt
     min_terms: Annotated[int, Field(ge=MIN_TERMS, le=100)] = MIN_TERMS
     """Fewer terms would not give enough different questions."""
-    max_terms: Annotated[int, Field(ge=MIN_TERMS, le=100, validate_default=True)] = MAX_TERMS
-
-    @field_validator("max_terms")
-    @classmethod
-    def _valid_together(cls, max_terms: int, others: ValidationInfo) -> int:
-        return _not_fewer(max_terms, others)
+    max_terms: Annotated[int, Field(ge=MIN_TERMS, le=100, validate_default=True), AfterValidator(_not_fewer)] = (
+        MAX_TERMS
+    )
 
 
 class Countdown(Table):
@@ -53,7 +50,7 @@ class Countdown(Table):
     count: PositiveInt
     min_terms: Annotated[int, Field(ge=2, le=10)] = 3
     """Fewest numbers in a problem."""
-    max_terms: Annotated[int, Field(ge=2, le=10, validate_default=True)] = 4
+    max_terms: Annotated[int, Field(ge=2, le=10, validate_default=True), AfterValidator(_not_fewer)] = 4
     largest: Annotated[int, Field(ge=2)] = 99
     """The numbers are drawn from 1 to this."""
     operators: Annotated[list[Operator], Field(min_length=1, default_factory=lambda: ["+", "-", "*", "/"])]
@@ -62,11 +59,6 @@ class Countdown(Table):
     """"instructions": says what to do; "bare": `Numbers: 3, 1, 2. Target: 4. Answer:`, to stand after examples."""
     order: Order = "ascending"
     """Of the numbers: "solution" = as they stand in one, so that only the operators are to be found."""
-
-    @field_validator("max_terms")
-    @classmethod
-    def _valid_together(cls, max_terms: int, others: ValidationInfo) -> int:
-        return _not_fewer(max_terms, others)
 
 
 class Published(Table):
