@@ -11,7 +11,7 @@
 PYTHON ?= python3
 EXTRAS ?= dev
 BIN := .venv/bin
-STUDIES := regime sums
+STUDIES := regime long_regime sums long_sums stability
 export OMP_WAIT_POLICY = PASSIVE
 
 .PHONY: train test test-trl test-verl slow lint bench study
