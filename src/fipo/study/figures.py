@@ -71,6 +71,7 @@ def draw_contrasts(study: Study, outcome: Outcome, path: Path) -> None:
             axis.errorbar(d.mean, y, xerr=[[d.mean - low], [high - d.mean]], fmt="o", color=COLOURS[0], capsize=3)
         axis.set(title=endpoint.title, yticks=range(len(contrasts)))
         axis.set_yticklabels([f"{title(study, c.a)} - {title(study, c.b)} (n={c.difference.seeds})" for c in contrasts])
+        axis.locator_params(axis="x", nbins=5)
         axis.axvline(0, color="#888888", linewidth=1)
     figure.tight_layout()
     figure.savefig(path, dpi=110)
