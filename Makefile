@@ -11,7 +11,7 @@
 PYTHON ?= python3
 EXTRAS ?= dev
 BIN := .venv/bin
-STUDIES := regime long_regime sums long_sums stability
+STUDIES := regime long_regime sums long_sums stability countdown
 export OMP_WAIT_POLICY = PASSIVE
 
 .PHONY: train test test-trl test-verl slow lint bench study
@@ -33,7 +33,7 @@ lint: .venv/.dev
 	$(BIN)/lint-imports
 	$(BIN)/vulture
 
-study: .venv/.train
+study: .venv/.train models/smollm2
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[study]"
 	for name in $(STUDIES); do $(BIN)/fipo study recipe/study/$$name.toml --study.folder studies || exit; done
 
