@@ -14,7 +14,7 @@ from fipo.study.endpoints import TESTED
 from fipo.study.outcome import Outcome, title
 from fipo.study.statistics import estimate
 
-LEAST_FOR_A_BAND = 5  # seeds: of fewer, each run is drawn
+LEAST_FOR_A_BAND = 6  # seeds: of fewer, each run is drawn
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe and Ito's
 CURVES = {
     "reward/mean": "training reward",
