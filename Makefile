@@ -11,7 +11,7 @@
 PYTHON ?= python3
 EXTRAS ?= dev
 BIN := .venv/bin
-STUDIES := regime long_regime sums long_sums stability countdown
+STUDIES := regime long_regime sums long_sums long_sums_again stability countdown
 export OMP_WAIT_POLICY = PASSIVE
 
 .PHONY: train test test-trl test-verl slow lint bench study

@@ -24,6 +24,12 @@ def test_an_arm_may_have_fewer_seeds(write_study):
     assert [job.name for job in jobs] == ["fipo_seed_0", "dapo_seed_0", "fipo_seed_1"]
 
 
+def test_seeds_can_be_fresh_ones_also_where_an_arm_has_fewer(write_study):
+    study, jobs = load_study(write_study(TWO + "seeds = 1\n"), {"study.first_seed": "7"})
+    assert [job.name for job in jobs] == ["fipo_seed_7", "dapo_seed_7", "fipo_seed_8"]
+    assert study.runs == 3
+
+
 def test_keys_of_the_study_can_be_overridden(write_study):
     study, jobs = load_study(write_study(TWO), {"study.seeds": "1"})
     assert (study.study.seeds, len(jobs)) == (1, 2)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from fipo.errors import UserError
 from fipo.recipes import layered, read_recipe
@@ -30,8 +30,9 @@ class Settings(Table):
     recipe: str
     """The recipe that all arms share, as seen from the study's file."""
     seeds: PositiveInt
-    """Run with the seeds 0, 1, ... of this many. A seed decides problems, their order, evaluation and sampling alike in
-    every arm."""
+    """Run with this many seeds. A seed decides problems, their order, evaluation and sampling alike in every arm."""
+    first_seed: NonNegativeInt = 0
+    """The seeds are this one and those that follow: what one study found, another can repeat on fresh ones."""
     processes: PositiveInt = Field(default_factory=lambda: os.cpu_count() or 1)
     """Runs at a time, each on one thread."""
     contrasts: list[Annotated[tuple[Name, Name], Field(strict=False)]] = Field(default_factory=list)
@@ -79,12 +80,13 @@ class Study(Table):
     def archive(self) -> Path:
         return self.folder / "metrics.jsonl.gz"
 
-    def seeds_of(self, arm: str) -> int:
-        return self.arms[arm].seeds or self.study.seeds
+    def seeds_of(self, arm: str) -> range:
+        first = self.study.first_seed
+        return range(first, first + (self.arms[arm].seeds or self.study.seeds))
 
     @property
     def runs(self) -> int:
-        return sum(self.seeds_of(arm) for arm in self.arms)
+        return sum(len(self.seeds_of(arm)) for arm in self.arms)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,9 +132,9 @@ def load_study(path: Path, overrides: dict[str, str]) -> tuple[Study, list[Job]]
     base = read_recipe(path.parent / study.study.recipe, {})
     jobs = [
         _job(study, base, arm, seed, str(path))
-        for seed in range(study.study.seeds)
+        for seed in sorted({seed for arm in study.arms for seed in study.seeds_of(arm)})
         for arm in study.arms
-        if seed < study.seeds_of(arm)
+        if seed in study.seeds_of(arm)
     ]
     return study, jobs
 

@@ -29,7 +29,7 @@ CURVES = {
 def draw_curves(study: Study, runs: Sequence[ArchivedRun], path: Path) -> None:
     """The arms with all seeds, in the PNG `path`: with more of them nothing would be seen."""
     figure, axes = plt.subplots(2, 3, figsize=(15, 8), constrained_layout=True)
-    whole = [arm for arm in study.arms if study.seeds_of(arm) == study.study.seeds]
+    whole = [arm for arm in study.arms if len(study.seeds_of(arm)) == study.study.seeds]
     arms = [arm for arm in whole if any(run.arm == arm and not run.failure for run in runs)]
     for axis, (key, label) in zip(axes.flat, CURVES.items(), strict=True):
         for i, arm in enumerate(arms):

@@ -47,7 +47,7 @@ class Outcome:
 
 def outcome_of(study: Study, runs: Sequence[ArchivedRun]) -> Outcome:
     """Failed runs are counted, and left out of every mean and pair. Runs that are not of the study are ignored."""
-    runs = [run for run in runs if run.arm in study.arms and run.seed < study.seeds_of(run.arm)]
+    runs = [run for run in runs if run.arm in study.arms and run.seed in study.seeds_of(run.arm)]
     values = {
         name: {
             (run.arm, run.seed): value for run in runs if not run.failure and (value := of.value(run.lines)) is not None
