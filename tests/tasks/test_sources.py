@@ -312,6 +312,7 @@ def test_without_the_extra_the_message_says_how_to_install_it(monkeypatch, tmp_p
 
 def test_questions_that_depend_on_the_order_of_a_set_are_the_same_in_every_process():
     """Such as those of isomorphic_strings: this process has a hash seed of its own."""
+    pytest.importorskip("reasoning_gym")
     source = ReasoningGym(source="reasoning_gym", task="isomorphic_strings", count=8)
     script = (
         "from fipo.tasks.bad_rows import BadRows\n"

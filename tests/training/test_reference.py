@@ -109,6 +109,8 @@ def test_a_policy_that_is_its_reference_has_a_penalty_and_a_gradient_of_exactly_
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_an_update_does_not_move_the_reference(folder: Path, dtype: torch.dtype, lora: bool) -> None:
     model = random_model().to(dtype)
+    if lora:
+        pytest.importorskip("peft")
     settings = {"objective.kl_coef": "0.5"} | ({"model.lora.rank": "4"} if lora else {})
     recipe = load_recipe(folder / "recipe.toml", settings)
     if recipe.model.lora is not None:
@@ -137,6 +139,8 @@ def test_without_a_coefficient_there_is_no_reference(folder: Path) -> None:
 def test_a_resumed_run_has_the_reference_it_began_with_and_equals_the_uninterrupted_one(
     folder: Path, settings: dict[str, str]
 ) -> None:
+    if LORA.items() <= settings.items():
+        pytest.importorskip("peft")
     whole = run_recipe(folder, "whole", **settings)
     run_recipe(folder, "parts", run__steps="2", **settings)
     resumed = run_recipe(folder, "parts", resume=True, **settings)
