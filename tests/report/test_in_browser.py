@@ -62,6 +62,7 @@ def smooth(page: Page, title: str, weight: float) -> None:
 
 
 def downloaded(page: Page, title: str) -> list[dict[str, str]]:
+    page.wait_for_timeout(120)  # Chromium drops more than ten downloads a second
     with page.expect_download() as download:
         figure(page, title).get_by_role("button").filter(has_text="CSV").click()
     with open(download.value.path(), encoding="utf-8", newline="") as file:
