@@ -7,15 +7,15 @@ import argparse
 from collections import Counter
 from pathlib import Path
 
+from fipo.data.made.signed_sums import signed_sums
 from fipo.evaluation import avg_at_k, interval, pass_at_k
+from fipo.grading.registry import grade_number
 from fipo.models.corpus import HABITS, LONG_HABITS, way_of
 from fipo.models.loading import load, stop_tokens
+from fipo.rollout.engine.select import make_sampler
 from fipo.rollout.groups import Roller
 from fipo.rollout.prompts import Prompting
 from fipo.rollout.sampler import SamplingParams
-from fipo.rollout.select import make_sampler
-from fipo.tasks.graders import grade_number
-from fipo.tasks.signed_sums import signed_sums
 from fipo.telemetry.clock import Clock
 from fipo.telemetry.run_directory import RunDirectory
 

@@ -13,9 +13,9 @@ import time
 
 from machine import machine, save
 
-from fipo.tasks.countdown import countdown
-from fipo.tasks.grading_pool import GraderPool
-from fipo.tasks.problem import Problem
+from fipo.data.made.countdown import countdown
+from fipo.data.problem import Problem
+from fipo.grading.workers.pool import GraderPool
 
 LENGTH = 2000  # characters
 GROUP = 8

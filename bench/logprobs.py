@@ -14,9 +14,9 @@ import torch
 from machine import machine, save
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
-from fipo.training.logprobs import CHUNK, score
-from fipo.training.packing import Pack
-from fipo.training.segments import Segment
+from fipo.training.passes.logprobs import CHUNK, score
+from fipo.training.passes.packing import Pack
+from fipo.training.passes.segments import Segment
 
 MIB = 2**20
 

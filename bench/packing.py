@@ -18,13 +18,13 @@ from machine import machine, save
 from small_model import small_model
 from transformers import PreTrainedModel
 
+from fipo.data.problem import Problem
+from fipo.grading.grade import Grade
 from fipo.models.loading import load
 from fipo.rollout.groups import Group
 from fipo.rollout.sampler import Response
-from fipo.tasks.grade import Grade
-from fipo.tasks.problem import Problem
-from fipo.training.logprobs import score
-from fipo.training.packing import Layout, pack
+from fipo.training.passes.logprobs import score
+from fipo.training.passes.packing import Layout, pack
 
 
 def random_groups(count: int, prompt: int, response: Callable[[random.Random], int], words: int) -> list[Group]:

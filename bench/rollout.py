@@ -21,7 +21,7 @@ from machine import machine, save
 from small_model import RESPONSE_TOKENS, WORDS, random_prompts, small_model
 from transformers import PreTrainedModel
 
-from fipo.rollout.engine import SlotEngine
+from fipo.rollout.engine.slot_engine import SlotEngine
 from fipo.rollout.sampler import SamplingParams
 
 SLOTS = 16

@@ -93,7 +93,7 @@ def timed(sample: Callable[[int], Sequence[int]], repeats: int) -> dict[str, flo
 
 
 def measure_ours(model: Any, repeats: int) -> dict[str, dict[str, float]]:
-    from fipo.rollout.engine import SlotEngine
+    from fipo.rollout.engine.slot_engine import SlotEngine
     from fipo.rollout.sampler import SamplingParams
 
     results = {}

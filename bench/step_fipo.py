@@ -8,16 +8,16 @@ from importlib.metadata import version
 import torch
 from small_model import GROUP_SIZE, GROUPS, PROMPT_TOKENS, RESPONSE_TOKENS, print_side, random_prompts, small_model
 
+from fipo.data.problem import Problem
+from fipo.grading.grade import Grade
 from fipo.objective import ALGORITHMS
-from fipo.rollout.engine import SlotEngine
+from fipo.rollout.engine.slot_engine import SlotEngine
 from fipo.rollout.groups import ProblemStream, Roller
 from fipo.rollout.prompts import Prompting
-from fipo.tasks.grade import Grade
-from fipo.tasks.problem import Problem
 from fipo.telemetry.clock import Clock
-from fipo.training.config import Recipe
-from fipo.training.mfu import compute_of
-from fipo.training.optimizer import MasterAdamW
+from fipo.training.policy.mfu import compute_of
+from fipo.training.policy.optimizer import MasterAdamW
+from fipo.training.recipe import Recipe
 from fipo.training.step import Trainer, train_step
 
 

@@ -18,11 +18,11 @@ from machine import machine, save
 from transformers import PreTrainedModel, Qwen3Config, Qwen3ForCausalLM
 
 from fipo.objective import ALGORITHMS
-from fipo.training.mfu import compute_of
-from fipo.training.optimizer import MasterAdamW
-from fipo.training.packing import Pack
-from fipo.training.recompute import recomputing
-from fipo.training.segments import Segment
+from fipo.training.passes.packing import Pack
+from fipo.training.passes.recompute import recomputing
+from fipo.training.passes.segments import Segment
+from fipo.training.policy.mfu import compute_of
+from fipo.training.policy.optimizer import MasterAdamW
 from fipo.training.update import update
 
 PRIME_RL = {16384: 11896, 65536: 10147}

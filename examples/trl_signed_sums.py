@@ -12,9 +12,9 @@ from datasets import Dataset
 from transformers import PrinterCallback, TrainerCallback
 from transformers.utils import logging
 
+from fipo.data.made.signed_sums import Split, signed_sums
 from fipo.integrations.trl import FIPOTrainer, FIPOTrainingConfig, grader_reward, overlong_penalty
 from fipo.models.loading import EMBEDDED, load
-from fipo.tasks.signed_sums import Split, signed_sums
 
 RESPONSE_TOKENS = 96
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from fipo.arguments import REHEARSALS, fipo_parser
 from fipo.errors import UserError
-from fipo.recipes import split_overrides
+from fipo.recipe.toml import split_overrides
 from fipo.telemetry.exit_codes import exit_code_of
 
 
@@ -145,7 +145,7 @@ def _doctor(options: argparse.Namespace, overrides: dict[str, str]) -> int:
         raise UserError(f"{options.recipe}: no such run directory")
     if options.watch:
         raise UserError(f"doctor --watch takes a run directory, got {options.recipe}")
-    from fipo.doctor import Options, diagnose
+    from fipo.doctor.recipe import Options, diagnose
 
     memory = options.memory_gib
     if memory is not None and not 0 < memory < float("inf"):
@@ -154,7 +154,7 @@ def _doctor(options: argparse.Namespace, overrides: dict[str, str]) -> int:
 
 
 def _check_up(options: argparse.Namespace, overrides: dict[str, str]) -> int:
-    from fipo.health import check_up, watch
+    from fipo.doctor.run import check_up, watch
     from fipo.telemetry.run_directory import RunDirectory
 
     of_recipes = [f"--{key}" for key in overrides]
@@ -165,7 +165,7 @@ def _check_up(options: argparse.Namespace, overrides: dict[str, str]) -> int:
 
 
 def _launch(options: argparse.Namespace, overrides: dict[str, str]) -> None:
-    from fipo.launch import launch
+    from fipo.integrations.verl.launch import launch
 
     if options.dry_run and options.rehearse:
         raise UserError("launch takes one of --dry-run and --rehearse, got both")

@@ -12,7 +12,7 @@ from typing import Any
 from fipo.evaluation.config import EvalRecipe, load_eval_recipe
 from fipo.evaluation.results import ResultsFolder
 from fipo.models.loading import load, stop_tokens
-from fipo.rollout.engine import SlotEngine
+from fipo.rollout.engine.slot_engine import SlotEngine
 from fipo.rollout.sampler import SamplingParams
 
 RECIPE = """

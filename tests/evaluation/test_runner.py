@@ -3,17 +3,17 @@ from statistics import fmean
 import pytest
 import torch
 
+from fipo.data.made.signed_sums import signed_sums
+from fipo.data.problem import Problem
 from fipo.evaluation import Evaluation, evaluate, interval
+from fipo.grading.registry import grade_number
 from fipo.models.loading import stop_tokens
 from fipo.models.make_tiny import make_model
 from fipo.models.tokenizer import make_tokenizer
-from fipo.rollout.engine import SlotEngine
+from fipo.rollout.engine.slot_engine import SlotEngine
 from fipo.rollout.groups import Group, Roller
 from fipo.rollout.prompts import Prompting
 from fipo.rollout.sampler import Response, SamplingParams
-from fipo.tasks.graders import grade_number
-from fipo.tasks.problem import Problem
-from fipo.tasks.signed_sums import signed_sums
 from fipo.telemetry.clock import Clock
 
 

@@ -1,10 +1,10 @@
 import pytest
 
+from fipo.data.problem import Problem
 from fipo.evaluation import cons_at_k
 from fipo.evaluation.votes import votes_of
-from fipo.tasks.grade import Grade
-from fipo.tasks.grading_pool import GraderPool
-from fipo.tasks.problem import Problem
+from fipo.grading.grade import Grade
+from fipo.grading.workers.pool import GraderPool
 
 
 def problem(answer="4"):

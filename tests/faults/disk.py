@@ -32,7 +32,7 @@ def _fail_every_write(folder: Path, every: int) -> None:
     from tests.faults.small_run import digests, make_small_run
 
     from fipo.telemetry.run_directory import RunDirectory
-    from fipo.training.checkpoint import find_damage
+    from fipo.training.saving.checkpoint import find_damage
 
     log, recipe = folder / "log.txt", folder / "recipe.toml"
     assert fork(lambda: 0 if make_small_run(folder) else 1, log).wait() == 0, log.read_text()

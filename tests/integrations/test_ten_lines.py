@@ -10,8 +10,8 @@ from tests.conftest import random_model
 from tests.training.helpers import random_groups
 
 from fipo.objective import ALGORITHMS, group_advantages
-from fipo.training.logprobs import old_scores, score
-from fipo.training.packing import pack
+from fipo.training.passes.logprobs import old_scores, score
+from fipo.training.passes.packing import pack
 from fipo.training.update import update
 
 

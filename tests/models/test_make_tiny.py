@@ -1,12 +1,12 @@
 import pytest
 import torch
 
+from fipo.data.made.signed_sums import split_of
 from fipo.models import make_tiny
 from fipo.models.corpus import HABITS, LESSONS, way_of
 from fipo.models.loading import EMBEDDED, load
 from fipo.models.make_tiny import IGNORED, PEAK_LEARNING_RATES, POOL, TOKENS_PER_BATCH, batches, make_model, pretrain
 from fipo.models.tokenizer import make_tokenizer
-from fipo.tasks.signed_sums import split_of
 
 
 @pytest.fixture(scope="module")

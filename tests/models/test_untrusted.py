@@ -4,7 +4,7 @@ import sys
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tests.tasks.helpers import Canary
+from tests.data.helpers import Canary
 from transformers import dynamic_module_utils
 
 from fipo.errors import UserError

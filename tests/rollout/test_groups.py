@@ -2,12 +2,12 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
+from fipo.data.problem import Problem
+from fipo.grading.registry import Grade, grade_number
 from fipo.models.tokenizer import make_tokenizer
 from fipo.rollout.groups import ProblemStream, Roller, collect_groups
 from fipo.rollout.prompts import Prompting
 from fipo.rollout.sampler import Response, SamplingParams
-from fipo.tasks.graders import Grade, grade_number
-from fipo.tasks.problem import Problem
 from fipo.telemetry.clock import Clock
 
 TOKENIZER = make_tokenizer()

@@ -2,11 +2,11 @@ import json
 
 import pytest
 
+from fipo.data.sources import Countdown, File, SignedSums
 from fipo.errors import UserError
 from fipo.models.tokenizer import make_tokenizer
 from fipo.rollout.problems import usable_problems
 from fipo.rollout.prompts import Prompting
-from fipo.tasks.sources import Countdown, File, SignedSums
 
 
 def row(question, answer="4", index=None):

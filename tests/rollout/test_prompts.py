@@ -1,9 +1,9 @@
 import pytest
 
+from fipo.data.problem import Problem
 from fipo.errors import UserError
 from fipo.models.tokenizer import make_tokenizer
 from fipo.rollout.prompts import BadPrompt, Example, Prompting, encode, stopping_at
-from fipo.tasks.problem import Problem
 
 # "+" opens the user's turn, "-" the assistant's and "?" any other; "#" ends a turn.
 TEMPLATE = (

@@ -3,10 +3,10 @@
 import random
 from pathlib import Path
 
+from fipo.data.problem import Problem
+from fipo.grading.registry import Grade
 from fipo.rollout.groups import Group
 from fipo.rollout.sampler import Response
-from fipo.tasks.graders import Grade
-from fipo.tasks.problem import Problem
 from fipo.telemetry.run_directory import RunDirectory
 from fipo.training import load_recipe, train
 

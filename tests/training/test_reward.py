@@ -4,8 +4,8 @@ import pytest
 import torch
 from tests.training.helpers import random_groups
 
-from fipo.tasks.graders import Grade, Outcome
-from fipo.training.config import Reward, Rollout
+from fipo.grading.registry import Grade, Outcome
+from fipo.training.recipe import Reward, Rollout
 from fipo.training.reward import group_rewards, overlong_penalty
 
 ROLLOUT = Rollout(groups=2, group_size=4, generation_batch=2, max_prompt_tokens=8, max_response_tokens=12)

@@ -12,8 +12,8 @@ from transformers import PreTrainedModel
 
 from fipo.objective import ALGORITHMS, Algorithm, LossInputs, group_advantages, policy_loss
 from fipo.rollout.groups import Group
-from fipo.training.logprobs import Scores, old_scores, score
-from fipo.training.packing import Layout, Pack, pack
+from fipo.training.passes.logprobs import Scores, old_scores, score
+from fipo.training.passes.packing import Layout, Pack, pack
 from fipo.training.update import UpdateOutcome, update
 
 GROUPS = random_groups(4, 4)

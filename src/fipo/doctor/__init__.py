@@ -1,5 +1,1 @@
-"""`fipo doctor`: what is wrong with a recipe, what it needs and how long it takes, before a long run."""
-
-from fipo.doctor.diagnosis import Options, diagnose
-
-__all__ = ["Options", "diagnose"]
+"""What is wrong with a recipe before it runs, and with a run during it and afterwards."""

@@ -4,9 +4,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from fipo.data.problem import Problem
 from fipo.evaluation.config import Sampling
 from fipo.seeding import derive_seed
-from fipo.tasks.problem import Problem
 
 
 @dataclass(frozen=True, kw_only=True)

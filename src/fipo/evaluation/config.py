@@ -5,12 +5,12 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt, model_validator
 
-from fipo.recipes import read_recipe
+from fipo.data.sources import Source
+from fipo.grading.registry import GraderName
+from fipo.grading.table import GradingTable
+from fipo.recipe.table import Table, validate
+from fipo.recipe.toml import read_recipe
 from fipo.rollout.prompts import Prompting
-from fipo.strict import Table, validate
-from fipo.tasks.graders import GraderName
-from fipo.tasks.grading_table import GradingTable
-from fipo.tasks.sources import Source
 
 PRESETS: dict[str, dict[str, Any]] = {  # of [sampling]
     "paper": {"samples": 32, "temperature": 1.0, "top_p": 0.7}  # arXiv 2603.19835: avg@32, cons@32, pass@32

@@ -8,15 +8,15 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from fipo.data.problem import Problem
 from fipo.errors import UserError
 from fipo.evaluation.answers import Answer, Asked, sample_seed
 from fipo.evaluation.config import EvalRecipe, Model
 from fipo.models.loading import device_of, dtype_of, load, stop_tokens
+from fipo.rollout.engine.select import make_sampler
 from fipo.rollout.problems import usable_problems
 from fipo.rollout.prompts import encode, stopping_at
 from fipo.rollout.sampler import SamplingParams
-from fipo.rollout.select import make_sampler
-from fipo.tasks.problem import Problem
 from fipo.telemetry.run_directory import RunDirectory
 
 NO_LIMIT = 2**31  # tokens of a prompt, for a model without a fixed number of positions

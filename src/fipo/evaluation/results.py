@@ -15,12 +15,12 @@ from typing import Any
 
 import tomli_w
 
+from fipo.data.problem import Problem
 from fipo.errors import UserError
 from fipo.evaluation.answers import Answer, Answerer
 from fipo.evaluation.config import EvalRecipe
+from fipo.grading.grade import Grade
 from fipo.rollout.prompts import Prompting
-from fipo.tasks.grade import Grade
-from fipo.tasks.problem import Problem
 from fipo.telemetry.durable import append_line, replace_file
 from fipo.telemetry.run_directory import parse_line, whole_lines
 

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
+from fipo.data.problem import Problem
 from fipo.evaluation.estimators import avg_at_k, cons_at_k, interval, pass_at_k_by_problem
 from fipo.rollout.groups import Group, Roller
 from fipo.rollout.sampler import SamplingParams
 from fipo.seeding import derive_seed
-from fipo.tasks.problem import Problem
 from fipo.telemetry.clock import Clock
 
 

@@ -7,6 +7,7 @@ from typing import cast
 
 import torch
 
+from fipo.data.problem import Problem
 from fipo.errors import RunStopped
 from fipo.evaluation.answers import Answerer, Asked
 from fipo.evaluation.config import EvalRecipe, Server
@@ -26,8 +27,7 @@ from fipo.evaluation.results import (
 from fipo.evaluation.server import ServedModel
 from fipo.evaluation.summary import figures_of
 from fipo.evaluation.votes import votes_of
-from fipo.tasks.grading_pool import GraderPool
-from fipo.tasks.problem import Problem
+from fipo.grading.workers.pool import GraderPool
 from fipo.telemetry.run_lock import run_lock
 
 PACKAGES = ("fipo", "torch", "transformers", "math-verify")

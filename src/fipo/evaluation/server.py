@@ -5,6 +5,7 @@ from typing import Any, cast
 
 from transformers import PreTrainedTokenizerBase
 
+from fipo.data.problem import Problem
 from fipo.errors import RunStopped
 from fipo.evaluation.answers import Answer, Asked, sample_seed
 from fipo.evaluation.client import Client
@@ -12,7 +13,6 @@ from fipo.evaluation.config import EvalRecipe, Server
 from fipo.evaluation.threads import in_parallel
 from fipo.rollout.problems import usable_problems
 from fipo.rollout.prompts import Prompting
-from fipo.tasks.problem import Problem
 
 NO_LIMIT = 2**31
 SEEDS = 2**31  # the range that every server takes

@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import combinations
 
-from fipo.tasks.grade import Grade
-from fipo.tasks.problem import Problem
+from fipo.data.problem import Problem
+from fipo.grading.grade import Grade
 
 CORRECT = 0  # the vote of every correct sample; the wrong answers are numbered from 1
 Pool = Callable[[Sequence[tuple[str, Problem]]], list[Grade]]

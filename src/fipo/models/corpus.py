@@ -9,7 +9,7 @@ import random
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from fipo.tasks.signed_sums import MAX_TERMS, MIN_TERMS, draw_terms, question
+from fipo.data.made.signed_sums import MAX_TERMS, MIN_TERMS, draw_terms, question
 
 STEP, CHECK, MISMATCH, ANSWER = ";", "?", "x", "#"
 ALPHABET = "0123456789+-=" + STEP + CHECK + MISMATCH + ANSWER

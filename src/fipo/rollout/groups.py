@@ -10,11 +10,11 @@ from functools import lru_cache
 
 from transformers import PreTrainedTokenizerBase
 
+from fipo.data.problem import Problem
+from fipo.grading.registry import Grade
 from fipo.rollout.prompts import Prompting, encode
 from fipo.rollout.sampler import Response, Sampler, SamplingParams
 from fipo.seeding import derive_seed
-from fipo.tasks.graders import Grade
-from fipo.tasks.problem import Problem
 from fipo.telemetry.clock import Clock
 
 

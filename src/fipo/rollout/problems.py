@@ -4,12 +4,12 @@ from collections.abc import Callable, Sequence
 
 from transformers import PreTrainedTokenizerBase
 
+from fipo.data.bad_rows import BadRows
+from fipo.data.problem import Placed, Problem
+from fipo.data.sources import AnySource, Role, load_problems
 from fipo.errors import UserError
+from fipo.grading.registry import grade_number
 from fipo.rollout.prompts import BadPrompt, Prompting, encode
-from fipo.tasks.bad_rows import BadRows
-from fipo.tasks.graders import grade_number
-from fipo.tasks.problem import Placed, Problem
-from fipo.tasks.sources import AnySource, Role, load_problems
 
 MADE_FOR = {"countdown": "numbers", "reasoning_gym": "task"}  # graders, and what they read in a problem's metadata
 

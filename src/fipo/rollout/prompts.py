@@ -9,9 +9,9 @@ from jinja2 import TemplateError
 from pydantic import Field
 from transformers import PreTrainedTokenizerBase
 
+from fipo.data.problem import Problem
 from fipo.errors import UserError
-from fipo.strict import Table
-from fipo.tasks.problem import Problem
+from fipo.recipe.table import Table
 
 
 class Example(Table):

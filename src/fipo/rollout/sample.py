@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from fipo.data.problem import Problem
 from fipo.errors import UserError
 from fipo.models.loading import load, stop_tokens
+from fipo.rollout.engine.select import make_sampler
 from fipo.rollout.prompts import Prompting, encode, stopping_at
 from fipo.rollout.sampler import SamplingParams
-from fipo.rollout.select import make_sampler
-from fipo.tasks.problem import Problem
 from fipo.telemetry.run_directory import RunDirectory
 
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fipo.doctor.run.findings import CannotTell
+from fipo.doctor.run.history import History
+from fipo.doctor.run.noise import shuffled_control
 from fipo.errors import UserError
-from fipo.health.findings import CannotTell
-from fipo.health.history import History
-from fipo.health.noise import shuffled_control
 from fipo.study.config import Job
 from fipo.telemetry.durable import replace_file
 from fipo.telemetry.run_directory import RunDirectory

@@ -10,13 +10,13 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from fipo.errors import UserError
-from fipo.recipes import layered, read_recipe
-from fipo.strict import Table, validate
+from fipo.recipe.table import Table, validate
+from fipo.recipe.toml import layered, read_recipe
 from fipo.study.controls import CONTROLS
 from fipo.telemetry.run_directory import RunDirectory
-from fipo.training.config import Recipe
 from fipo.training.control import Control
-from fipo.training.resume import FREE_TO_CHANGE, flat
+from fipo.training.recipe import Recipe
+from fipo.training.saving.resume import FREE_TO_CHANGE, flat
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=60)]
 WITHOUT_EFFECT = (FREE_TO_CHANGE - {"run.steps"}) | {"telemetry.rollout_groups"}  # on the metrics

@@ -3,8 +3,8 @@
 import sys
 from pathlib import Path
 
+from fipo.grading.workers.system import die_with_parent
 from fipo.study.controls import CONTROLS
-from fipo.tasks.processes import die_with_parent
 from fipo.telemetry.exit_codes import exit_code_of
 from fipo.training import load_recipe, train
 

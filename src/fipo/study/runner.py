@@ -13,14 +13,14 @@ from statistics import fmean
 import tomli_w
 
 from fipo.errors import RunStopped
+from fipo.grading.workers.system import kill
 from fipo.study.archive import Archive
 from fipo.study.config import Job, Study
 from fipo.study.progress import StudyProgress
-from fipo.tasks.processes import kill
 from fipo.telemetry.run_directory import RunDirectory
-from fipo.training.config import Recipe
 from fipo.training.interruption import StopRequests
-from fipo.training.resume import check_same_recipe
+from fipo.training.recipe import Recipe
+from fipo.training.saving.resume import check_same_recipe
 
 POLL_SECONDS = 0.5
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}  # the runs share the machine

@@ -1,6 +1,6 @@
 """Our own trainer: one process, one machine."""
 
-from fipo.training.config import Recipe, load_recipe
 from fipo.training.loop import train
+from fipo.training.recipe import Recipe, load_recipe
 
 __all__ = ["Recipe", "load_recipe", "train"]

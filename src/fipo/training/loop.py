@@ -8,10 +8,10 @@ import torch
 
 from fipo.errors import RunStopped
 from fipo.evaluation import evaluate
+from fipo.grading.workers.pool import GraderPool
 from fipo.rollout.groups import Group, failures_of
 from fipo.rollout.sampler import SamplingParams
 from fipo.seeding import derive_seed
-from fipo.tasks.grading_pool import GraderPool
 from fipo.telemetry.clock import Clock
 from fipo.telemetry.durable import DiskError
 from fipo.telemetry.heartbeat import Heartbeat
@@ -19,13 +19,13 @@ from fipo.telemetry.progress import TrainingProgress
 from fipo.telemetry.run_directory import RunDirectory
 from fipo.telemetry.run_lock import run_lock
 from fipo.telemetry.trackers import Trackers
-from fipo.training.anomaly import write_anomalies
-from fipo.training.checkpoint import Position, best_step, prune, restore_newest, save, set_damaged_aside
-from fipo.training.config import Recipe
 from fipo.training.control import Control
 from fipo.training.interruption import StepDropped, StopRequests
+from fipo.training.recipe import Recipe
 from fipo.training.record import StepRecord
-from fipo.training.resume import check_same_data, check_same_recipe, resolved_config
+from fipo.training.saving.anomaly import write_anomalies
+from fipo.training.saving.checkpoint import Position, best_step, prune, restore_newest, save, set_damaged_aside
+from fipo.training.saving.resume import check_same_data, check_same_recipe, resolved_config
 from fipo.training.setup import Setup, set_up
 from fipo.training.step import ShortBatch, train_step
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import ConfigDict, Field, NonNegativeFloat, PositiveFloat, model_validator
 
 from fipo.objective import ALGORITHMS, Algorithm
-from fipo.strict import Table
+from fipo.recipe.table import Table
 
 
 class ObjectiveTable(Table):

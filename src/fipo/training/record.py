@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from fipo.grading.registry import Outcome
 from fipo.objective import importance_metrics, merge_metrics, metric_values, token_credit
 from fipo.rollout.groups import GroupBatch
-from fipo.tasks.graders import Outcome
 from fipo.telemetry.clock import Clock
-from fipo.training.config import Recipe
-from fipo.training.mfu import Compute
-from fipo.training.packing import Pack
+from fipo.training.passes.packing import Pack
+from fipo.training.policy.mfu import Compute
+from fipo.training.recipe import Recipe
 from fipo.training.reward import group_rewards
 from fipo.training.update import TrainedPack, UpdateOutcome
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from fipo.rollout.groups import Group
-from fipo.training.config import Reward, Rollout
+from fipo.training.recipe import Reward, Rollout
 
 
 def group_rewards(groups: Sequence[Group], rollout: Rollout, reward: Reward) -> Tensor:

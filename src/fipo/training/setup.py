@@ -6,25 +6,25 @@ from dataclasses import dataclass
 import torch
 from transformers import PreTrainedTokenizerBase
 
+from fipo.data.problem import Problem
+from fipo.data.repeats import without
+from fipo.data.sources import Role, Source
 from fipo.errors import UserError
+from fipo.grading.workers.pool import GraderPool
 from fipo.models.loading import device_of, dtype_of, load, stop_tokens
+from fipo.rollout.engine.select import make_sampler
 from fipo.rollout.groups import ProblemStream, Roller
 from fipo.rollout.problems import usable_problems
 from fipo.rollout.prompts import stopping_at
-from fipo.rollout.select import make_sampler
-from fipo.tasks.grading_pool import GraderPool
-from fipo.tasks.problem import Problem
-from fipo.tasks.repeats import without
-from fipo.tasks.sources import Role, Source
-from fipo.training.config import Recipe
 from fipo.training.control import Control
 from fipo.training.determinism import seed_global_generators
-from fipo.training.layout import layout_of
-from fipo.training.lora import adapt
-from fipo.training.mfu import compute_of
-from fipo.training.optimizer import MasterAdamW
-from fipo.training.recompute import check_recomputing
-from fipo.training.reference import reference_of
+from fipo.training.passes.layout import layout_of
+from fipo.training.passes.recompute import check_recomputing
+from fipo.training.policy.lora import adapt
+from fipo.training.policy.mfu import compute_of
+from fipo.training.policy.optimizer import MasterAdamW
+from fipo.training.policy.reference import reference_of
+from fipo.training.recipe import Recipe
 from fipo.training.step import Trainer
 
 Say = Callable[[str], None]

@@ -11,16 +11,16 @@ from fipo.rollout.groups import ProblemStream, Roller, collect_groups
 from fipo.rollout.sampler import SamplingParams
 from fipo.seeding import derive_seed
 from fipo.telemetry.clock import Clock
-from fipo.training.config import Recipe
 from fipo.training.control import Control
 from fipo.training.determinism import seed_global_generators
-from fipo.training.logprobs import old_scores
-from fipo.training.mfu import Compute
-from fipo.training.optimizer import MasterAdamW
-from fipo.training.packing import Layout, pack
-from fipo.training.recompute import recomputing
+from fipo.training.passes.logprobs import old_scores
+from fipo.training.passes.packing import Layout, pack
+from fipo.training.passes.recompute import recomputing
+from fipo.training.policy.mfu import Compute
+from fipo.training.policy.optimizer import MasterAdamW
+from fipo.training.policy.reference import Reference
+from fipo.training.recipe import Recipe
 from fipo.training.record import StepRecord
-from fipo.training.reference import Reference
 from fipo.training.reward import group_rewards
 from fipo.training.update import update
 

@@ -9,10 +9,10 @@ from transformers import PreTrainedModel
 
 from fipo.errors import RunStopped
 from fipo.objective import Algorithm, Influence, LossInputs, LossOutput, policy_loss, truncated_importance_weights
-from fipo.training.logprobs import Scores, score
-from fipo.training.optimizer import MasterAdamW
-from fipo.training.packed_attention import attending_within_sequences
-from fipo.training.packing import Pack
+from fipo.training.passes.logprobs import Scores, score
+from fipo.training.passes.packed_attention import attending_within_sequences
+from fipo.training.passes.packing import Pack
+from fipo.training.policy.optimizer import MasterAdamW
 
 
 @dataclass(frozen=True, kw_only=True)

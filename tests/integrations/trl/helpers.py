@@ -12,13 +12,13 @@ from tests.conftest import random_model
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
+from fipo.data.problem import Problem
 from fipo.integrations.trl import FIPOTrainer, FIPOTrainingConfig
 from fipo.integrations.trl.groups import PER_ROW, rows_of
 from fipo.rollout.groups import Group
 from fipo.rollout.sampler import Response
-from fipo.tasks.problem import Problem
-from fipo.training.logprobs import old_scores
-from fipo.training.packing import pack
+from fipo.training.passes.logprobs import old_scores
+from fipo.training.passes.packing import pack
 from fipo.training.update import UpdateOutcome, update
 
 VOCABULARY, LONGEST = 48, 12

@@ -39,7 +39,7 @@ assert [worker.process.pid for worker in reward.pool()._workers] == parents
 
 @pytest.fixture
 def misbehaving(repository: Path, monkeypatch: pytest.MonkeyPatch) -> GraderReward:
-    """The grader of tests/tasks/misbehaving.py, as a user's own: a module of the working directory."""
+    """The grader of tests/grading/workers/misbehaving.py, as a user's own: a module of the working directory."""
     monkeypatch.chdir(repository / "tests" / "tasks")
     monkeypatch.syspath_prepend(".")
     return grader_reward("misbehaving:grade", deadline_seconds=1.0, memory_mib=256)

@@ -11,11 +11,11 @@ from hydra import compose, initialize_config_module
 from verl.workers.config import PolicyLossConfig
 
 from fipo.integrations.verl.config import FIPOPolicyLossConfig, objective_of
+from fipo.integrations.verl.launch.keys import POLICY_LOSS_KEYS, overrides_of, schema_keys
+from fipo.integrations.verl.launch.recipe import load_launch_recipe
+from fipo.integrations.verl.launch.schema import installed_keys
 from fipo.integrations.verl.rehearsal import overrides as rehearsal
 from fipo.integrations.verl.validate import check_config
-from fipo.launch.keys import POLICY_LOSS_KEYS, overrides_of, schema_keys
-from fipo.launch.recipe import load_launch_recipe
-from fipo.launch.schema import installed_keys
 from fipo.objective import FIPOConfig
 
 RECIPES = sorted((Path(__file__).parents[3] / "recipe" / "fipo").glob("*.toml"))

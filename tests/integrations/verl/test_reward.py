@@ -6,11 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from fipo.data.problem import Problem
 from fipo.errors import UserError
+from fipo.grading.workers.pool import GraderPool
 from fipo.integrations.verl import reward
 from fipo.integrations.verl.reward import Desk, compute_score
-from fipo.tasks.grading_pool import GraderPool
-from fipo.tasks.problem import Problem
 
 
 def score(response, truth="7", **kwargs):

@@ -10,10 +10,10 @@ from typing import Any, get_args
 
 from trl.rewards import get_soft_overlong_punishment
 
-from fipo.tasks.grade import Grade, Outcome
-from fipo.tasks.graders import resolve
-from fipo.tasks.grading_pool import GraderPool
-from fipo.tasks.problem import Problem
+from fipo.data.problem import Problem
+from fipo.grading.grade import Grade, Outcome
+from fipo.grading.registry import resolve
+from fipo.grading.workers.pool import GraderPool
 
 Completion = str | list[dict[str, Any]]  # text, or the messages that a chat model added
 NO_COLUMNS = ("completion_ids", "environments")  # lists that TRL adds to the dataset's columns

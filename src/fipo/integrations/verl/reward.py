@@ -16,9 +16,9 @@ from collections.abc import Mapping
 from concurrent.futures import Future
 from typing import Any
 
-from fipo.tasks.grade import Grade
-from fipo.tasks.grading_pool import GraderPool
-from fipo.tasks.problem import Problem
+from fipo.data.problem import Problem
+from fipo.grading.grade import Grade
+from fipo.grading.workers.pool import GraderPool
 
 ON_FAILURE = ("wrong", "stop")
 _OPENING = threading.Lock()

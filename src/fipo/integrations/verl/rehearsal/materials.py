@@ -10,8 +10,8 @@ import torch
 from tokenizers import AddedToken
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from fipo.tasks.problem import Problem
-from fipo.tasks.signed_sums import signed_sums
+from fipo.data.made.signed_sums import signed_sums
+from fipo.data.problem import Problem
 
 PLAIN = "{% for message in messages %}{{ message['content'] }}{% endfor %}"  # the question itself, as the base knows it
 QWEN_TOKENS = ("\n", "<|im_end|>")  # verl's agent loop wants them of every model of Qwen's type

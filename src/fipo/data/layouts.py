@@ -1,0 +1,131 @@
+r"""The column layouts in which mathematics is published, and what a row of each says.
+
+Which layout a row has is decided by the names of its columns alone; `docs/data.md` says which datasets have it.
+"""
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from typing import Any
+
+from fipo.data import dapo_row
+from fipo.data.bad_rows import MalformedRow
+from fipo.data.problem import Problem
+from fipo.data.row_values import answer_text, check_text, index_of
+from fipo.seeding import derive_seed
+
+IDS = ("ID", "id", "unique_id")  # columns that name a row: the first of them that says something
+BOX = re.compile(r"\\(?:boxed|fbox)(?![a-zA-Z])\s*")
+BRACE = re.compile(r"\\.|[{}]", re.DOTALL)  # `\{` is no brace
+UNBRACED = re.compile(r"[^\s{}$\\]+")  # the 5 of `\boxed 5$`
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    name: str
+    needed: tuple[str, ...]  # the columns that tell it from the others
+    optional: tuple[str, ...]  # columns that are read if they are there
+    unless: str | None = None  # a column that no row of this layout has
+    to_problem: Callable[[dict[str, Any], str], Problem]  # (row, source); raises MalformedRow
+
+
+def columns_of(columns: Iterable[str]) -> tuple[str, ...]:
+    """Those of a file's columns that are read. Raises MalformedRow as `layout_of` does."""
+    there = tuple(columns)
+    layout = layout_of(there)
+    return tuple(name for name in (*layout.needed, *layout.optional) if name in there)
+
+
+@lru_cache(maxsize=256)
+def layout_of(columns: tuple[str, ...]) -> Layout:
+    """The layout of rows with these columns. Raises MalformedRow if none fits, or more than one."""
+    fitting = [each for each in LAYOUTS if {*each.needed} <= {*columns} and each.unless not in columns]
+    if len(fitting) == 1:
+        return fitting[0]
+    got = f"{', '.join(columns)!r:.80}"
+    if fitting:
+        raise MalformedRow(f"columns must fit one layout, got {got}: {' and '.join(each.name for each in fitting)}")
+    known = "; ".join(f"{each.name}: {', '.join(each.needed)}" for each in LAYOUTS)
+    raise MalformedRow(f"must have the columns of a known layout ({known}), got {got}")
+
+
+def to_problem(row: Any, source: str) -> Problem:
+    """A row of any known layout. Raises MalformedRow with the rule and the value."""
+    if not isinstance(row, dict):
+        raise MalformedRow(f"a row must be an object, got {type(row).__name__}")
+    return layout_of(tuple(row)).to_problem(row, source)
+
+
+def _bare(row: dict[str, Any], source: str, *, question: str, answer: str, final: Callable[[str], str]) -> Problem:
+    """A row whose question stands alone; `final` finds the answer in the text of its column."""
+    text = row[question]
+    if not isinstance(text, str):
+        raise MalformedRow(f"{question} must be a text, got {text!r:.80}")
+    named_by = next((name for name in IDS if row.get(name) is not None), IDS[0])
+    index = index_of(row.get(named_by), named_by) or f"{derive_seed(0, text):016x}"
+    found = final(answer_text(row[answer], answer)).strip()
+    if not found:
+        raise MalformedRow(f"{answer} must not give an empty answer, got {row[answer]!r:.80}")
+    problem = Problem(id=f"{source}/{index}", prompt=text, answer=found, source=source)
+    check_text(problem)
+    return problem
+
+
+def after_hashes(answer: str) -> str:
+    """`... #### 1,080` as `1080` (GSM8K). An answer in one word stands for itself (opencompass/AIME2025)."""
+    _, hashes, final = answer.rpartition("####")
+    if hashes:
+        return final.replace(",", "")
+    if len(answer.split()) != 1:
+        raise MalformedRow(f"answer must end in '#### ' and the final answer, or be that alone, got {answer!r:.80}")
+    return answer
+
+
+def last_boxed(solution: str) -> str:
+    r"""What stands in the last `\boxed{}`, `\boxed` or `\fbox{}` of a solution (MATH)."""
+    boxes = list(BOX.finditer(solution))
+    if not boxes:
+        raise MalformedRow(f"solution must have a \\boxed answer, got {solution!r:.80}")
+    start = boxes[-1].end()
+    if not solution.startswith("{", start):
+        unbraced = UNBRACED.match(solution, start)
+        return written_plainly(unbraced[0].rstrip(".,;") if unbraced else "")
+    depth = 0
+    for brace in BRACE.finditer(solution, start):
+        depth += {"{": 1, "}": -1}.get(brace[0], 0)
+        if depth == 0:
+            return written_plainly(solution[start + 1 : brace.start()])
+    raise MalformedRow(f"solution must close the braces of its \\boxed answer, got {solution[start:]!r:.80}")
+
+
+def written_plainly(answer: str) -> str:
+    r"""`\$32,\!348` as `32348`, and AIME's `073` as `73`."""
+    answer = re.sub(r"(?<=\d),\\!\s*(?=\d{3})", "", answer.replace("\\$", "")).strip()
+    return str(int(answer)) if re.fullmatch(r"0[0-9]{1,2}", answer) else answer
+
+
+def _bare_layout(
+    name: str, question: str, answer: str, final: Callable[[str], str], unless: str | None = None
+) -> Layout:
+    return Layout(
+        name=name,
+        needed=(question, answer),
+        optional=IDS,
+        unless=unless,
+        to_problem=partial(_bare, question=question, answer=answer, final=final),
+    )
+
+
+LAYOUTS = (
+    Layout(
+        name="dapo",
+        needed=("prompt", "reward_model"),
+        optional=("data_source", "extra_info"),
+        to_problem=lambda row, _: dapo_row.to_problem(row),
+    ),
+    _bare_layout("gsm8k", "question", "answer", after_hashes),
+    _bare_layout("math", "problem", "solution", last_boxed, unless="answer"),
+    _bare_layout("aime", "problem", "answer", written_plainly),
+    _bare_layout("aime_2024", "Problem", "Answer", written_plainly),
+)

@@ -1,0 +1,1 @@
+"""Problems that are made, not read: ours, and those of installed packages."""

@@ -1,0 +1,88 @@
+"""What surrounds a run: the problems it learns from and is measured on, the positions of its model, its disk."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from fipo.data.bad_rows import BadRows
+from fipo.data.problem import Problem
+from fipo.data.repeats import without
+from fipo.data.sources import AnySource, Role
+from fipo.doctor.recipe.findings import Finding, Level
+from fipo.doctor.recipe.machine import amount
+from fipo.doctor.recipe.memory import checkpoint_bytes
+from fipo.doctor.recipe.outline import Outline
+from fipo.rollout.problems import account_for, gradable_problems
+from fipo.training.recipe import Recipe
+
+OVERLAP = "are also in data.eval"  # said by the setup too
+
+
+def position_findings(recipe: Recipe, outline: Outline) -> list[Finding]:
+    """Of a model that knows fewer positions than a prompt with its response may have."""
+    needed = recipe.rollout.max_prompt_tokens + recipe.rollout.max_response_tokens
+    if outline.positions is None or needed <= outline.positions:
+        return []
+    return [
+        Finding(
+            level="stop",
+            keys=("rollout.max_prompt_tokens", "rollout.max_response_tokens"),
+            text=f"{needed} tokens together, and the model knows {outline.positions} positions",
+            advice=f"rollout.max_response_tokens = {max(1, outline.positions - recipe.rollout.max_prompt_tokens)}",
+        )
+    ]
+
+
+def problems_of(recipe: Recipe, say: Callable[[str], None]) -> tuple[list[Problem], list[Problem]]:
+    """(training, evaluation) problems, prompts of any length. What is left out is said.
+
+    Raises UserError for what `fipo train` would refuse before it looks at their tokens.
+    """
+
+    def gradable(source: AnySource, role: Role) -> list[Problem]:
+        bad_rows = BadRows(recipe.data.max_bad_rows, say)
+        found = gradable_problems(
+            source, role, seed=recipe.run.seed, grader=recipe.data.grader, bad_rows=bad_rows, say=say
+        )
+        problems = [placed.problem for placed in found]
+        account_for(problems, role, bad_rows, say)
+        return problems
+
+    held_out = gradable(recipe.data.eval, "eval")
+    return gradable(recipe.data.train, "train"), held_out
+
+
+def overlap_findings(train: list[Problem], held_out: list[Problem]) -> list[Finding]:
+    """Of evaluation problems that are in the training set as well."""
+    shared = len(train) - len(without(train, held_out))
+    if not shared:
+        return []
+    level: Level = "stop" if shared == len(train) else "warning"
+    return [
+        Finding(
+            level=level,
+            keys=("data.train", "data.eval"),
+            text=f"{shared} of {len(train)} training problems {OVERLAP}: they are left out of training"
+            + (", and none remains" if level == "stop" else ""),
+            advice="another split for data.eval, if that is not meant",
+        )
+    ]
+
+
+def disk_findings(recipe: Recipe, outline: Outline) -> list[Finding]:
+    """Of a disk without room for the checkpoints that a run keeps: some, the best, and one that is being written."""
+    size = checkpoint_bytes(recipe, outline)
+    most = recipe.checkpoint.keep + 2
+    folder = Path(recipe.run.folder).absolute()
+    existing = next(parent for parent in (folder, *folder.parents) if parent.is_dir())
+    free = shutil.disk_usage(existing).free
+    if most * size <= free:
+        return []
+    return [
+        Finding(
+            level="warning",
+            keys=("run.folder", "checkpoint.keep"),
+            text=f"up to {most} checkpoints of {amount(size)}, and {existing} has {amount(free)} left",
+            advice="checkpoint.keep = 1, or run.folder on a larger disk",
+        )
+    ]

@@ -1,0 +1,99 @@
+"""The influence weights: do they say anything?"""
+
+from fipo.doctor.run.findings import CannotTell, Finding
+from fipo.doctor.run.history import WINDOW, History
+
+# Noise of 0.055 nats per token, as bf16 has it, puts about a fifth of the tokens beyond each of 0.8 and 1.2
+# (half-life 32); weights that reach so far are bounds rather than weights.
+SATURATED_PER_BOUND = 0.2
+# Weights within 1% of 1 move no update by more than the seed does: (1, 1.2) with sd 0.03-0.05 did not in twelve seeds.
+IDLE_STD = 0.01
+# On pure noise (1, 1.2) has a mean near 1.07, (0.8, 1.2) near 1: beyond 1 +- 0.05 the mean is worth a look.
+MEAN_DRIFT = 0.05
+
+STD = "fipo/influence_weight/std"
+
+
+def weights_saturated(history: History) -> Finding | None:
+    """Too many weights stand at their bounds. A bound of 1 does not count: half of all tokens lie beyond it."""
+    low, high = _reached_bounds(history)
+    keys = ["fipo/influence_weight/clipped_low"] * low + ["fipo/influence_weight/clipped_high"] * high
+    shares = history.summed(keys, least=WINDOW).trailing()
+    limit = SATURATED_PER_BOUND * len(keys)
+    steps = shares.since(lambda share: share > limit)
+    if steps is None:
+        return None
+    return Finding(
+        severity="warning",
+        steps=steps,
+        evidence=f"{shares.values[-1]:.0%} of the trained tokens have a weight at a bound ({shares.key}): "
+        "the weights tell two kinds of tokens apart, not tokens",
+        advice="a smaller update.learning_rate, fewer update.mini_batches, a smaller objective.half_life, or a wider "
+        "objective.influence_clip",
+    )
+
+
+def weights_idle(history: History) -> Finding | None:
+    """The weights are so close to 1 that the run is DAPO."""
+    std = history.series(STD, least=WINDOW).trailing()
+    bounds = history.setting("resolved", "objective", "influence_clip")
+    if bounds is not None and bounds[0] == bounds[1]:
+        raise CannotTell("every weight is 1 in this recipe")
+    steps = std.since(lambda value: value < IDLE_STD)
+    if steps is None:
+        return None
+    one = history.setting("update", "mini_batches") == 1
+    why = "with one mini-batch every weight is 1" if one else "the weights hardly differ from 1"
+    return Finding(
+        severity="note",
+        steps=steps,
+        evidence=f"{why}: {STD} is {std.values[-1]:.2g}, so that the run is DAPO within {IDLE_STD:.0%}",
+        advice="more update.mini_batches, or a larger update.learning_rate if the run is stable",
+    )
+
+
+def weights_are_noise(history: History) -> Finding | None:
+    """The FutureKL is spread as it would be if each response's log-ratios stood in a random order."""
+    std = history.series(STD)
+    if max(std.values) == 0:
+        raise CannotTell("every weight is 1")
+    from fipo.doctor.run.noise import shuffled_control  # and torch with it, which takes seconds to load
+
+    control = shuffled_control(history)
+    if not control.indistinguishable:
+        return None
+    idle = std.last() < IDLE_STD
+    return Finding(
+        severity="note" if idle else "warning",
+        steps=control.steps,
+        evidence=f"within responses, the FutureKL spreads {control.ratio:.2f} times as much as with log-ratios in "
+        f"random order ({control.low:.2f} to {control.high:.2f} in {control.shuffles} shuffles; {control.responses} "
+        f"responses, {control.tokens:,} tokens): which token gets which weight says no more than chance"
+        + (", though the weights are too close to 1 to matter" if idle else ""),
+        advice="rollout/logprob_gap and model.dtype first (noise in log-probs is summed up), then more "
+        "update.mini_batches; compare with a DAPO run before crediting the weights",
+    )
+
+
+def mean_weight_off(history: History) -> Finding | None:
+    """A mean weight away from 1 scales the update: a hidden step size."""
+    mean = history.series("fipo/influence_weight/mean", least=WINDOW).trailing()
+    steps = mean.since(lambda value: abs(value - 1) > MEAN_DRIFT)
+    if steps is None:
+        return None
+    return Finding(
+        severity="note",
+        steps=steps,
+        evidence=f"fipo/influence_weight/mean is {mean.values[-1]:.3f}: it scales the update of every token, which "
+        "a comparison with DAPO must not take for credit",
+        advice="objective.influence_clip = [0.8, 1.2], or a DAPO run with update.learning_rate times this mean",
+    )
+
+
+def _reached_bounds(history: History) -> tuple[bool, bool]:
+    """Whether weights get below 1, and above it. Raises CannotTell where all of them are 1."""
+    low = min(history.series("fipo/influence_weight/min").values) < 1
+    high = max(history.series("fipo/influence_weight/max").values) > 1
+    if not low and not high:
+        raise CannotTell("every weight is 1")
+    return low, high

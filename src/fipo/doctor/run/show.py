@@ -1,0 +1,69 @@
+"""What `fipo doctor RUN` prints: plain lines that read the same in a terminal and in a file."""
+
+from datetime import timedelta
+from statistics import fmean
+
+from rich.console import Console
+
+from fipo.doctor.run.examination import Examination
+from fipo.doctor.run.findings import SEVERITIES, Finding
+from fipo.doctor.run.history import WINDOW, History
+
+STYLES = {"problem": "bold red", "warning": "yellow", "note": "dim"}
+
+
+def show_finding(console: Console, name: str, finding: Finding) -> None:
+    line = f"{finding.severity}: {name}, {finding.where}: {finding.evidence}"
+    console.print(line, style=STYLES[finding.severity], markup=False, soft_wrap=True)
+    console.print(f"  try: {finding.advice}", markup=False, soft_wrap=True)
+
+
+def show_examination(console: Console, examination: Examination) -> None:
+    """The findings, what was looked at besides, and the verdict."""
+    for name, finding in examination.findings.items():
+        show_finding(console, name, finding)
+    if examination.clear:
+        console.print(f"nothing found by: {', '.join(examination.clear)}", soft_wrap=True)
+    if examination.unchecked:
+        names: dict[str, list[str]] = {}  # by reason
+        for name, reason in examination.unchecked.items():
+            names.setdefault(reason, []).append(name)
+        said = "; ".join(f"{', '.join(names[reason])} ({reason})" for reason in names)
+        console.print(f"not checked: {said}", markup=False, soft_wrap=True)
+    console.print(verdict(examination), soft_wrap=True)
+
+
+def verdict(examination: Examination) -> str:
+    """`healthy: 15 rules found nothing, 2 notes`."""
+    severities = [finding.severity for finding in examination.findings.values()]
+    counts = {severity: severities.count(severity) for severity in SEVERITIES}
+    said = [f"{count} {severity}{'s' * (count > 1)}" for severity, count in counts.items() if count]
+    if not examination.healthy:
+        return ", ".join(said)
+    clear, unchecked = len(examination.clear), len(examination.unchecked)
+    if unchecked > clear:
+        return ", ".join([f"too few steps or metrics to tell: {unchecked} rules could not be checked", *said])
+    return ", ".join([f"healthy: {clear} rules found nothing", *said])
+
+
+def standing(history: History, *, running: bool) -> str:
+    """`step 12 of 50, running, 3.9 s a step, 0:02:28 left`."""
+    step, steps = history.last_step, history.planned_steps
+    if steps is None:
+        return f"{step} steps"
+    where = f"step {step} of {steps}"
+    if step >= steps:
+        return f"{where}, finished"
+    if running:
+        return f"{where}, running{_time_left(history, steps - step)}"
+    stalled = history.run.stall.is_file()
+    return f"{where}, not running and not finished" + (f": it stalled, see {history.run.stall}" if stalled else "")
+
+
+def _time_left(history: History, steps: int) -> str:
+    """From the last ten steps and their evaluations."""
+    seconds = [line["time/step"] + line.get("time/eval", 0.0) for line in history.training if "time/step" in line]
+    if not seconds:
+        return ""
+    each = fmean(seconds[-WINDOW:])
+    return f", {each:.1f} s a step, {timedelta(seconds=round(each * steps))} left"

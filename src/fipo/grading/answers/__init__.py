@@ -1,0 +1,1 @@
+"""The graders that come with fipo, one rule of answers in a file."""

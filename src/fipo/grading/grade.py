@@ -1,0 +1,28 @@
+"""What a grader is, and what it says of one response."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from fipo.data.problem import Problem
+
+Outcome = Literal["correct", "wrong", "no_answer", "timeout", "crash"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grade:
+    outcome: Outcome
+    answer: str | None  # what was read from the response, in the form that was compared
+    reason: str | None = None  # why the grader failed, for the user who has to mend it
+
+    @property
+    def correct(self) -> bool:
+        return self.outcome == "correct"
+
+    @property
+    def failed(self) -> bool:
+        """The grader gave no verdict: this says nothing about the response."""
+        return self.outcome in ("timeout", "crash")
+
+
+Grader = Callable[[str, Problem], Grade]

@@ -1,0 +1,148 @@
+"""One grading process: reads answers from a pipe, writes a grade for each to another (see grading_pool).
+
+    python -P -m fipo.grading.workers.worker SETTINGS
+
+Both pipes carry JSON lines. Standard input and output are not among them, so that a grader may print.
+What the worker writes, in this order:
+
+    {"alive": true}                        it can show its stacks from here on
+    {"ready": true}  or {"refused": "..."} the grader is imported, or cannot be had
+    {"id": 7, "clock": "stopped"}          this answer's problem has to be prepared first
+    {"id": 7, "clock": "started"}          and now its grading begins
+    {"id": 7, "outcome": "wrong", "answer": "35", "reason": null, "leaving": false}
+"""
+
+import faulthandler
+import json
+import os
+import resource
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any, get_args
+
+from fipo.data.problem import Problem
+from fipo.errors import UserError
+from fipo.grading.grade import Grade, Grader, Outcome
+from fipo.grading.registry import resolve
+from fipo.grading.workers.system import adopt_orphans, die_with_parent, kill_children, limit_memory
+
+ANSWER_LENGTH = 1000  # characters that travel back
+REASON_LENGTH = 300
+LARGEST_FILE = 64 * 2**20  # bytes, that a grader may write
+OUTCOMES = get_args(Outcome)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    grader: str
+    requests: int  # file descriptors
+    replies: int
+    stacks: int
+    trainer: int  # process id
+    memory_mib: int
+
+
+def main() -> None:
+    settings = Settings(**json.loads(sys.argv[1]))
+    _set_up(settings)
+
+    def reply(message: dict[str, Any]) -> None:
+        _write(settings.replies, json.dumps(message).encode() + b"\n")
+
+    worker = os.getpid()
+    reply({"alive": True})
+    try:
+        grader = resolve(settings.grader)
+        _only_in(worker)
+        if kill_children():
+            raise UserError(f"grader {settings.grader!r}: importing it must not leave processes behind")
+    except UserError as error:
+        _only_in(worker)
+        reply({"refused": str(error)})
+        return
+    limit_memory(settings.memory_mib)
+    reply({"ready": True})
+    home = os.open(".", os.O_RDONLY)
+    with open(settings.requests, "rb") as requests:
+        for line in requests:
+            message = _answered(line, grader, settings, reply, home)
+            reply(message)
+            if message["leaving"]:
+                return
+
+
+def _set_up(settings: Settings) -> None:
+    faulthandler.register(signal.SIGUSR1, file=settings.stacks, all_threads=True)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the trainer decides what Ctrl-C means
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (LARGEST_FILE, LARGEST_FILE))
+    adopt_orphans()
+    die_with_parent()
+    os.register_at_fork(after_in_child=die_with_parent)
+    if os.getppid() != settings.trainer:  # it died before it could take us along
+        os._exit(1)
+    for descriptor in (settings.requests, settings.replies, settings.stacks):
+        os.set_inheritable(descriptor, False)
+    sys.path.append(os.getcwd())  # the user's module; last, so that it hides none of the installed ones
+
+
+def _answered(
+    line: bytes, grader: Grader, settings: Settings, reply: Callable[[dict[str, Any]], None], home: int
+) -> dict[str, Any]:
+    """The reply to one request, with everything undone that the grader left behind."""
+    worker, threads = os.getpid(), threading.active_count()
+    request = json.loads(line)
+    leaving = False
+    try:
+        problem = Problem(**request["problem"])
+        _prepare(grader, problem, settings, lambda clock: reply({"id": request["id"], "clock": clock}))
+        grade = _shortened(grader(request["response"], problem))
+    except BaseException as error:  # SystemExit and KeyboardInterrupt too: none of them may end the worker
+        leaving = isinstance(error, MemoryError)  # what fills the memory may stay
+        said = " ".join(str(error).split())[:REASON_LENGTH]
+        grade = Grade(outcome="crash", answer=None, reason=f"{type(error).__name__}: {said}")
+    _only_in(worker)
+    if kill_children():
+        grade = Grade(outcome="crash", answer=None, reason="the grader left a process behind")
+    leaving |= threading.active_count() > threads  # a thread that stays could harm the next answer
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    os.fchdir(home)
+    return {"id": request["id"], **asdict(grade), "leaving": leaving}
+
+
+def _only_in(worker: int) -> None:
+    """End here in a process that the grader forked: it does not answer in the worker's place."""
+    if os.getpid() != worker:
+        os._exit(0)
+
+
+def _prepare(grader: Grader, problem: Problem, settings: Settings, clock: Callable[[str], None]) -> None:
+    """Let a grader that has to make something of a problem first do so, on no answer's time and memory."""
+    if not hasattr(grader, "prepared") or grader.prepared(problem):
+        return
+    clock("stopped")
+    limit_memory(None)
+    try:
+        grader.prepare(problem)  # type: ignore[attr-defined]
+    finally:
+        limit_memory(settings.memory_mib)
+    clock("started")
+
+
+def _shortened(grade: Grade) -> Grade:
+    if grade.outcome not in OUTCOMES or not isinstance(grade.answer, str | None):
+        raise TypeError(f"a Grade must have one of {OUTCOMES} and a text or None, got {grade!r:.80}")
+    answer = None if grade.answer is None else grade.answer[:ANSWER_LENGTH]
+    return Grade(outcome=grade.outcome, answer=answer, reason=grade.reason)
+
+
+def _write(descriptor: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(descriptor, data) :]
+
+
+if __name__ == "__main__":
+    main()

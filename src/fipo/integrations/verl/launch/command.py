@@ -1,0 +1,51 @@
+"""`fipo launch`: the command of a job, printed or submitted."""
+
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+
+from fipo.integrations.verl.launch.estimate import described
+from fipo.integrations.verl.launch.keys import overrides_of
+from fipo.integrations.verl.launch.objective import objective_of
+from fipo.integrations.verl.launch.recipe import Place, load_launch_recipe, place_of
+from fipo.integrations.verl.launch.rehearse import rehearse
+from fipo.integrations.verl.launch.submit import submit
+
+
+def launch(
+    path: Path,
+    overrides: dict[str, str],
+    environment: Mapping[str, str],
+    *,
+    dry_run: bool = False,
+    rehearsal: Path | None = None,
+    ranks: int = 1,
+) -> None:
+    """Print what the job asks of its GPUs, then its `ray job submit` command, or submit it and follow its log.
+
+    rehearsal: a folder to rehearse the job in instead, on `ranks` CPU ranks.
+
+    Raises UserError for a mistake in the recipe, RunStopped for a job that failed or is no longer followed.
+    """
+    recipe = load_launch_recipe(path, overrides, environment)
+    place = place_of(path, environment)
+    entry = ["python3", "-m", recipe.job.entry_point]
+    lines = overrides_of(recipe)
+    objective_of(recipe)  # before anything is reserved
+    for line in described(recipe):
+        print(f"# {line}" if dry_run else line)
+    if dry_run:
+        print(shell_command(place, entry, lines))
+    elif rehearsal is not None:
+        rehearse(lines, rehearsal / recipe.job.name, ranks)
+    else:
+        submit(place, shlex.join([*entry, *lines]))
+
+
+def shell_command(place: Place, entry: list[str], overrides: list[str]) -> str:
+    """The `ray job submit` command, one override a line."""
+    options = [f"--address={place.address}", f"--working-dir={place.working_dir}"]
+    if place.runtime_env:
+        options.append(f"--runtime-env={place.runtime_env}")
+    words = [shlex.join(["ray", "job", "submit", *options]), f"-- {shlex.join(entry)}", *map(shlex.quote, overrides)]
+    return " \\\n  ".join(words)

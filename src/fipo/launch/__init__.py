@@ -1,5 +1,0 @@
-"""Jobs of verl on a Ray cluster: a recipe becomes one `ray job submit`, printed or submitted and followed."""
-
-from fipo.launch.command import launch
-
-__all__ = ["launch"]

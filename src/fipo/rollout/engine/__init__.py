@@ -1,0 +1,1 @@
+"""Decoding: the slot engine, and `generate` where a model needs that."""

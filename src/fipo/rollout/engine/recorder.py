@@ -1,0 +1,143 @@
+"""Recorded decode steps: a CUDA graph, or on the CPU a TorchScript trace. Most of an eager step is Python.
+
+Both repeat the kernels of one eager run, with that run's shapes and addresses and without Python. Steps of few
+sizes are recorded, so sizes are rounded up. A step that looks at a value on the host (a mixture of experts that
+loops over the experts in use) cannot be recorded and stays eager.
+"""
+
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from fipo.rollout.engine.decode import Shape, State, decode_step
+from fipo.rollout.engine.slots import SlotCache
+
+TRACED_WEIGHTS = 10_000_000  # in larger models arithmetic takes the time, and a trace takes megabytes a layer
+EAGER_STEPS = 4  # of a shape before it is recorded; CUDA graphs need some, and rare shapes are not worth more
+
+Replay = Callable[[], object]
+
+
+def round_up(size: int, *, parts: int, least: int) -> int:
+    """The next of `parts` sizes per doubling, all multiples of `least`: with 2 and 4 they are 4, 8, 12, 16, 24, 32."""
+    part = max(least, (1 << (size - 1).bit_length()) // (2 * parts))
+    return -(-size // part) * part
+
+
+class Recorder:
+    """Runs decode steps over one cache with one set of weights, `steps` between two looks of the host."""
+
+    def __init__(self, model: PreTrainedModel, cache: SlotCache, steps: int) -> None:
+        self.model = model
+        self.cache = cache
+        self.state = State(cache.storage, steps)
+        self.fingerprint = fingerprint(model)
+        self.uses: Counter[Shape] = Counter()
+        self.replays: dict[Shape, Replay] = {}
+        weights = sum(parameter.numel() for parameter in model.parameters())
+        self.recordable = model.device.type == "cuda" or weights <= TRACED_WEIGHTS
+        self._step = partial(decode_step, model, cache)
+        cuda = model.device.type == "cuda"
+        self._stream = torch.cuda.Stream(model.device) if cuda else None
+        self._pool = torch.cuda.graph_pool_handle() if cuda else None
+
+    def run(self, shape: Shape) -> None:
+        """One step. A shape that has come up often enough is recorded, if it can be."""
+        if shape in self.replays:
+            self.replays[shape]()
+            return
+        self.uses[shape] += 1
+        if self.uses[shape] != EAGER_STEPS or not self.recordable:
+            self._eager(shape)
+            return
+        replay = self._trace(shape) if self._stream is None else self._capture(shape, self._stream)
+        if replay is not None:
+            self.replays[shape] = replay
+
+    def _eager(self, shape: Shape) -> None:
+        if self._stream is None:
+            self._step(shape, *self.state.tensors())
+            return
+        self._stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(self._stream):
+            self._step(shape, *self.state.tensors())
+        torch.cuda.current_stream().wait_stream(self._stream)
+
+    def _trace(self, shape: Shape) -> Replay | None:
+        """Run a step and record it. Weights are arguments: a trace keeps what it computes of anything else."""
+        modules = list(self.model.modules())
+        places = [(module, name) for module in modules for name, _ in module.named_parameters(recurse=False)]
+        weights = tuple(module.get_parameter(name) for module, name in places)
+        state = self.state.tensors()
+        decode = self._step  # the trace keeps what it was made of, and must not keep this recorder
+
+        def step(state: tuple[Tensor, ...], weights: tuple[Tensor, ...]) -> Tensor:
+            with _weights(places, weights):
+                chosen: Tensor = decode(shape, *state)
+            return chosen
+
+        with _looks(torch.jit.TracerWarning) as looks:
+            traced = torch.jit.trace(step, (state, weights), check_trace=False)
+        if looks:
+            return None
+
+        def replay() -> None:
+            with torch.jit.optimized_execution(False):  # as it was run, to the last bit
+                traced(state, weights)
+
+        return replay
+
+    def _capture(self, shape: Shape, stream: torch.cuda.Stream) -> Replay | None:
+        """Run a step under watch and record the next. Graphs share memory, for none leaves there what another reads."""
+        with _looks(UserWarning) as looks:
+            mode = torch.cuda.get_sync_debug_mode()
+            torch.cuda.set_sync_debug_mode("warn")
+            try:
+                self._eager(shape)
+            finally:
+                torch.cuda.set_sync_debug_mode(mode)
+        if any("called a synchronizing CUDA operation" in str(look.message) for look in looks):
+            return None
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, pool=self._pool, stream=stream):
+            self._step(shape, *self.state.tensors())
+        return graph.replay
+
+
+@contextmanager
+def _looks(kind: type[Warning]) -> Iterator[list[warnings.WarningMessage]]:
+    """The warnings of one kind that the block gives: those by which torch tells that values were looked at."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("always", kind)
+        looks: list[warnings.WarningMessage] = []
+        yield looks
+        looks += [warning for warning in caught if issubclass(warning.category, kind)]
+
+
+@contextmanager
+def _weights(places: Sequence[tuple[nn.Module, str]], weights: Sequence[Tensor]) -> Iterator[None]:
+    """Inside, these are the modules' parameters."""
+    before = [module._parameters[name] for module, name in places]
+    try:
+        _put(places, weights)
+        yield
+    finally:
+        _put(places, before)
+
+
+def _put(places: Sequence[tuple[nn.Module, str]], weights: Sequence[Any]) -> None:
+    for (module, name), weight in zip(places, weights, strict=True):
+        module._parameters[name] = weight
+
+
+def fingerprint(model: PreTrainedModel) -> tuple[object, ...]:
+    """What must not change under recorded steps: where the weights are, and whether there is dropout."""
+    return model.training, *(tensor.data_ptr() for tensor in [*model.parameters(), *model.buffers()])

@@ -1,1 +1,0 @@
-"""Problems, datasets and graders."""

@@ -1,0 +1,1 @@
+"""Forward and backward passes: sequences packed, log-probs of their tokens."""

@@ -1,0 +1,110 @@
+"""Log-probs of a pack's tokens under a model: one function for the old and the new ones.
+
+The logits of all tokens never exist at once: they are made from the last hidden states a chunk of tokens at a time,
+and made again in the backward pass. A 20,480-token response over 152k words would need 11.6 GiB per copy in float32.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+from transformers import PreTrainedModel
+
+from fipo.training.passes.packed_attention import forward
+from fipo.training.passes.packing import Pack
+
+CHUNK = {"cpu": 2**25, "cuda": 2**28}  # logits at a time: 128 MiB, 1 GiB in float32, of which some copies exist
+PLAIN_HEADS: WeakKeyDictionary[PreTrainedModel, bool] = WeakKeyDictionary()  # what is known of models
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scores:
+    logprobs: Tensor  # [B, K] log softmax(logits / temperature) of each trained token, 0 off the loss mask
+    entropy: Tensor | None  # [B, K] nats, of the distribution that each token came from, 0 off the mask; no graph
+
+
+def score(model: PreTrainedModel, pack: Pack, temperature: float, *, entropy: bool) -> Scores:
+    """The scores of a pack's trained tokens; the log-probs with their graph where gradients are on."""
+    chunks = _chunks(model, pack)
+    if len(chunks) == 1:
+        scored = [_score(*chunks[0], model, temperature, entropy)]
+    else:
+        scored = [
+            checkpoint(_score, *chunk, model, temperature, entropy, use_reentrant=False, preserve_rng_state=False)
+            for chunk in chunks
+        ]
+    return Scores(
+        logprobs=_placed(pack, [logprobs for logprobs, _ in scored]),
+        entropy=_placed(pack, [entropies for _, entropies in scored]) if entropy else None,
+    )
+
+
+@torch.no_grad()
+def old_scores(
+    model: PreTrainedModel,
+    packs: Sequence[Pack],
+    temperature: float,
+    beat: Callable[[], None],
+    *,
+    entropy: bool = True,
+) -> list[Scores]:
+    """The scores before the step's first update: of the same tensors, by the same kernels as the new ones."""
+    scores = []
+    for pack in packs:
+        scores.append(score(model, pack, temperature, entropy=entropy))
+        beat()
+    if model.device.type == "cuda":
+        torch.cuda.synchronize(model.device)  # its time is this phase's
+    return scores
+
+
+def _chunks(model: PreTrainedModel, pack: Pack) -> list[tuple[Tensor, Tensor]]:
+    """(what the output layer sees before each trained token [N, hidden], the tokens [N]), N at a time."""
+    whole: torch.nn.Module = model.get_decoder() if has_plain_head(model) else model
+    out = forward(whole, model, pack.input_ids, pack.segments)
+    last = out.last_hidden_state if has_plain_head(model) else out.logits
+    size = max(1, CHUNK.get(model.device.type, CHUNK["cpu"]) // model.config.get_text_config().vocab_size)
+    return list(zip(last.flatten(0, 1)[pack.before].split(size), pack.tokens.split(size), strict=True))
+
+
+def _score(
+    last: Tensor, tokens: Tensor, model: PreTrainedModel, temperature: float, with_entropy: bool
+) -> tuple[Tensor, Tensor]:
+    """(log-probs [N], entropies [N] or [0]), in float32 at least."""
+    logits = model.get_output_embeddings()(last) if has_plain_head(model) else last
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    if temperature != 1:
+        logits = logits / temperature
+    normaliser = logits.logsumexp(-1)
+    with torch.no_grad():
+        entropy = normaliser - torch.linalg.vecdot(logits.softmax(-1), logits) if with_entropy else logits.new_empty(0)
+    return logits.gather(-1, tokens[:, None])[:, 0] - normaliser, entropy
+
+
+def _placed(pack: Pack, values: list[Tensor]) -> Tensor:
+    """[B, K] with the values of the trained tokens where these stand."""
+    together = torch.cat(values)
+    return together.new_zeros(pack.loss_mask.shape).masked_scatter(pack.loss_mask, together)
+
+
+def has_plain_head(model: PreTrainedModel) -> bool:
+    """Whether a model's logits are its output layer applied to its last hidden states, and nothing else.
+
+    Where they are not (capped or scaled logits), the logits of a pack exist at once.
+    """
+    if model not in PLAIN_HEADS:
+        PLAIN_HEADS[model] = _try_head(model)
+    return PLAIN_HEADS[model]
+
+
+@torch.no_grad()
+def _try_head(model: PreTrainedModel) -> bool:
+    decoder, head = model.get_decoder(), model.get_output_embeddings()
+    if decoder is None or decoder is model or head is None:
+        return False
+    probe = torch.tensor([[2, 3, 4, 5]], device=model.device)
+    hidden = decoder(input_ids=probe, use_cache=False).last_hidden_state
+    return torch.equal(head(hidden), model(input_ids=probe, use_cache=False).logits)

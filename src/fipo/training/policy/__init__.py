@@ -1,0 +1,1 @@
+"""The policy: its model, adapters, optimizer, frozen reference and cost."""

@@ -1,0 +1,114 @@
+"""What a run records of itself in config.toml, and what `--resume` may change."""
+
+import hashlib
+import json
+import platform
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from importlib.metadata import version
+from typing import Any
+
+from fipo.data.problem import Problem
+from fipo.errors import UserError
+from fipo.telemetry.run_directory import RunDirectory
+from fipo.training.control import Control
+from fipo.training.recipe import Recipe, load_recipe
+from fipo.training.setup import Setup
+
+FREE_TO_CHANGE = {  # on --resume: none of it changes what a step computes
+    "run.steps",
+    "run.folder",
+    "run.name",
+    "data.max_bad_rows",
+    "grading.workers",
+    "grading.deadline_seconds",
+    "grading.memory_mib",
+    "grading.max_failures",
+    "update.max_skipped",
+    "checkpoint.every",
+    "checkpoint.keep",
+    "telemetry.on_lost_rollouts",
+    "telemetry.stall_seconds",
+    "telemetry.trackers",
+}
+PACKAGES = ("fipo", "torch", "transformers")
+
+
+def resolved_config(recipe: Recipe, setup: Setup) -> dict[str, Any]:
+    """What config.toml holds: the recipe, the objective that its preset stands for, the data's hashes, the versions."""
+    model, control = setup.trainer.model, setup.trainer.control
+    algorithm = {k: v for k, v in asdict(recipe.objective.algorithm()).items() if v is not None}
+    objective = {key: value for key, value in algorithm.pop("config").items() if value is not None}
+    data = {
+        "train_sha256": fingerprint(setup.trainer.stream.problems),
+        "eval_sha256": fingerprint(setup.eval_problems),
+    }
+    return {
+        **recipe.model_dump(exclude_none=True),
+        "resolved": {
+            **algorithm,
+            **({"control": control.name} if control else {}),
+            "objective": objective,
+            "data": data,
+        },
+        "versions": {
+            "python": platform.python_version(),
+            **{package: version(package) for package in _packages(recipe)},
+            "precision": f"{str(model.dtype).removeprefix('torch.')} on {model.device.type}",
+        },
+    }
+
+
+def _packages(recipe: Recipe) -> list[str]:
+    adapters = ["peft"] if recipe.model.lora else []
+    return [*PACKAGES, *adapters, *(["bitsandbytes"] if recipe.update.optimizer != "adamw" else [])]
+
+
+def fingerprint(problems: Sequence[Problem]) -> str:
+    """SHA-256 of problems in their order."""
+    sha256 = hashlib.sha256()
+    for problem in problems:
+        sha256.update(json.dumps(asdict(problem), sort_keys=True).encode())
+    return sha256.hexdigest()
+
+
+def check_same_recipe(recipe: Recipe, run: RunDirectory, control: Control | None = None) -> None:
+    """Raise UserError if the recipe or the control differs from the run's in what could change its result."""
+    config = run.read_config()
+    if not {"resolved", "versions"} <= config.keys():
+        raise UserError(f"{run.config}: damaged: it lacks tables that every run writes")
+    before, now = (flat(r.model_dump(exclude_none=True)) for r in (load_recipe(run.config, {}), recipe))
+    for key in sorted({*before, *now} - FREE_TO_CHANGE):
+        if before.get(key) != now.get(key):
+            raise UserError(
+                f"{run.path}: --resume needs the recipe that the run began with; "
+                f"{key} was {before.get(key)!r}, got {now.get(key)!r} (or choose another --run.name)"
+            )
+    began, given = config["resolved"].get("control", "none"), control.name if control else "none"
+    if began != given:
+        raise UserError(f"{run.path}: --resume needs the control that the run began with, {began!r}, got {given!r}")
+
+
+def check_same_data(run: RunDirectory, config: dict[str, Any], say: Callable[[str], None]) -> None:
+    """Raise UserError if the problems are not those that the run began with; mention packages that changed."""
+    before = run.read_config()
+    for role in ("train", "eval"):
+        if before["resolved"]["data"][f"{role}_sha256"] != config["resolved"]["data"][f"{role}_sha256"]:
+            raise UserError(
+                f"{run.path}: --resume needs the problems that the run began with; those of data.{role} have changed"
+            )
+    for package, now in config["versions"].items():
+        then = before["versions"].get(package)
+        if then not in (None, now):
+            say(f"note: {package} was {then} when the run began and is {now}: results may differ in rounding")
+
+
+def flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """`{"a": {"b": (1, 2)}}` as `{"a.b": [1, 2]}`."""
+    entries: dict[str, Any] = {}
+    for key, value in table.items():
+        if isinstance(value, dict):
+            entries |= flat(value, f"{prefix}{key}.")
+        else:
+            entries[f"{prefix}{key}"] = list(value) if isinstance(value, tuple) else value
+    return entries

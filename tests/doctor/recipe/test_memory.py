@@ -1,0 +1,218 @@
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from tests.conftest import random_model
+from transformers import AutoModelForCausalLM
+
+from fipo.doctor.recipe.fit import CHANGES, Fit
+from fipo.doctor.recipe.machine import GIB, Machine
+from fipo.doctor.recipe.memory import Estimate, checkpoint_bytes, estimate, tokens_at_once
+from fipo.doctor.recipe.outline import kept_per_token, outline_of
+from fipo.errors import UserError
+from fipo.models.loading import dtype_of, load
+from fipo.training.passes.packed_attention import forward
+from fipo.training.recipe import Lora, Recipe, load_recipe
+from fipo.training.setup import MasterAdamW
+
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+FLOAT32, BFLOAT16 = torch.float32, torch.bfloat16
+
+
+@pytest.fixture
+def recipe(repository: Path):
+    def load_it(**overrides: str) -> Recipe:
+        written = {key.replace("__", "."): value for key, value in overrides.items()}
+        return load_recipe(repository / "recipe" / "quickstart.toml", written)
+
+    return load_it
+
+
+def estimated(recipe: Recipe, device: torch.device) -> Estimate:
+    outline = outline_of(recipe.model.path, dtype_of(recipe.model.dtype, device), recipe.model.lora)
+    return estimate(recipe, outline, device, eval_problems=256, process=0)
+
+
+def test_an_outline_has_the_sizes_of_the_model_that_is_loaded():
+    model, _ = load("embedded")
+    outline = outline_of("embedded", FLOAT32, None)
+    parameters = list(model.parameters())
+    assert outline.architecture == type(model).__name__
+    assert outline.parameters == outline.trainable == sum(p.numel() for p in parameters)
+    assert outline.weight_bytes == 4 * outline.parameters
+    assert outline.half_precision == 0
+    assert outline.largest == max(p.numel() for p in parameters)
+    assert outline.positions == model.config.max_position_embeddings
+    assert outline.cached_per_token == 2 * 4 * 2 * 32  # keys and values, layers, heads, size of a head
+
+
+def test_what_autograd_keeps_is_what_it_keeps_of_a_real_model(any_model):
+    """Flash attention is counted, and the CPU's attention keeps a little more."""
+    kept = {}
+
+    def keep(tensor):
+        storage = tensor.untyped_storage()
+        kept[storage._cdata] = storage
+        return tensor
+
+    own = {tensor.untyped_storage()._cdata for tensor in [*any_model.parameters(), *any_model.buffers()]}
+    tokens = 128
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        out = forward(any_model.get_decoder(), any_model, torch.zeros(1, tokens, dtype=torch.long), None)
+    real = sum(storage.nbytes() for address, storage in kept.items() if address not in own) / tokens
+    assert out is not None
+    with torch.device("meta"):
+        outline = AutoModelForCausalLM.from_config(any_model.config).eval()
+    assert kept_per_token(outline) == pytest.approx(real, rel=0.1)
+
+
+def test_a_model_that_cannot_be_run_without_weights_is_estimated_by_rule_of_thumb(monkeypatch):
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(random_model().config).eval()
+    measured = kept_per_token(model)
+    monkeypatch.setattr(type(model.get_decoder()), "forward", lambda *_, **__: 1 / 0)
+    assert kept_per_token(model) == pytest.approx(measured, rel=0.35)
+
+
+def test_adapters_alone_have_gradients_and_a_state(recipe):
+    pytest.importorskip("peft")
+    outline = outline_of("embedded", BFLOAT16, Lora(rank=4))
+    whole = outline_of("embedded", BFLOAT16, None)
+    assert outline.parameters == whole.parameters + outline.trainable
+    assert 0 < outline.trainable < 0.1 * whole.trainable
+    assert outline.half_precision == outline.trainable
+    parts = estimated(recipe(model__lora="{ rank = 4 }"), CUDA)
+    assert parts.stays["adamw state"] == 8 * outline.trainable
+    assert parts.update["gradients"] == 4 * outline.trainable
+
+
+def test_weights_masters_gradients_and_state_are_those_of_the_real_optimizer(recipe):
+    for dtype in (FLOAT32, BFLOAT16):
+        model, _ = load("embedded", dtype=dtype)
+        optimizer = MasterAdamW(model, lr=1e-3, weight_decay=0.1)
+        model(input_ids=torch.tensor([[2, 3, 4]])).logits.float().sum().backward()
+        gradients = sum(m.grad.numel() * m.grad.element_size() for m in optimizer.masters.values())
+        optimizer.step()
+        tensors = optimizer.state_tensors().items()
+        sizes = {
+            kind: sum(t.numel() * t.element_size() for key, t in tensors if key.split("|")[1] in fields)
+            for kind, fields in (("state", ("exp_avg", "exp_avg_sq")), ("masters", ("master",)))
+        }
+        parts = estimated(recipe(model__dtype=str(dtype).removeprefix("torch.")), CPU)
+        assert parts.stays["weights"] == sum(p.numel() * p.element_size() for p in model.parameters())
+        assert parts.stays.get("float32 masters", 0) == sizes["masters"]
+        assert parts.stays["adamw state"] == sizes["state"]
+        assert parts.update["gradients"] == gradients
+
+
+def test_a_reference_is_a_second_copy_unless_adapters_can_be_switched_off(recipe):
+    pytest.importorskip("peft")
+    penalty = {"objective__kl_coef": "0.1"}
+    with_copy = estimated(recipe(**penalty), CUDA).stays
+    assert with_copy["reference model"] == with_copy["weights"]
+    assert "reference model" not in estimated(recipe(), CUDA).stays
+    assert "reference model" not in estimated(recipe(model__lora="{}", **penalty), CUDA).stays
+
+
+SMALLER = [
+    ({"update__gradient_checkpointing": "true"}, "update"),
+    ({"update__tokens_per_micro_batch": "1024"}, "update"),
+    ({"update__optimizer": "adamw_8bit"}, "stays"),
+    ({"rollout__decode_batch": "32"}, "stays"),
+    ({"rollout__max_response_tokens": "64"}, "stays"),
+]
+
+
+@pytest.mark.parametrize(("changes", "where"), SMALLER, ids=[str(changes) for changes, _ in SMALLER])
+def test_what_is_said_to_need_less_memory_does(changes, where, recipe):
+    before, after = (sum(getattr(estimated(recipe(**c), CUDA), where).values()) for c in ({}, changes))
+    assert after < before
+
+
+def test_a_micro_batch_is_never_smaller_than_a_sequence_nor_larger_than_a_mini_batch(recipe):
+    assert tokens_at_once(recipe()) == 2048
+    assert tokens_at_once(recipe(update__tokens_per_micro_batch="10")) == 16 + 160
+    assert tokens_at_once(recipe(update__tokens_per_micro_batch="1000000")) == 16 // 4 * 8 * (16 + 160)
+
+
+def test_the_peak_is_what_stays_and_the_largest_phase():
+    found = Estimate(stays={"a": 5.0, "b": 1.0}, sampling={"c": 3.0}, update={"d": 2.0, "e": 2.0}, optimizer_step={})
+    assert found.phase == ("the update", {"d": 2.0, "e": 2.0})
+    assert found.peak == 10
+
+
+def test_a_checkpoint_holds_weights_masters_and_state(recipe):
+    half = outline_of("embedded", BFLOAT16, None)
+    assert checkpoint_bytes(recipe(), half) == (2 + 4 + 8) * half.parameters
+
+
+def fit(recipe: Recipe, gib: float, device: torch.device = CUDA) -> Fit:
+    outline = outline_of(recipe.model.path, dtype_of(recipe.model.dtype, device), recipe.model.lora)
+    machine = Machine(device=device, memory=int(gib * GIB), source="a test")
+    return Fit(recipe=recipe, outline=outline, machine=machine, eval_problems=256, process=0)
+
+
+def test_a_run_that_fits_gives_no_finding(recipe):
+    assert fit(recipe(), 1.0).findings() == []
+
+
+def test_one_that_fits_barely_is_a_warning_and_one_that_does_not_is_a_stop(recipe):
+    peak = fit(recipe(), 1.0).estimate.peak / GIB
+    tight, short = (fit(recipe(), share * peak).findings() for share in (1.1, 0.9))
+    assert {finding.level for finding in tight} == {"warning"}
+    assert tight[0].text.startswith("memory is tight: about 0.")
+    assert {finding.level for finding in short} == {"stop"}
+    assert short[0].text.startswith("memory does not suffice: about 0.")
+
+
+def test_each_advice_says_how_much_it_frees_and_whether_that_is_enough(recipe):
+    large = recipe(rollout__max_response_tokens="400", update__tokens_per_micro_batch="16384")
+    found = fit(large, 0.75 * fit(large, 1.0).estimate.peak / GIB)
+    advice = [finding.text for finding in found.findings()[1:]]
+    assert any(re.match(r"rollout\.decode_batch = 64 would free \d+ MiB: 0\.\d GiB, ", text) for text in advice)
+    assert any(text.startswith("update.gradient_checkpointing = true would free ") for text in advice)
+    assert any(text.startswith("all of these together would free ") for text in advice)
+    assert all(text.endswith(("which fits", "which does not fit yet")) for text in advice)
+    assert any(text.endswith("which fits") for text in advice)
+
+
+def test_on_a_tiny_machine_the_amounts_still_say_something(recipe):
+    tiny = fit(recipe(rollout__decode_batch="8", rollout__max_response_tokens="8"), 0.001).findings()
+    assert " there are 1 MiB (a test)" in tiny[0].text
+    assert len(tiny) > 2
+    assert not any(" 0.0 GiB" in finding.text or " 0 MiB" in finding.text for finding in tiny)
+
+
+def test_when_nothing_suffices_the_advice_ends_with_a_smaller_model(recipe):
+    assert "a smaller one" in fit(recipe(), 1e-4).findings()[-1].text
+
+
+def test_no_change_is_offered_twice(recipe):
+    machine = Machine(device=CUDA, memory=GIB, source="a test")
+    for change in CHANGES:
+        start = recipe(objective__kl_coef="0.1", model__dtype="float32", update__tokens_per_micro_batch="700")
+        for _ in range(20):
+            changed = change(start, machine)
+            if changed is None:
+                break
+            assert changed[1] != start
+            start = changed[1]
+        else:
+            raise AssertionError(f"{change.__name__} never ends")
+
+
+def test_a_model_that_is_not_there_is_refused(tmp_path):
+    with pytest.raises(UserError, match="an existing folder"):
+        outline_of("/no/such/model", FLOAT32, None)
+    (tmp_path / "config.json").write_text('{"model_type": "vit"}')
+    with pytest.raises(UserError, match="must be a causal language model"):
+        outline_of(str(tmp_path), FLOAT32, None)
+    (tmp_path / "config.json").write_text('{"model_type": "no such type"}')
+    with pytest.raises(UserError, match="cannot read the config"):
+        outline_of(str(tmp_path), FLOAT32, None)
+
+
+def test_a_config_without_weights_is_enough(tmp_path):
+    random_model().config.save_pretrained(tmp_path)
+    assert outline_of(str(tmp_path), BFLOAT16, None).parameters == sum(p.numel() for p in random_model().parameters())

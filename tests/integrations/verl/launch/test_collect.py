@@ -1,0 +1,195 @@
+"""On the metrics and credit of a rehearsal: the real verl trainer, two steps."""
+
+import json
+import math
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from fipo.errors import UserError
+from fipo.integrations.verl.launch.collect import collect, main
+from fipo.integrations.verl.launch.recipe import load_launch_recipe
+from fipo.integrations.verl.launch.translate import config_of, translate
+from fipo.objective import FIPOConfig
+from fipo.report import write_report
+
+RUN = Path(__file__).parent / "verl_run"
+RECIPE = Path(__file__).parents[4] / "recipe" / "fipo" / "fipo_qwen2.5_7b_math.toml"
+SIZES = {  # what the rehearsal changed
+    "verl.data.max_response_length": "64",
+    "verl.data.train_batch_size": "8",
+    "verl.actor_rollout_ref.actor.ppo_mini_batch_size": "4",
+}
+
+
+def recipe_with(**overrides: str):
+    return load_launch_recipe(RECIPE, {**SIZES, **overrides}, {"RAY_DATA_HOME": "/data"})
+
+
+RECIPE_OF_RUN = recipe_with()
+
+
+@pytest.fixture
+def collected(tmp_path: Path):
+    return collect(RECIPE_OF_RUN, [RUN / "metrics.jsonl"], tmp_path / "run", credit=RUN / "credit", dumps=None)
+
+
+def verl_values(step: int) -> dict[str, float]:
+    lines = [json.loads(line) for line in (RUN / "metrics.jsonl").read_text().splitlines()]
+    return next(line["data"] for line in lines if line["step"] == step)
+
+
+def test_every_step_is_there_once_under_our_names(collected) -> None:
+    lines = collected.read_metrics()
+    assert [line["step"] for line in lines] == [0, 1, 2]
+    verl = verl_values(1)
+    assert lines[1]["policy/kl"] == verl["actor/policy/kl"]
+    assert lines[1]["policy/grad_norm"] == verl["actor/grad_norm"]
+    assert lines[1]["fipo/influence_weight/max"] == verl["actor/fipo/influence_weight/max"]
+    assert lines[1]["response_length/truncated"] == verl["response_length/clip_ratio"]
+    assert lines[1]["verl/critic/advantages/max"] == verl["critic/advantages/max"]
+    assert lines[0]["eval/avg_at_k"] == verl_values(0)["val-core/signed_sums/acc/mean@1"]
+
+
+def test_a_mean_of_squares_becomes_the_standard_deviation(collected) -> None:
+    mean, square = (verl_values(1)[f"actor/fipo/influence_weight/{name}"] for name in ("mean", "mean_square"))
+    line = collected.read_metrics()[1]
+    assert line["fipo/influence_weight/std"] == pytest.approx(math.sqrt(square - mean**2))
+    assert "fipo/influence_weight/mean_square" not in line
+
+
+def test_evaluations_with_several_samples_and_sources_are_averaged() -> None:
+    ours = translate(
+        {
+            "val-core/a/acc/mean@32": 0.5,
+            "val-core/b/c/acc/mean@32": 0.1,
+            "val-core/a/acc/mean@1": 0.9,
+            "val-core/a/acc/maj@16/mean": 0.2,
+            "val-core/a/acc/maj@32/mean": 0.6,
+            "val-core/a/acc/maj@32/std": 0.7,
+            "val-core/a/acc/best@32/mean": 0.8,
+        },
+        RECIPE_OF_RUN,
+    )
+    assert {key: value for key, value in ours.items() if key.startswith("eval/")} == {
+        "eval/avg_at_k": pytest.approx(0.3),
+        "eval/cons_at_k": 0.6,
+        "eval/pass_at_k": 0.8,
+    }
+
+
+def test_rollouts_keep_their_credit_and_dumps_get_our_names(tmp_path: Path) -> None:
+    dumps = tmp_path / "dumps"
+    dumps.mkdir()
+    dumped = {"input": "1+2=", "output": "#3", "gts": "3", "score": 1.0, "step": 2, "uid": "0_0_0"}
+    (dumps / "2.jsonl").write_text(json.dumps(dumped) + "\n")
+    run = collect(RECIPE_OF_RUN, [RUN / "metrics.jsonl"], tmp_path / "run", credit=RUN / "credit", dumps=dumps)
+    assert len(run.read_rollouts(1)) == 2
+    with_credit, plain = run.read_rollouts(2)
+    assert len(with_credit["influence_weight"]) == len(with_credit["tokens"])
+    assert plain.pop("problem") == "0"
+    assert plain == {"step": 2, "prompt": "1+2=", "response": "#3", "expected": "3", "reward": 1.0}
+
+
+def test_a_step_that_a_resumed_job_wrote_again_counts_as_in_the_later_file(tmp_path: Path) -> None:
+    later = tmp_path / "later.jsonl"
+    later.write_text(json.dumps({"step": 2, "data": {"actor/grad_norm": 7.0}}) + "\n")
+    run = collect(RECIPE_OF_RUN, [RUN / "metrics.jsonl", later], tmp_path / "run", credit=None, dumps=None)
+    assert run.read_metrics()[2]["policy/grad_norm"] == 7.0
+
+
+def test_the_evaluation_that_a_resumed_job_begins_with_takes_nothing_from_its_step(tmp_path: Path) -> None:
+    later = tmp_path / "later.jsonl"
+    later.write_text(json.dumps({"step": 2, "data": {"val-core/signed_sums/acc/mean@1": 0.25}}) + "\n")
+    run = collect(RECIPE_OF_RUN, [RUN / "metrics.jsonl", later], tmp_path / "run", credit=None, dumps=None)
+    line = run.read_metrics()[2]
+    assert line["eval/avg_at_k"] == 0.25 and line["policy/kl"] == verl_values(2)["actor/policy/kl"]
+
+
+def test_the_half_line_of_a_killed_job_is_left_out(tmp_path: Path) -> None:
+    killed = tmp_path / "metrics.jsonl"
+    killed.write_text((RUN / "metrics.jsonl").read_text() + '{"step": 3, "da')
+    run = collect(RECIPE_OF_RUN, [killed], tmp_path / "run", credit=None, dumps=None)
+    assert [line["step"] for line in run.read_metrics()] == [0, 1, 2]
+
+
+def test_what_verl_counts_or_means_otherwise_becomes_ours() -> None:
+    verl = {
+        "actor/policy/filtered_sequences": 1.5,  # the mean of two updates
+        "response_length/max": 64.0,
+        "response_length/clip_ratio": 0.25,
+        "training/filter_groups/evicted_samples": 7.0,
+        "training/filter_groups/discarded_surplus_samples": 3.0,
+    }
+    ours = translate(verl, RECIPE_OF_RUN)
+    assert ours["policy/filtered_sequences"] == 3.0
+    twice = translate(verl, recipe_with(**{"verl.actor_rollout_ref.actor.ppo_epochs": "2"}))
+    assert twice["policy/filtered_sequences"] == 6.0
+    assert (ours["groups/kept"], ours["groups/generated"]) == (8, 18)
+    assert ours["response_length/truncated"] == 0.25
+    # verl's share is of those as long as the longest of the batch, whether or not it was cut
+    assert translate({**verl, "response_length/max": 63.0}, RECIPE_OF_RUN)["response_length/truncated"] == 0.0
+
+
+def test_the_config_has_what_readers_of_a_run_directory_look_for(collected) -> None:
+    config = collected.read_config()
+    released = asdict(FIPOConfig.release_7b())
+    expected = {field: list(value) if isinstance(value, tuple) else value for field, value in released.items()}
+    assert config["resolved"]["objective"] == expected
+    assert config["objective"] == {"preset": "release_7b", **expected}
+    assert config["run"] == {"name": "run"}
+    assert config["rollout"] == {"groups": 8, "group_size": 32, "max_response_tokens": 64}
+    assert config["update"]["mini_batches"] == 2
+    assert config["eval"]["samples"] == 1
+    assert config["data"]["prompt_format"] == "chat"
+    assert config["verl"]["algorithm"]["adv_estimator"] == "grpo"
+
+
+def test_overrides_of_the_job_reach_the_config() -> None:
+    loss = "verl.actor_rollout_ref.actor.policy_loss"
+    changes = {f"{loss}.half_life": "8", f"{loss}.max_dual_clipped_tokens": "null", "verl.data.seed": "5"}
+    config = config_of(recipe_with(**changes, **{"verl.trainer.total_training_steps": "500"}), "run", [])
+    assert config["run"] == {"name": "run", "steps": 500, "seed": 5}
+    assert config["objective"]["half_life"] == 8 and "max_dual_clipped_tokens" not in config["objective"]
+    with pytest.raises(UserError, match=r"policy_loss: half_life must be > 0 tokens, got -1"):
+        config_of(recipe_with(**{f"{loss}.half_life": "-1"}), "run", [])
+    with pytest.raises(UserError, match=r"policy_loss.preset must be one of release_32b.* got 'mine'"):
+        config_of(recipe_with(**{f"{loss}.preset": "mine"}), "run", [])
+
+
+def test_the_report_draws_it(collected, tmp_path: Path) -> None:
+    write_report([collected], tmp_path / "report.html")
+    assert "Influence weight f" in (tmp_path / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("content", "rule"),
+    [
+        ("", ": holds no steps"),
+        ("{\n", ", line 1: not JSON: "),
+        ('{"step": 1}\n', ", line 1: must be an object with step, data, got {'step': 1}"),
+        ('{"step": 1, "data": 3}\n', ": data must be an object, got 3"),
+    ],
+)
+def test_what_is_no_metrics_file_is_refused_in_one_line(content: str, rule: str, tmp_path: Path, capsys) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_text(content)
+    assert main([str(RECIPE), str(path), "--out", str(tmp_path / "run")]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith(f"fipo: {path}{rule}") and err.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_missing_file_an_empty_folder_and_an_existing_run_are_refused_in_one_line(
+    collected, tmp_path: Path, capsys
+) -> None:
+    sizes = [word for key, value in SIZES.items() for word in (f"--{key}", value)]
+    metrics, other = str(RUN / "metrics.jsonl"), str(tmp_path / "other")
+    assert main([str(RECIPE), str(tmp_path / "none.jsonl"), "--out", other]) == 2
+    assert main([str(RECIPE), metrics, "--out", other, "--credit", str(collected.checkpoints), *sizes]) == 2
+    assert main([str(RECIPE), metrics, "--out", str(collected.path), *sizes]) == 2
+    first, second, third = capsys.readouterr().err.splitlines()
+    assert first == f"fipo: {tmp_path}/none.jsonl: No such file or directory"
+    assert second == f"fipo: {collected.checkpoints}: holds no step_*.jsonl"
+    assert third.startswith(f"fipo: {collected.path}: a run is already there")
