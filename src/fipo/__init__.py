@@ -2,4 +2,8 @@
 
 from importlib.metadata import version
 
+from fipo.moved import keep_old_paths
+
 __version__ = version("fipo")
+
+keep_old_paths()
