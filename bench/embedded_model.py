@@ -13,7 +13,7 @@ from fipo.grading.registry import grade_number
 from fipo.models.corpus import HABITS, LONG_HABITS, way_of
 from fipo.models.loading import load, stop_tokens
 from fipo.rollout.engine.select import make_sampler
-from fipo.rollout.groups import Roller
+from fipo.rollout.groups import PolicyRoller
 from fipo.rollout.prompts import Prompting
 from fipo.rollout.sampler import SamplingParams
 from fipo.telemetry.clock import Clock
@@ -32,7 +32,7 @@ def main() -> None:
     corpus = LONG_HABITS if arguments.long else HABITS
     model, tokenizer = load(str(RunDirectory(Path(arguments.model)).newest_checkpoint() or arguments.model))
     sampler = make_sampler(model, stop_tokens=stop_tokens(model, tokenizer), slots=256)
-    roller = Roller(
+    roller = PolicyRoller(
         sampler=sampler,
         tokenizer=tokenizer,
         prompting=Prompting(),

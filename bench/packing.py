@@ -38,10 +38,7 @@ def random_groups(count: int, prompt: int, response: Callable[[random.Random], i
         Group(
             problem=Problem(id=str(i), prompt="", answer="", source="bench"),
             prompt_tokens=tokens(prompt),
-            responses=[
-                Response(tokens=tokens(response(rng)), logprobs=[], sampling_logprobs=[], truncated=False)
-                for _ in range(8)
-            ],
+            responses=[Response(tokens=tokens(response(rng)), logprobs=[], truncated=False) for _ in range(8)],
             texts=[""] * 8,
             grades=[Grade(outcome="correct", answer="")] * 8,
         )

@@ -4,6 +4,7 @@ import sys
 import time
 from collections.abc import Sequence
 from importlib.metadata import version
+from typing import Any
 
 import torch
 from small_model import GROUP_SIZE, GROUPS, PROMPT_TOKENS, RESPONSE_TOKENS, print_side, random_prompts, small_model
@@ -12,13 +13,14 @@ from fipo.data.problem import Problem
 from fipo.grading.grade import Grade
 from fipo.objective import ALGORITHMS
 from fipo.rollout.engine.slot_engine import SlotEngine
-from fipo.rollout.groups import ProblemStream, Roller
+from fipo.rollout.groups import PolicyRoller, ProblemStream
 from fipo.rollout.prompts import Prompting
 from fipo.telemetry.clock import Clock
 from fipo.training.policy.mfu import compute_of
 from fipo.training.policy.optimizer import MasterAdamW
 from fipo.training.recipe import Recipe
-from fipo.training.step import Trainer, train_step
+from fipo.training.step import train_step
+from fipo.training.trainer import Trainer
 
 
 class Words:
@@ -70,16 +72,18 @@ def main(steps: int, mini_batches: int) -> None:
     model = small_model()
     prompts = [" ".join(map(str, prompt)) for prompt in random_prompts(64)]
     problems = [Problem(id=str(i), prompt=prompt, answer="", source="bench") for i, prompt in enumerate(prompts)]
+    words: Any = Words()
     trainer = Trainer(
         recipe=recipe(mini_batches),
         algorithm=ALGORITHMS["dapo"],
         model=model,
+        tokenizer=words,
         reference=None,
         layout="packed",
         optimizer=MasterAdamW(model, lr=1e-4, weight_decay=0.01),
-        roller=Roller(
+        roller=PolicyRoller(
             sampler=SlotEngine(model, stop_tokens=(), slots=GROUPS * GROUP_SIZE),
-            tokenizer=Words(),  # type: ignore[arg-type]
+            tokenizer=words,
             prompting=Prompting(),
             grade=grade,
         ),

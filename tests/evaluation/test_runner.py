@@ -11,7 +11,7 @@ from fipo.models.loading import stop_tokens
 from fipo.models.make_tiny import make_model
 from fipo.models.tokenizer import make_tokenizer
 from fipo.rollout.engine.slot_engine import SlotEngine
-from fipo.rollout.groups import Group, Roller
+from fipo.rollout.groups import Group, PolicyRoller
 from fipo.rollout.prompts import Prompting
 from fipo.rollout.sampler import Response, SamplingParams
 from fipo.telemetry.clock import Clock
@@ -24,8 +24,7 @@ def group(answer, responses):
         problem=problem,
         prompt_tokens=[3],
         responses=[
-            Response(tokens=[5] * length, logprobs=[-1.0] * length, sampling_logprobs=[-1.0] * length, truncated=cut)
-            for _, length, cut in responses
+            Response(tokens=[5] * length, logprobs=[-1.0] * length, truncated=cut) for _, length, cut in responses
         ],
         texts=[text for text, _, _ in responses],
         grades=[grade_number(text, problem) for text, _, _ in responses],
@@ -77,7 +76,7 @@ def roller():
     torch.manual_seed(0)
     tokenizer = make_tokenizer()
     model = make_model(tokenizer).eval()
-    return Roller(
+    return PolicyRoller(
         sampler=SlotEngine(model, stop_tokens=stop_tokens(model, tokenizer), slots=8),
         tokenizer=tokenizer,
         prompting=Prompting(),

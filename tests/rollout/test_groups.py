@@ -5,13 +5,13 @@ import pytest
 from fipo.data.problem import Problem
 from fipo.grading.registry import Grade, grade_number
 from fipo.models.tokenizer import make_tokenizer
-from fipo.rollout.groups import ProblemStream, Roller, collect_groups
+from fipo.rollout.groups import PolicyRoller, ProblemStream, collect_groups
 from fipo.rollout.prompts import Prompting
 from fipo.rollout.sampler import Response, SamplingParams
+from fipo.rollout.table import RolloutTable
 from fipo.telemetry.clock import Clock
 
 TOKENIZER = make_tokenizer()
-PARAMS = SamplingParams(temperature=1.0, max_tokens=4)
 
 
 class Scripted:
@@ -29,7 +29,6 @@ class Scripted:
             Response(
                 tokens=[*TOKENIZER.encode(text), TOKENIZER.eos_token_id],
                 logprobs=[0.0, 0.0],
-                sampling_logprobs=[0.0, 0.0],
                 truncated=False,
             )
             for text in texts
@@ -62,20 +61,17 @@ def collect(
     grade: Callable[[Sequence[tuple[str, Problem]]], list[Grade]] = grade_numbers,
     drop_failed: bool = False,
 ):
-    roller = Roller(sampler=Scripted(), tokenizer=TOKENIZER, prompting=Prompting(), grade=grade)
+    roller = PolicyRoller(sampler=Scripted(), tokenizer=TOKENIZER, prompting=Prompting(), grade=grade)
     stream = ProblemStream(problems, seed=0)
-    batch = collect_groups(
-        stream,
-        roller,
-        wanted=wanted,
-        problems_per_batch=per_batch,
+    table = RolloutTable(
+        groups=wanted,
         group_size=4,
-        max_batches=max_batches,
-        drop_failed=drop_failed,
-        params=PARAMS,
-        seed=0,
-        clock=Clock(),
+        generation_batch=per_batch,
+        max_generation_batches=max_batches,
+        max_prompt_tokens=8,
+        max_response_tokens=4,
     )
+    batch = collect_groups(stream, roller, table, drop_failed=drop_failed, seed=0, clock=Clock())
     return batch, stream
 
 

@@ -5,8 +5,8 @@ import pytest
 from fipo.data.sources import Countdown, File, SignedSums
 from fipo.errors import UserError
 from fipo.models.tokenizer import make_tokenizer
-from fipo.rollout.problems import usable_problems
-from fipo.rollout.prompts import Prompting
+from fipo.rollout.problems import PromptLimit, usable_problems
+from fipo.rollout.table import ProblemTable
 
 
 def row(question, answer="4", index=None):
@@ -22,17 +22,16 @@ def usable(tmp_path):
         path.write_text("".join(json.dumps(each) + "\n" for each in rows))
         tokenizer = make_tokenizer()
         tokenizer.chat_template = template
+        prompt_format = "raw" if template is None else "chat"
+        table = ProblemTable(prompt_format=prompt_format, grader=grader, max_bad_rows=budget)
         said = []
         try:
             problems = usable_problems(
                 File(source="file", path=str(path)),
                 role,
+                table,
                 seed=0,
-                tokenizer=tokenizer,
-                prompting=Prompting(prompt_format="raw" if template is None else "chat"),
-                max_prompt_tokens=limit,
-                grader=grader,
-                max_bad_rows=budget,
+                limit=PromptLimit(tokenizer=tokenizer, prompting=table, max_tokens=limit),
                 say=said.append,
             )
         except UserError as error:
@@ -116,26 +115,16 @@ def test_if_nothing_remains_the_line_counts_the_reasons(usable):
     assert str(error.value) == ("data.train: at least one problem must remain, got none (3 rows malformed)")
 
 
-ARGUMENTS = {
-    "seed": 0,
-    "tokenizer": make_tokenizer(),
-    "prompting": Prompting(),
-    "max_prompt_tokens": 300,
-    "max_bad_rows": 0,
-}
-
-
 @pytest.mark.parametrize("grader", ["countdown", "reasoning_gym"])
 def test_a_grader_that_is_made_for_a_source_refuses_another(grader):
     sums = SignedSums(source="signed_sums", count=3)
     with pytest.raises(UserError) as error:
-        usable_problems(sums, "train", grader=grader, say=print, **ARGUMENTS)
+        usable_problems(sums, "train", ProblemTable(grader=grader), seed=0, limit=None, say=print)
     assert str(error.value) == (f'data.train: grader "{grader}" needs source "{grader}", got signed_sums, entry 0')
 
 
 def test_a_generators_problems_are_used_as_they_come():
     said = []
-    problems = usable_problems(
-        Countdown(source="countdown", count=3), "train", grader="countdown", say=said.append, **ARGUMENTS
-    )
+    source, table = Countdown(source="countdown", count=3), ProblemTable(grader="countdown")
+    problems = usable_problems(source, "train", table, seed=0, limit=None, say=said.append)
     assert len(problems) == 3 and said == []

@@ -1,20 +1,54 @@
-"""Runs of the small recipe (see conftest.py), and groups of random responses with chosen lengths and outcomes."""
+"""Runs of the small recipe (see conftest.py), trainers of updates, and groups of random responses."""
 
 import random
 from pathlib import Path
 
+import torch
+from transformers import PreTrainedModel
+
 from fipo.data.problem import Problem
 from fipo.grading.registry import Grade
-from fipo.rollout.groups import Group
+from fipo.objective import Algorithm
+from fipo.rollout.groups import Group, ProblemStream
 from fipo.rollout.sampler import Response
 from fipo.telemetry.run_directory import RunDirectory
 from fipo.training import load_recipe, train
+from fipo.training.policy.mfu import compute_of
+from fipo.training.trainer import Trainer
+
+QUICKSTART = Path(__file__).parents[2] / "recipe" / "quickstart.toml"
 
 
 def run_recipe(folder: Path, name: str, *, resume: bool = False, **overrides: str) -> RunDirectory:
     """`run_recipe(folder, "first", run__steps="2")`: overrides with __ in place of the dot."""
     settings = {key.replace("__", "."): value for key, value in overrides.items()}
     return train(load_recipe(folder / "recipe.toml", {"run.name": name, **settings}), resume=resume)
+
+
+def trainer_of(
+    model: PreTrainedModel,
+    algorithm: Algorithm,
+    optimizer: torch.optim.Optimizer,
+    *,
+    max_grad_norm: float = 1e9,
+    longest: int = 12,
+) -> Trainer:
+    """What an update works with; it samples nothing."""
+    settings = {"update.max_grad_norm": str(max_grad_norm), "rollout.max_response_tokens": str(longest)}
+    return Trainer(
+        recipe=load_recipe(QUICKSTART, settings),
+        algorithm=algorithm,
+        model=model,
+        tokenizer=None,
+        reference=None,
+        layout="packed",
+        optimizer=optimizer,
+        roller=None,
+        stream=ProblemStream([], seed=0),
+        compute=compute_of(model),
+        control=None,
+        beat=lambda: None,
+    )
 
 
 def random_groups(
@@ -32,7 +66,6 @@ def random_groups(
                 Response(
                     tokens=tokens,
                     logprobs=[-1.0] * length,
-                    sampling_logprobs=[-1.0] * length,
                     truncated=length == longest,
                 )
             )

@@ -5,27 +5,27 @@ import torch
 from tests.training.helpers import random_groups
 
 from fipo.grading.registry import Grade, Outcome
-from fipo.training.recipe import Reward, Rollout
-from fipo.training.reward import group_rewards, overlong_penalty
+from fipo.rollout.table import RolloutTable
+from fipo.training.reward import RewardTable, group_rewards, overlong_penalty
 
-ROLLOUT = Rollout(groups=2, group_size=4, generation_batch=2, max_prompt_tokens=8, max_response_tokens=12)
+ROLLOUT = RolloutTable(groups=2, group_size=4, generation_batch=2, max_prompt_tokens=8, max_response_tokens=12)
 
 
 def test_a_correct_answer_earns_one_and_any_other_minus_one() -> None:
     groups = random_groups(3, 4)
     expected = [[1.0 if grade.correct else -1.0 for grade in group.grades] for group in groups]
-    assert group_rewards(groups, ROLLOUT, Reward()).tolist() == expected
+    assert group_rewards(groups, ROLLOUT, RewardTable()).tolist() == expected
 
 
 @pytest.mark.parametrize("outcome", ["timeout", "crash"])
 def test_a_failed_grade_earns_nothing_and_costs_nothing(outcome: Outcome) -> None:
     (group,) = random_groups(1, 4)
     failed = dataclasses.replace(group, grades=[*group.grades[:3], Grade(outcome=outcome, answer=None)])
-    assert group_rewards([failed], ROLLOUT, Reward())[0, 3] == 0.0
+    assert group_rewards([failed], ROLLOUT, RewardTable())[0, 3] == 0.0
 
 
 def test_no_groups_give_an_empty_table_of_rewards() -> None:
-    assert group_rewards([], ROLLOUT, Reward()).shape == (0, 4)
+    assert group_rewards([], ROLLOUT, RewardTable()).shape == (0, 4)
 
 
 @pytest.mark.parametrize(
@@ -41,8 +41,8 @@ def test_without_a_buffer_the_longest_response_is_not_punished() -> None:
 
 def test_the_penalty_is_added_to_the_reward() -> None:
     groups = random_groups(3, 4)
-    plain = group_rewards(groups, ROLLOUT, Reward())
-    penalised = group_rewards(groups, ROLLOUT, Reward(overlong_buffer=6))
+    plain = group_rewards(groups, ROLLOUT, RewardTable())
+    penalised = group_rewards(groups, ROLLOUT, RewardTable(overlong_buffer=6))
     lengths = torch.tensor([[len(response.tokens) for response in group.responses] for group in groups])
     torch.testing.assert_close(penalised - plain, -((lengths - 6).clamp(min=0) / 6))
     assert bool((penalised < plain).any())

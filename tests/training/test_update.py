@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 import torch
 from tests.conftest import random_model
-from tests.training.helpers import random_groups
+from tests.training.helpers import random_groups, trainer_of
 from torch import Tensor
 from transformers import PreTrainedModel
 
@@ -72,20 +72,8 @@ def _drifted(one: Pack, scores: Scores, drift: float) -> Scores:
 def run_update(
     model: PreTrainedModel, batch: MiniBatch, algorithm: Algorithm, learning_rate: float = 0.0
 ) -> UpdateOutcome:
-    return update(
-        model,
-        torch.optim.SGD(model.parameters(), lr=learning_rate),
-        batch.packs,
-        batch.old,
-        algorithm,
-        temperature=1.0,
-        token_divisor=divisor(algorithm),
-        max_grad_norm=1e9,
-    )
-
-
-def divisor(algorithm: Algorithm) -> float | None:
-    return 12.0 if algorithm.aggregation == "seq-mean-token-sum-norm" else None
+    optimizer = torch.optim.SGD(model.parameters(), lr=learning_rate)
+    return update(trainer_of(model, algorithm, optimizer), batch.packs, batch.old, None)
 
 
 def gradients(model: PreTrainedModel) -> Tensor:
@@ -160,16 +148,9 @@ def test_in_the_first_mini_batch_every_log_ratio_is_exactly_zero_and_every_weigh
 ) -> None:
     model = random_model(architecture)
     first, _ = mini_batches_of(model, count=2, layout=layout)
-    outcome = update(
-        model,
-        torch.optim.AdamW(model.parameters(), lr=1e-2),
-        first.packs,
-        first.old if scored_before else None,
-        ALGORITHMS["release_32b"],
-        temperature=1.0,
-        token_divisor=None,
-        max_grad_norm=1.0,
-    )
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    trainer = trainer_of(model, ALGORITHMS["release_32b"], optimizer, max_grad_norm=1.0)
+    outcome = update(trainer, first.packs, first.old if scored_before else None, None)
     for one in outcome.packs:
         assert bool((one.output.log_ratio == 0).all())
         assert bool((one.output.influence_weights[one.output.loss_mask] == 1).all())
@@ -178,16 +159,8 @@ def test_in_the_first_mini_batch_every_log_ratio_is_exactly_zero_and_every_weigh
 def test_old_scores_that_the_update_computes_itself_are_those_computed_before_it() -> None:
     model = random_model()
     [batch] = mini_batches_of(model)
-    outcome = update(
-        model,
-        torch.optim.SGD(model.parameters(), lr=0.1),
-        batch.packs,
-        None,
-        ALGORITHMS["dapo"],
-        temperature=1.0,
-        token_divisor=None,
-        max_grad_norm=1.0,
-    )
+    trainer = trainer_of(model, ALGORITHMS["dapo"], torch.optim.SGD(model.parameters(), lr=0.1), max_grad_norm=1.0)
+    outcome = update(trainer, batch.packs, None, None)
     for one, old in zip(outcome.packs, batch.old, strict=True):
         assert torch.equal(one.old.logprobs, old.logprobs)
         assert torch.equal(one.old.entropy, old.entropy)

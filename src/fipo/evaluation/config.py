@@ -6,24 +6,20 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt, model_validator
 
 from fipo.data.sources import Source
-from fipo.grading.registry import GraderName
 from fipo.grading.table import GradingTable
+from fipo.models.table import ModelTable
 from fipo.recipe.table import Table, validate
 from fipo.recipe.toml import read_recipe
-from fipo.rollout.prompts import Prompting
+from fipo.rollout.table import ProblemTable, SamplingTable
 
 PRESETS: dict[str, dict[str, Any]] = {  # of [sampling]
     "paper": {"samples": 32, "temperature": 1.0, "top_p": 0.7}  # arXiv 2603.19835: avg@32, cons@32, pass@32
 }
 
 
-class Model(Table):
-    """A model that answers in this process."""
+class Model(ModelTable):
+    """A model that answers in this process. Its path may be a run directory, too: the newest checkpoint of it."""
 
-    path: str
-    """"embedded", a local folder or checkpoint, the name of a hub model, or a run directory: its newest checkpoint."""
-    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    """auto = bfloat16 on CUDA, float32 elsewhere."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     decode_batch: PositiveInt = 256
     """Most sequences decoded together: memory against speed."""
@@ -44,22 +40,18 @@ class Server(Table):
     """Further attempts after a timeout, a lost connection, or the status 429 or 5xx; pauses double from a second."""
 
 
-class Data(Prompting):
+class Data(ProblemTable):
     eval: Source
     """As in a recipe for training."""
-    grader: GraderName
-    max_bad_rows: NonNegativeInt = 0
-    """Malformed rows and too long prompts that are left out, each of them named; one more ends the evaluation."""
 
 
-class Sampling(Table):
+class Sampling(SamplingTable):
     preset: Literal["paper"] | None = None
     """Values for the keys that are not given beside it: paper = 32 samples at temperature 1.0 and top-p 0.7."""
     samples: PositiveInt
     """Responses per problem, n."""
     temperature: NonNegativeFloat = 1.0
     """0 = greedy."""
-    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
     top_k: NonNegativeInt = 0
     """Sample from this many of the likeliest tokens; 0 = all, and nothing about it is sent to a server."""
     max_prompt_tokens: PositiveInt | None = None

@@ -14,9 +14,8 @@ from fipo.evaluation.answers import Answer, Asked, sample_seed
 from fipo.evaluation.config import EvalRecipe, Model
 from fipo.models.loading import device_of, dtype_of, load, stop_tokens
 from fipo.rollout.engine.select import make_sampler
-from fipo.rollout.problems import usable_problems
+from fipo.rollout.problems import PromptLimit, usable_problems
 from fipo.rollout.prompts import encode, stopping_at
-from fipo.rollout.sampler import SamplingParams
 from fipo.telemetry.run_directory import RunDirectory
 
 NO_LIMIT = 2**31  # tokens of a prompt, for a model without a fixed number of positions
@@ -46,31 +45,19 @@ class LocalModel:
         self.sampler = make_sampler(model, stop_tokens=stops, slots=table.decode_batch, say=say)
 
     def problems(self, say: Callable[[str], None]) -> list[Problem]:
-        data = self.recipe.data
-        try:
-            return usable_problems(
-                data.eval,
-                "eval",
-                seed=self.recipe.sampling.seed,
-                tokenizer=self.tokenizer,
-                prompting=data,
-                max_prompt_tokens=self.max_prompt_tokens,
-                grader=data.grader,
-                max_bad_rows=data.max_bad_rows,
-                say=lambda text: say(_our_keys(text)),
-            )
-        except UserError as error:
-            raise UserError(_our_keys(str(error))) from None
+        data, sampling = self.recipe.data, self.recipe.sampling
+        limit = PromptLimit(
+            tokenizer=self.tokenizer,
+            prompting=data,
+            max_tokens=self.max_prompt_tokens,
+            key="sampling.max_prompt_tokens",
+        )
+        return usable_problems(data.eval, "eval", data, seed=sampling.seed, limit=limit, say=say)
 
     def answer(self, asked: Sequence[Asked], beat: Callable[[int], None]) -> list[Answer]:
         """All together. The random numbers of an answer are its own, whatever is asked beside it."""
         sampling = self.recipe.sampling
-        params = SamplingParams(
-            temperature=sampling.temperature,
-            top_p=sampling.top_p,
-            top_k=sampling.top_k,
-            max_tokens=sampling.max_response_tokens,
-        )
+        params = sampling.params(sampling.max_response_tokens)
         seeds = [sample_seed(sampling, each) for each in asked]
         prompts = [encode(problem, self.tokenizer, self.recipe.data) for problem, _ in asked]
         responses = self.sampler.sample(prompts, params, seeds)
@@ -114,11 +101,6 @@ def fingerprint(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, stop
         sha256.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         sha256.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return sha256.hexdigest()
-
-
-def _our_keys(text: str) -> str:
-    """What is said of a recipe for training, of ours."""
-    return text.replace("rollout.max_prompt_tokens", "sampling.max_prompt_tokens")
 
 
 def _longest_prompt(recipe: EvalRecipe, path: str, model: PreTrainedModel) -> int:

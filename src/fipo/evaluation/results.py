@@ -22,7 +22,7 @@ from fipo.evaluation.config import EvalRecipe
 from fipo.grading.grade import Grade
 from fipo.rollout.prompts import Prompting
 from fipo.telemetry.durable import append_line, replace_file
-from fipo.telemetry.run_directory import parse_line, whole_lines
+from fipo.telemetry.lines import parse_line, whole_lines
 
 Address = tuple[str, int]  # of a sample: the key of its problem, and its number from 0
 Sample = dict[str, Any]  # an answer and its grade

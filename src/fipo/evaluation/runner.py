@@ -56,7 +56,7 @@ def evaluate(
 
     The seed is the caller's, so that two evaluations can share their random numbers and differ less by chance.
     """
-    greedy = SamplingParams(temperature=0.0, max_tokens=params.max_tokens)
+    greedy = SamplingParams.greedy(params.max_tokens)
     return Evaluation(
         sampled=roller.groups(problems, samples, params, derive_seed(seed, "sampled"), clock),
         greedy=roller.groups(problems, 1, greedy, derive_seed(seed, "greedy"), clock),

@@ -1,9 +1,7 @@
 """A server that speaks OpenAI's protocol and answers problems: vLLM, SGLang, llama.cpp, `transformers serve`, ..."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, cast
-
-from transformers import PreTrainedTokenizerBase
+from typing import Any
 
 from fipo.data.problem import Problem
 from fipo.errors import RunStopped
@@ -12,9 +10,7 @@ from fipo.evaluation.client import Client
 from fipo.evaluation.config import EvalRecipe, Server
 from fipo.evaluation.threads import in_parallel
 from fipo.rollout.problems import usable_problems
-from fipo.rollout.prompts import Prompting
 
-NO_LIMIT = 2**31
 SEEDS = 2**31  # the range that every server takes
 
 
@@ -32,18 +28,8 @@ class ServedModel:
 
     def problems(self, say: Callable[[str], None]) -> list[Problem]:
         """All of them: the server has the tokenizer, so none is too long as far as can be known here."""
-        data = self.recipe.data
-        return usable_problems(
-            data.eval,
-            "eval",
-            seed=self.recipe.sampling.seed,
-            tokenizer=cast(PreTrainedTokenizerBase, _Bytes()),
-            prompting=Prompting(),
-            max_prompt_tokens=NO_LIMIT,
-            grader=data.grader,
-            max_bad_rows=data.max_bad_rows,
-            say=say,
-        )
+        data, seed = self.recipe.data, self.recipe.sampling.seed
+        return usable_problems(data.eval, "eval", data, seed=seed, limit=None, say=say)
 
     def answer(self, asked: Sequence[Asked], beat: Callable[[int], None]) -> list[Answer]:
         """Raises UserError if the server refuses a request, RunStopped if it does not answer any more."""
@@ -82,10 +68,3 @@ class ServedModel:
                 f"usage.completion_tokens, got {reply!r:.200}"
             )
         return Answer(text=text or "", tokens=tokens, truncated=truncated, seed=seed)
-
-
-class _Bytes:
-    """In place of a tokenizer: a token for each byte."""
-
-    def encode(self, text: str) -> bytes:
-        return text.encode(errors="replace")

@@ -1,6 +1,8 @@
 """The `[grading]` table that every recipe with a grader has."""
 
-from pydantic import PositiveFloat, PositiveInt
+from typing import Literal
+
+from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 
 from fipo.grading.workers.pool import GraderPool
 from fipo.recipe.table import Table
@@ -19,3 +21,12 @@ class GradingTable(Table):
         return GraderPool(
             grader, workers=self.workers, deadline_seconds=self.deadline_seconds, memory_mib=self.memory_mib
         )
+
+
+class RunGradingTable(GradingTable):
+    """And what follows in a training run where they fail."""
+
+    on_failure: Literal["zero", "drop_group"] = "zero"
+    """After a timeout or crash: a reward of 0, between right and wrong, or a group that is not trained on."""
+    max_failures: NonNegativeInt | None = None
+    """More timeouts and crashes than this in a run end it, with its state saved; left out = no limit."""

@@ -9,8 +9,9 @@ from importlib import resources
 from string import Template
 from typing import Any
 
-from fipo.report.credit_sample import PER_TOKEN, Record, Sample, sample_rollouts
+from fipo.report.credit_sample import Sample, sample_rollouts
 from fipo.report.credit_tokens import left_out, ranked_tokens
+from fipo.telemetry.rollouts import PER_TOKEN, RolloutRecord
 from fipo.telemetry.run_directory import RunDirectory
 
 BYTES = 32_000_000  # of rollouts/ lines that are read into one report; compressed and in base64 they are half or less
@@ -58,13 +59,13 @@ def _script(name: str, content: Any) -> str:
     return f'<script type="text/plain" id="{name}">{base64.b64encode(packed).decode()}</script>\n'
 
 
-def _step(groups: list[list[Record]]) -> list[dict[str, Any]]:
+def _step(groups: list[list[RolloutRecord]]) -> list[dict[str, Any]]:
     """What is common to a group once, then its responses."""
     return [
         {
             **{key: group[0].get(key) for key in ("problem", "prompt", "expected", "mini_batch")},
             "responses": [
-                {key: record[key] for key in SHOWN if key in record} | {"left_out": left_out(record)}
+                {key: value for key, value in record.items() if key in SHOWN} | {"left_out": left_out(record)}
                 for record in group
             ],
         }
@@ -99,7 +100,7 @@ def _index(sample: Sample, config: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _spread(record: Record) -> float | None:
+def _spread(record: RolloutRecord) -> float | None:
     """The largest influence weight of the response less the smallest."""
     weights = [weight for weight in record.get("influence_weight", []) if weight is not None]
     return max(weights) - min(weights) if weights else None

@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterator
 from statistics import fmean
 from typing import Any
 
-from fipo.report.credit_sample import Record, Sample
+from fipo.report.credit_sample import Sample
+from fipo.telemetry.rollouts import RolloutRecord
 
 OCCURRENCES = 5  # a token with fewer has no mean worth ranking
 ROWS = 10
@@ -58,14 +59,14 @@ def _statistics(token: str, weights: list[float]) -> dict[str, Any]:
     return {"token": token, "n": len(weights), "mean": fmean(weights), "min": min(weights), "max": max(weights)}
 
 
-def left_out(record: Record) -> str | None:
+def left_out(record: RolloutRecord) -> str | None:
     """Why nothing of the response is in the loss; "unknown" where an older run does not say."""
     if "left_out" in record or record.get("in_loss", True):
         return record.get("left_out")
     return "unknown" if record.get("influence_weight") else "masked"
 
 
-def _responses(sample: Sample) -> Iterator[tuple[tuple[int, int, int], Record]]:
+def _responses(sample: Sample) -> Iterator[tuple[tuple[int, int, int], RolloutRecord]]:
     for step, groups in sample.steps.items():
         for g, group in enumerate(groups):
             for m, record in enumerate(group):
@@ -73,7 +74,7 @@ def _responses(sample: Sample) -> Iterator[tuple[tuple[int, int, int], Record]]:
 
 
 def _extremes(
-    chosen: dict[tuple[int, int, int], Record], extreme: Callable[..., Any]
+    chosen: dict[tuple[int, int, int], RolloutRecord], extreme: Callable[..., Any]
 ) -> Iterator[tuple[float, float, Place]]:
     """Of each response the extreme f; the future KL tells those apart that are at one bound."""
     for (step, g, m), record in chosen.items():

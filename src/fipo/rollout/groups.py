@@ -7,6 +7,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Protocol
 
 from transformers import PreTrainedTokenizerBase
 
@@ -14,6 +15,7 @@ from fipo.data.problem import Problem
 from fipo.grading.registry import Grade
 from fipo.rollout.prompts import Prompting, encode
 from fipo.rollout.sampler import Response, Sampler, SamplingParams
+from fipo.rollout.table import RolloutTable
 from fipo.seeding import derive_seed
 from fipo.telemetry.clock import Clock
 
@@ -45,9 +47,19 @@ class GroupBatch:
     generation_batches: int
 
 
+class Roller(Protocol):
+    """What makes graded responses of problems. Training and evaluation know it by this alone."""
+
+    def groups(
+        self, problems: Sequence[Problem], group_size: int, params: SamplingParams, seed: int, clock: Clock
+    ) -> list[Group]:
+        """`group_size` graded responses for each problem, in the order of the problems."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
-class Roller:
-    """Everything between a problem and its graded responses."""
+class PolicyRoller:
+    """A Roller: the policy's own sampler, and the grader of the recipe."""
 
     sampler: Sampler
     tokenizer: PreTrainedTokenizerBase
@@ -57,7 +69,6 @@ class Roller:
     def groups(
         self, problems: Sequence[Problem], group_size: int, params: SamplingParams, seed: int, clock: Clock
     ) -> list[Group]:
-        """`group_size` graded responses for each problem."""
         prompts = [encode(problem, self.tokenizer, self.prompting) for problem in problems]
         with clock.phase("generate"):
             repeated = [prompt for prompt in prompts for _ in range(group_size)]
@@ -116,29 +127,20 @@ def _epoch_order(count: int, seed: int, epoch: int) -> list[int]:
 
 
 def collect_groups(
-    stream: ProblemStream,
-    roller: Roller,
-    *,
-    wanted: int,
-    problems_per_batch: int,
-    group_size: int,
-    max_batches: int,
-    drop_failed: bool,
-    params: SamplingParams,
-    seed: int,
-    clock: Clock,
+    stream: ProblemStream, roller: Roller, table: RolloutTable, *, drop_failed: bool, seed: int, clock: Clock
 ) -> GroupBatch:
-    """Sample generation batches until `wanted` groups are mixed, `max_batches` at most; the surplus is discarded.
+    """Sample generation batches until `table.groups` groups are mixed, or as many batches as may be; the surplus goes.
 
     With `drop_failed` a group in which a grader failed is not kept either.
     """
+    params = table.params(table.max_response_tokens)
     kept: list[Group] = []
     generated: list[Group] = []
     batches = 0
-    while len(kept) < wanted and batches < max_batches:
-        problems = stream.take(problems_per_batch)
-        groups = roller.groups(problems, group_size, params, derive_seed(seed, batches), clock)
+    while len(kept) < table.groups and batches < table.max_generation_batches:
+        problems = stream.take(table.generation_batch)
+        groups = roller.groups(problems, table.group_size, params, derive_seed(seed, batches), clock)
         generated += groups
         kept += [group for group in groups if group.mixed and not (drop_failed and group.failed_grades)]
         batches += 1
-    return GroupBatch(kept=kept[:wanted], generated=generated, generation_batches=batches)
+    return GroupBatch(kept=kept[: table.groups], generated=generated, generation_batches=batches)

@@ -1,6 +1,7 @@
 """The problems of a source that a run can use: loaded, not too long, with an answer that the grader can read."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerBase
 
@@ -10,40 +11,49 @@ from fipo.data.sources import AnySource, Role, load_problems
 from fipo.errors import UserError
 from fipo.grading.registry import grade_number
 from fipo.rollout.prompts import BadPrompt, Prompting, encode
+from fipo.rollout.table import ProblemTable
 
 MADE_FOR = {"countdown": "numbers", "reasoning_gym": "task"}  # graders, and what they read in a problem's metadata
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptLimit:
+    """How long a prompt may be, in the tokens of the model that reads it."""
+
+    tokenizer: PreTrainedTokenizerBase
+    prompting: Prompting
+    max_tokens: int
+    key: str = "rollout.max_prompt_tokens"  # of the recipe, for what is said
+
+    def check(self, problem: Problem) -> None:
+        """Raises BadPrompt for a prompt that is too long, or that cannot be encoded."""
+        length = len(encode(problem, self.tokenizer, self.prompting))
+        if length > self.max_tokens:
+            raise BadPrompt(f"a prompt must have at most {self.key} = {self.max_tokens} tokens, got {length}")
 
 
 def usable_problems(
     source: AnySource,
     role: Role,
+    table: ProblemTable,
     *,
     seed: int,
-    tokenizer: PreTrainedTokenizerBase,
-    prompting: Prompting,
-    max_prompt_tokens: int,
-    grader: str,
-    max_bad_rows: int,
+    limit: PromptLimit | None,
     say: Callable[[str], None],
 ) -> list[Problem]:
     """Each question once, in the order of the source. What is left out is said, with its place and the reason.
 
-    Raises UserError for more than `max_bad_rows` malformed rows or long prompts, for a source that cannot be read,
-    for one that the grader was not made for, and if no problem remains.
+    `limit` None: prompts of any length. Raises UserError for more than `table.max_bad_rows` malformed rows or long
+    prompts, for a source that cannot be read, for one that the grader was not made for, and if no problem remains.
     """
-    bad_rows = BadRows(max_bad_rows, say)
+    bad_rows = BadRows(table.max_bad_rows, say)
     usable: list[Problem] = []
-    for placed in gradable_problems(source, role, seed=seed, grader=grader, bad_rows=bad_rows, say=say):
+    for placed in gradable_problems(source, role, table, seed=seed, bad_rows=bad_rows, say=say):
         try:
-            length = len(encode(placed.problem, tokenizer, prompting))
+            if limit is not None:
+                limit.check(placed.problem)
         except BadPrompt as error:
             bad_rows.leave_out(placed.where, str(error))
-            continue
-        if length > max_prompt_tokens:
-            bad_rows.leave_out(
-                placed.where,
-                f"a prompt must have at most rollout.max_prompt_tokens = {max_prompt_tokens} tokens, got {length}",
-            )
         else:
             usable.append(placed.problem)
     account_for(usable, role, bad_rows, say)
@@ -51,7 +61,13 @@ def usable_problems(
 
 
 def gradable_problems(
-    source: AnySource, role: Role, *, seed: int, grader: str, bad_rows: BadRows, say: Callable[[str], None]
+    source: AnySource,
+    role: Role,
+    table: ProblemTable,
+    *,
+    seed: int,
+    bad_rows: BadRows,
+    say: Callable[[str], None],
 ) -> list[Placed]:
     """Each question once, in the order of the source, with an answer that the grader can read: no tokenizer is needed.
 
@@ -60,11 +76,11 @@ def gradable_problems(
     loaded = load_problems(source, role, seed, bad_rows)
     if loaded.repeats:
         say(f"data.{role}: {_count(loaded.repeats, 'exact repeat')} merged")
-    refuse_other_sources(loaded.problems, role, grader)
+    refuse_other_sources(loaded.problems, role, table.grader)
     gradable: list[Placed] = []
     for placed in loaded.problems:
         problem = placed.problem
-        if grader == "number" and grade_number(problem.answer, problem).outcome == "no_answer":
+        if table.grader == "number" and grade_number(problem.answer, problem).outcome == "no_answer":
             bad_rows.leave_out(placed.where, f'grader "number" needs a numeric answer, got {problem.answer!r:.80}')
         else:
             gradable.append(placed)

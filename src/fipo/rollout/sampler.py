@@ -20,12 +20,15 @@ class SamplingParams:
     top_k: int = 0  # before that, keep this many tokens; 0 = all
     max_tokens: int  # longest response, stop token included
 
+    @classmethod
+    def greedy(cls, max_tokens: int) -> "SamplingParams":
+        return cls(temperature=0.0, max_tokens=max_tokens)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Response:
     tokens: list[int]  # the stop token is the last one, unless truncated
     logprobs: list[float]  # of each token under the policy, softmax(logits / temperature); T = 1 if greedy
-    sampling_logprobs: list[float]  # under what was sampled from, after top-k and top-p; 0 if greedy
     truncated: bool  # max_tokens came before a stop token
 
 

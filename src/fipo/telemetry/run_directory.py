@@ -13,6 +13,8 @@ import tomli_w
 
 from fipo.errors import UserError
 from fipo.telemetry.durable import append_line, disk_errors, replace_file
+from fipo.telemetry.lines import read_lines
+from fipo.telemetry.rollouts import RolloutRecord, read_rollouts, write_rollouts
 
 
 class RunDirectory:
@@ -70,7 +72,7 @@ class RunDirectory:
         """One dict per step, in order; [] for a run without metrics yet. Raises UserError for what is no step."""
         if not self.metrics.is_file():
             return []
-        lines = _read_lines(self.metrics)
+        lines = read_lines(self.metrics)
         refuse_what_is_no_step(self.metrics, lines)
         return lines
 
@@ -82,13 +84,13 @@ class RunDirectory:
         named = [path for path in self.checkpoints.glob("step_*") if re.fullmatch(r"step_[0-9]{6,}", path.name)]
         return sorted(named, key=lambda path: int(path.name.removeprefix("step_")))
 
-    def write_rollouts(self, step: int, records: Iterable[dict[str, Any]]) -> None:
+    def write_rollouts(self, step: int, records: Iterable[RolloutRecord]) -> None:
         """`rollouts/step_NNNNNN.jsonl`, one response per line."""
-        lines = [json.dumps(record, ensure_ascii=False) + "\n" for record in records]
-        replace_file(self._rollouts_of(step), "".join(lines).encode(errors="backslashreplace"))  # "\ud800" is JSON too
+        write_rollouts(self._rollouts_of(step), records)
 
-    def read_rollouts(self, step: int) -> list[dict[str, Any]]:
-        return _read_lines(self._rollouts_of(step))
+    def read_rollouts(self, step: int) -> list[RolloutRecord]:
+        """Raises UserError for a line that is damaged or no rollout."""
+        return read_rollouts(self._rollouts_of(step))
 
     def rollout_files(self) -> dict[int, Path]:
         """The file of each step that has recorded rollouts, in order."""
@@ -117,25 +119,8 @@ def _finite(values: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in values.items() if not isinstance(value, float) or math.isfinite(value)}
 
 
-def whole_lines(path: Path) -> list[bytes]:
-    """The lines that were written whole: a killed process can leave half of one at the end."""
-    return path.read_bytes().split(b"\n")[:-1]
-
-
-def parse_line(path: Path, number: int, line: bytes) -> Any:
-    """None for a number that is not finite. Raises UserError naming the file and the line that is damaged."""
-    try:
-        return json.loads(line, parse_constant=lambda _: None)
-    except ValueError as error:
-        raise UserError(f"{path}, line {number}: damaged: {error}") from None
-
-
 def refuse_what_is_no_step(path: Path, lines: Sequence[Any]) -> None:
     """Raise UserError for the first of the lines of `path` that is not a step's."""
     for number, line in enumerate(lines, start=1):
         if not isinstance(line, dict) or not isinstance(line.get("step"), int):
             raise UserError(f"{path}, line {number}: must be an object with a step, got {line!r:.80}")
-
-
-def _read_lines(path: Path) -> list[dict[str, Any]]:
-    return [parse_line(path, number, line) for number, line in enumerate(whole_lines(path), start=1)]

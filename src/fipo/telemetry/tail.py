@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from fipo.telemetry.run_directory import parse_line
+from fipo.telemetry.lines import parse_line
 
 
 class Tail:

@@ -10,7 +10,6 @@ from fipo.errors import RunStopped
 from fipo.evaluation import evaluate
 from fipo.grading.workers.pool import GraderPool
 from fipo.rollout.groups import Group, failures_of
-from fipo.rollout.sampler import SamplingParams
 from fipo.seeding import derive_seed
 from fipo.telemetry.clock import Clock
 from fipo.telemetry.durable import DiskError
@@ -170,12 +169,7 @@ class _Loop:
                 self.setup.trainer.roller,
                 self.setup.eval_problems,
                 samples=settings.samples,
-                params=SamplingParams(
-                    temperature=settings.temperature,
-                    top_p=settings.top_p,
-                    top_k=settings.top_k,
-                    max_tokens=self.recipe.rollout.max_response_tokens,
-                ),
+                params=settings.params(self.recipe.rollout.max_response_tokens),
                 seed=derive_seed(self.recipe.run.seed, "eval"),
                 clock=Clock(),
             )
@@ -195,12 +189,12 @@ class _Loop:
             return
         self.enter("saving")
         trainer = self.setup.trainer
-        tokenizer = trainer.roller.tokenizer
-        save(self.run, position, trainer.model, tokenizer, trainer.optimizer, keep=self.recipe.checkpoint.keep)
+        keep = self.recipe.checkpoint.keep
+        save(self.run, position, trainer.model, trainer.tokenizer, trainer.optimizer, keep=keep)
         self.saved_step = position.step
 
     def write_rollouts(self, record: StepRecord) -> None:
-        tokenizer = self.setup.trainer.roller.tokenizer
+        tokenizer = self.setup.trainer.tokenizer
         try:
             self.run.write_rollouts(record.step, record.rollouts(tokenizer, self.recipe.telemetry.rollout_groups))
         except DiskError as error:

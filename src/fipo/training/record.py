@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from statistics import fmean
-from typing import Any, get_args
+from typing import get_args
 
 import torch
 from torch import Tensor
@@ -13,6 +13,7 @@ from fipo.grading.registry import Outcome
 from fipo.objective import importance_metrics, merge_metrics, metric_values, token_credit
 from fipo.rollout.groups import GroupBatch
 from fipo.telemetry.clock import Clock
+from fipo.telemetry.rollouts import RolloutRecord
 from fipo.training.passes.packing import Pack
 from fipo.training.policy.mfu import Compute
 from fipo.training.recipe import Recipe
@@ -65,7 +66,7 @@ class StepRecord:
             **self._time_metrics(clock),
         }
 
-    def rollouts(self, tokenizer: PreTrainedTokenizerBase, groups: int) -> list[dict[str, Any]]:
+    def rollouts(self, tokenizer: PreTrainedTokenizerBase, groups: int) -> list[RolloutRecord]:
         """The responses of the first `groups` kept groups, with the credit of each trained token."""
         chosen = [trained for trained in self._trained() if trained.group < groups]
         chosen.sort(key=lambda trained: (trained.group, trained.member))
@@ -77,28 +78,30 @@ class StepRecord:
                 for row, (group, member) in enumerate(one.pack.rollouts):
                     yield TrainedRollout(group=group, member=member, mini_batch=i, trained=one, row=row)
 
-    def _rollout(self, trained: TrainedRollout, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
+    def _rollout(self, trained: TrainedRollout, tokenizer: PreTrainedTokenizerBase) -> RolloutRecord:
         group = self.batch.kept[trained.group]
         response, grade = group.responses[trained.member], group.grades[trained.member]
         credit = token_credit(trained.trained.output, trained.row)
-        if self.outcomes[trained.mini_batch].skipped:
-            credit["left_out"] = "skipped"
-        return {
-            "step": self.step,
-            "problem": group.problem.id,
-            "prompt": tokenizer.decode(group.prompt_tokens),
-            "response": group.texts[trained.member],
-            "tokens": [tokenizer.decode([token]) for token in response.tokens],
-            "truncated": response.truncated,
-            "expected": group.problem.answer,
-            "answer": grade.answer,
-            "outcome": grade.outcome,
-            "reason": grade.reason,
-            "reward": float(self.rewards[trained.group, trained.member]),
-            "advantage": float(self.advantages[trained.group, trained.member]),
-            "mini_batch": trained.mini_batch,
-            **credit,
-        }
+        return RolloutRecord(
+            step=self.step,
+            problem=group.problem.id,
+            prompt=str(tokenizer.decode(group.prompt_tokens)),
+            response=group.texts[trained.member],
+            tokens=[str(tokenizer.decode([token])) for token in response.tokens],
+            truncated=response.truncated,
+            expected=group.problem.answer,
+            answer=grade.answer,
+            outcome=grade.outcome,
+            reason=grade.reason,
+            reward=float(self.rewards[trained.group, trained.member]),
+            advantage=float(self.advantages[trained.group, trained.member]),
+            mini_batch=trained.mini_batch,
+            left_out="skipped" if self.outcomes[trained.mini_batch].skipped else credit["left_out"],
+            log_ratio=credit["log_ratio"],
+            future_kl=credit["future_kl"],
+            influence_weight=credit["influence_weight"],
+            marks=credit["marks"],
+        )
 
     def _policy_metrics(self) -> dict[str, float]:
         """Of the objective over the updates that were made; the influence weights of each too, as the first is 1."""

@@ -3,13 +3,24 @@
 from collections.abc import Sequence
 
 import torch
+from pydantic import NonNegativeInt
 from torch import Tensor
 
+from fipo.recipe.table import Table
 from fipo.rollout.groups import Group
-from fipo.training.recipe import Reward, Rollout
+from fipo.rollout.table import RolloutTable
 
 
-def group_rewards(groups: Sequence[Group], rollout: Rollout, reward: Reward) -> Tensor:
+class RewardTable(Table):
+    """+1 for a correct answer, -1 for any other, and what follows."""
+
+    overlong_buffer: NonNegativeInt = 0
+    """Tokens before `max_response_tokens` over which a penalty grows from 0 to -1 (DAPO); 0 = none."""
+    mask_truncated: bool = False
+    """Leave truncated responses out of the loss."""
+
+
+def group_rewards(groups: Sequence[Group], rollout: RolloutTable, reward: RewardTable) -> Tensor:
     """[P, G] float32 rewards of the responses of P groups."""
     rewards = [
         (1.0 if grade.correct else 0.0 if grade.failed else -1.0)

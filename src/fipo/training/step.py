@@ -1,45 +1,19 @@
 """One training step, top to bottom."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
-
 from torch import Tensor
-from transformers import PreTrainedModel
 
-from fipo.objective import Algorithm, group_advantages
-from fipo.rollout.groups import ProblemStream, Roller, collect_groups
-from fipo.rollout.sampler import SamplingParams
+from fipo.objective import group_advantages
+from fipo.rollout.groups import collect_groups
 from fipo.seeding import derive_seed
 from fipo.telemetry.clock import Clock
-from fipo.training.control import Control
 from fipo.training.determinism import seed_global_generators
 from fipo.training.passes.logprobs import old_scores
-from fipo.training.passes.packing import Layout, pack
+from fipo.training.passes.packing import pack
 from fipo.training.passes.recompute import recomputing
-from fipo.training.policy.mfu import Compute
-from fipo.training.policy.optimizer import MasterAdamW
-from fipo.training.policy.reference import Reference
-from fipo.training.recipe import Recipe
 from fipo.training.record import StepRecord
 from fipo.training.reward import group_rewards
+from fipo.training.trainer import Trainer
 from fipo.training.update import update
-
-
-@dataclass(frozen=True, kw_only=True)
-class Trainer:
-    """What a training step works with."""
-
-    recipe: Recipe
-    algorithm: Algorithm
-    model: PreTrainedModel
-    reference: Reference | None  # of the KL penalty, if there is one
-    layout: Layout  # of what the model is trained on
-    optimizer: MasterAdamW
-    roller: Roller
-    stream: ProblemStream
-    compute: Compute
-    control: Control | None  # weights in place of FIPO's, in a study
-    beat: Callable[[], None]  # called after every piece of work
 
 
 class ShortBatch(Exception):
@@ -59,17 +33,8 @@ def train_step(trainer: Trainer, step: int, clock: Clock) -> StepRecord:
     batch = collect_groups(
         trainer.stream,
         trainer.roller,
-        wanted=rollout.groups,
-        problems_per_batch=rollout.generation_batch,
-        group_size=rollout.group_size,
-        max_batches=rollout.max_generation_batches,
+        rollout,
         drop_failed=recipe.grading.on_failure == "drop_group",
-        params=SamplingParams(
-            temperature=rollout.temperature,
-            top_p=rollout.top_p,
-            top_k=rollout.top_k,
-            max_tokens=rollout.max_response_tokens,
-        ),
         seed=derive_seed(recipe.run.seed, "rollout", step),
         clock=clock,
     )
@@ -105,21 +70,7 @@ def train_step(trainer: Trainer, step: int, clock: Clock) -> StepRecord:
         parameters["lr"] = learning_rate
     with clock.phase("update"), recomputing(model, recipe.update.gradient_checkpointing):
         outcomes = [
-            update(
-                model,
-                trainer.optimizer,
-                packs,
-                scores,
-                algorithm,
-                reference=frozen,
-                influence=trainer.control.influence if trainer.control else None,
-                temperature=rollout.temperature,
-                token_divisor=rollout.max_response_tokens
-                if algorithm.aggregation == "seq-mean-token-sum-norm"
-                else None,
-                max_grad_norm=recipe.update.max_grad_norm,
-                beat=trainer.beat,
-            )
+            update(trainer, packs, scores, frozen)
             for packs, scores, frozen in zip(mini_batches, [None, *old], reference, strict=True)
         ]
 

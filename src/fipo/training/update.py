@@ -1,6 +1,6 @@
 """One optimizer step on one mini-batch."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -8,11 +8,11 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from fipo.errors import RunStopped
-from fipo.objective import Algorithm, Influence, LossInputs, LossOutput, policy_loss, truncated_importance_weights
+from fipo.objective import Algorithm, LossInputs, LossOutput, policy_loss, truncated_importance_weights
 from fipo.training.passes.logprobs import Scores, score
 from fipo.training.passes.packed_attention import attending_within_sequences
 from fipo.training.passes.packing import Pack
-from fipo.training.policy.optimizer import MasterAdamW
+from fipo.training.trainer import Trainer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,55 +30,45 @@ class UpdateOutcome:
 
 
 def update(
-    model: PreTrainedModel,
-    optimizer: MasterAdamW,
-    packs: Sequence[Pack],
-    old: Sequence[Scores] | None,
-    algorithm: Algorithm,
-    *,
-    reference: Sequence[Tensor] | None = None,
-    influence: Influence | None = None,
-    temperature: float,
-    token_divisor: float | None,
-    max_grad_norm: float,
-    beat: Callable[[], None] = lambda: None,
+    trainer: Trainer, packs: Sequence[Pack], old: Sequence[Scores] | None, reference: Sequence[Tensor] | None
 ) -> UpdateOutcome:
     """Accumulate the un-normalised gradient over the packs, divide it once by the mini-batch's weight, step.
 
     One division for the whole mini-batch makes the result independent of how it is cut, also where the
     sequence filter takes tokens out of the denominator. Without a token in the loss nothing happens.
     `old` None: the weights have not moved since the packs were made, so the log-probs of now are the old ones.
-    `influence`: weights in place of FIPO's.
     `reference`: log-probs of each pack under the model that the KL penalty holds on to, None without a penalty.
 
     Raises RunStopped if a weight is not finite afterwards. AdamW cannot make it so from a finite gradient at a
     learning rate of at most 1, but a broken machine can.
     """
+    model, optimizer, algorithm, rollout = trainer.model, trainer.optimizer, trainer.algorithm, trainer.recipe.rollout
+    by_norm = algorithm.aggregation == "seq-mean-token-sum-norm"
     optimizer.zero_grad()
     trained = []
     for i, pack in enumerate(packs):
-        now = score(model, pack, temperature, entropy=old is None)
+        now = score(model, pack, rollout.temperature, entropy=old is None)
         before = Scores(logprobs=now.logprobs.detach(), entropy=now.entropy) if old is None else old[i]
         output = policy_loss(
             _loss_inputs(pack, now, before, None if reference is None else reference[i], algorithm),
             algorithm.config,
             aggregation=algorithm.aggregation,
             denominator=1.0,
-            token_divisor=token_divisor,
-            influence=influence,
+            token_divisor=rollout.max_response_tokens if by_norm else None,
+            influence=trainer.control.influence if trainer.control else None,
             kl_coef=algorithm.kl_coef,
         )
         with attending_within_sequences(model, on=pack.segments is not None):
             output.loss.backward()
         trained.append(TrainedPack(pack=pack, old=before, output=output))
-        beat()
+        trainer.beat()
 
     outputs = [one.output for one in trained]
     if not any(int(output.kept_tokens) for output in outputs):
         return UpdateOutcome(packs=trained, grad_norm=0.0, skipped=False)
     weights = [weight for group in optimizer.param_groups for weight in group["params"]]
     _divide_gradients(weights, sum(int(output.weight) for output in outputs))
-    grad_norm = float(torch.nn.utils.clip_grad_norm_(weights, max_grad_norm))
+    grad_norm = float(torch.nn.utils.clip_grad_norm_(weights, trainer.recipe.update.max_grad_norm))
     finite = grad_norm < float("inf") and all(bool(output.total.isfinite()) for output in outputs)
     if finite:
         optimizer.step()

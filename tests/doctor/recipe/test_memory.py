@@ -13,7 +13,8 @@ from fipo.doctor.recipe.outline import kept_per_token, outline_of
 from fipo.errors import UserError
 from fipo.models.loading import dtype_of, load
 from fipo.training.passes.packed_attention import forward
-from fipo.training.recipe import Lora, Recipe, load_recipe
+from fipo.training.policy.table import LoraTable
+from fipo.training.recipe import Recipe, load_recipe
 from fipo.training.setup import MasterAdamW
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -77,7 +78,7 @@ def test_a_model_that_cannot_be_run_without_weights_is_estimated_by_rule_of_thum
 
 def test_adapters_alone_have_gradients_and_a_state(recipe):
     pytest.importorskip("peft")
-    outline = outline_of("embedded", BFLOAT16, Lora(rank=4))
+    outline = outline_of("embedded", BFLOAT16, LoraTable(rank=4))
     whole = outline_of("embedded", BFLOAT16, None)
     assert outline.parameters == whole.parameters + outline.trainable
     assert 0 < outline.trainable < 0.1 * whole.trainable

@@ -137,7 +137,6 @@ def our_update(model: PreTrainedModel, trainer: FIPOTrainer, *, tokens: int = 64
                     Response(
                         tokens=row.completion.tolist(),
                         logprobs=[0.0] * len(row.completion),
-                        sampling_logprobs=[0.0] * len(row.completion),
                         truncated=not bool(row.mask.any()),
                     )
                 ],

@@ -27,16 +27,16 @@ from fipo.training.passes.recompute import check_recomputing, recomputing
 from fipo.training.policy.lora import adapt, is_adapted, merged_weights, without_adapters
 from fipo.training.policy.mfu import compute_of
 from fipo.training.policy.optimizer import MasterAdamW
-from fipo.training.recipe import Lora
+from fipo.training.policy.table import LoraTable
 
 pytest.importorskip("peft")
 IDS = torch.tensor([[3, 4, 5, 6, 7, 8]])
 PROMPTS = [[5, 6, 7, 4, 3], [2, 4], [9, 3, 3]]
-TABLE = Lora(rank=4, alpha=8.0)
+TABLE = LoraTable(rank=4, alpha=8.0)
 RECIPE = {"model__lora__rank": "4", "model__lora__alpha": "8.0", "update__learning_rate": "1e-2"}
 
 
-def adapted(model: PreTrainedModel, table: Lora = TABLE, *, moved: float = 0.1) -> PreTrainedModel:
+def adapted(model: PreTrainedModel, table: LoraTable = TABLE, *, moved: float = 0.1) -> PreTrainedModel:
     """The model with adapters; `moved` is the size of their B, which begins at 0."""
     torch.manual_seed(7)
     adapt(model, table)
@@ -91,7 +91,7 @@ def test_only_the_adapters_are_trained(any_model: PreTrainedModel) -> None:
 def test_alpha_over_rank_scales_the_product() -> None:
     base = random_model()
     name = "model.layers.0.mlp.up_proj"
-    model = adapted(copy.deepcopy(base), Lora(rank=4, alpha=6.0, targets=["up_proj"]))
+    model = adapted(copy.deepcopy(base), LoraTable(rank=4, alpha=6.0, targets=["up_proj"]))
     a, b = (model.get_parameter(f"{name}.lora_{matrix}.default.weight").detach() for matrix in "AB")
     expected = base.get_parameter(f"{name}.weight").detach() + 1.5 * b @ a
     torch.testing.assert_close(merged_weights(model)[f"{name}.weight"], expected)
@@ -193,7 +193,7 @@ def test_what_frozen_weights_need_no_gradient_for_is_not_counted_as_work() -> No
 @pytest.mark.parametrize("targets", [["q_proj", "w_proj"], [], ["lm_head"], ["self_attn"], ["embed_tokens"]])
 def test_targets_that_are_no_linear_layers_are_refused_in_one_line_with_those_that_are(targets: list[str]) -> None:
     with pytest.raises(UserError) as error:
-        adapt(random_model(), Lora(targets=targets))
+        adapt(random_model(), LoraTable(targets=targets))
     linear = "['down_proj', 'gate_proj', 'k_proj', 'o_proj', 'q_proj', 'up_proj', 'v_proj']"
     assert str(error.value) == (
         f"model.lora.targets must be some of {linear}, the linear layers of Qwen2ForCausalLM without its head, "

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 from tests.conftest import random_model
-from tests.training.helpers import run_recipe
+from tests.training.helpers import run_recipe, trainer_of
 from tests.training.test_loop import metrics_without_times, weights_hash
-from tests.training.test_update import MiniBatch, divisor, gradients, mini_batches_of
+from tests.training.test_update import MiniBatch, gradients, mini_batches_of
 from torch import Tensor
 from transformers import PreTrainedModel
 
@@ -28,17 +28,9 @@ LORA = {"model__lora__rank": "4", "update__learning_rate": "1e-2"}
 def run_update(
     model: PreTrainedModel, batch: MiniBatch, algorithm: Algorithm, reference: Reference | None, *, scored: bool = True
 ) -> UpdateOutcome:
-    return update(
-        model,
-        torch.optim.SGD(model.parameters(), lr=0.0),
-        batch.packs,
-        batch.old if scored else None,
-        algorithm,
-        reference=reference and reference.logprobs(batch.packs, 1.0),
-        temperature=1.0,
-        token_divisor=divisor(algorithm),
-        max_grad_norm=1e9,
-    )
+    trainer = trainer_of(model, algorithm, torch.optim.SGD(model.parameters(), lr=0.0))
+    frozen = reference and reference.logprobs(batch.packs, 1.0)
+    return update(trainer, batch.packs, batch.old if scored else None, frozen)
 
 
 def sampled_near(batch: MiniBatch) -> MiniBatch:
@@ -123,10 +115,8 @@ def test_an_update_does_not_move_the_reference(folder: Path, dtype: torch.dtype,
     before = reference.logprobs(batch.packs, 1.0)
     assert all(torch.equal(a, old.logprobs) for a, old in zip(before, batch.old, strict=True))
     for _ in range(2):  # the first moves LoRA's B, the second sees that
-        outcome = update(
-            model, optimizer, batch.packs, batch.old, changed("dapo", kl_coef=0.5), reference=before,
-            temperature=1.0, token_divisor=None, max_grad_norm=1.0,
-        )  # fmt: skip
+        trainer = trainer_of(model, changed("dapo", kl_coef=0.5), optimizer, max_grad_norm=1.0)
+        outcome = update(trainer, batch.packs, batch.old, before)
     assert any(bool((one.output.log_ratio != 0).any()) for one in outcome.packs)
     assert all(torch.equal(a, b) for a, b in zip(before, reference.logprobs(batch.packs, 1.0), strict=True))
 

@@ -9,7 +9,8 @@ from fipo.doctor.recipe.memory import Estimate, estimate
 from fipo.doctor.recipe.outline import Outline, outline_of
 from fipo.errors import UserError
 from fipo.models.loading import dtype_of
-from fipo.training.recipe import Lora, Recipe
+from fipo.training.policy.table import LoraTable
+from fipo.training.recipe import Recipe
 
 TIGHT = 0.85  # of the memory there is: the estimate may be that wrong
 WORTH_SAYING = 0.01  # of the peak
@@ -118,7 +119,7 @@ def half_precision(recipe: Recipe, machine: Machine) -> Change | None:
 def adapters(recipe: Recipe, _: Machine) -> Change | None:
     if recipe.model.lora is not None:
         return None
-    lora = Lora()
+    lora = LoraTable()
     return f"model.lora = {{ rank = {lora.rank} }}", _with(recipe, "model", lora=lora)
 
 

@@ -12,7 +12,7 @@ from transformers.masking_utils import AttentionMaskInterface
 from fipo.errors import UserError
 from fipo.models.loading import config_of
 from fipo.training.policy.lora import adapt
-from fipo.training.recipe import Lora
+from fipo.training.policy.table import LoraTable
 
 ATTENTION = "fipo_outline"
 PROBE_TOKENS = 256
@@ -36,7 +36,7 @@ class Outline:
 
 
 @lru_cache(maxsize=8)
-def outline_of(path: str, dtype: torch.dtype, lora: Lora | None) -> Outline:
+def outline_of(path: str, dtype: torch.dtype, lora: LoraTable | None) -> Outline:
     """Of the model at `path` in the precision `dtype`, with its adapters if there shall be some.
 
     Raises UserError if it has no config that transformers knows, or cannot have these adapters.

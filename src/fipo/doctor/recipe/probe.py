@@ -4,7 +4,7 @@ Nothing is written. The weights move, and are thrown away.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, replace
 
 from fipo.data.problem import Problem
 from fipo.doctor.recipe.samples import SampleFigures, figures_of
@@ -16,7 +16,8 @@ from fipo.seeding import derive_seed
 from fipo.telemetry.clock import Clock
 from fipo.training.recipe import Recipe
 from fipo.training.setup import set_up
-from fipo.training.step import Trainer, train_step
+from fipo.training.step import train_step
+from fipo.training.trainer import Trainer
 
 QUICK = 10.0  # seconds: what takes less is done again, now that its decode steps are recorded
 DECODED = 9  # tokens of each response when decoding is timed: a prompt's first, and eight more
@@ -68,7 +69,7 @@ def probe(recipe: Recipe, *, problems: int, samples: int, progress: Callable[[st
 
 def _sampled(recipe: Recipe, roller: Roller, problems: Sequence[Problem], samples: int) -> tuple[list[Group], Clock]:
     """Whole responses, and the clock of the run that made them (of the second run, if that was quick)."""
-    params = _sampling(recipe, recipe.rollout.max_response_tokens)
+    params = recipe.rollout.params(recipe.rollout.max_response_tokens)
     for _ in range(2):
         clock = Clock()
         groups = roller.groups(problems, samples, params, derive_seed(recipe.run.seed, "doctor"), clock)
@@ -103,15 +104,8 @@ def _seconds(
     """(seconds of generation, tokens of the prompts): the faster of two runs, for the first one may record steps."""
     clocks = [Clock(), Clock()]
     for clock in clocks:
-        groups = roller.groups(problems, samples, _sampling(recipe, tokens), 0, clock)
+        groups = roller.groups(problems, samples, recipe.rollout.params(tokens), 0, clock)
     return min(clock.seconds["generate"] for clock in clocks), sum(len(group.prompt_tokens) for group in groups)
-
-
-def _sampling(recipe: Recipe, max_tokens: int) -> SamplingParams:
-    rollout = recipe.rollout
-    return SamplingParams(
-        temperature=rollout.temperature, top_p=rollout.top_p, top_k=rollout.top_k, max_tokens=max_tokens
-    )
 
 
 def _training_speed(trainer: Trainer, groups: Sequence[Group]) -> tuple[dict[str, float], float]:
@@ -168,28 +162,24 @@ def _step(trainer: Trainer, groups: Sequence[Group], *, mini_batches: int) -> tu
         }
     )
     clock = Clock()
-    record = train_step(replace(trainer, recipe=small, roller=_given(trainer.roller, groups)), 1, clock)
+    record = train_step(replace(trainer, recipe=small, roller=_Given(list(groups))), 1, clock)
     return clock.seconds, record.metrics(small, clock).get("rollout/logprob_gap/mean", 0.0)
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Given(Roller):
-    """Groups that were sampled before, for a training step that is timed.
+@dataclass(frozen=True)
+class _Given:
+    """A Roller of groups that were sampled before, for a training step that is timed.
 
     Their grades are set so that success varies in each: how long a step takes does not depend on who was right.
     """
 
-    given: list[Group] = field(default_factory=list)
+    given: list[Group]
 
     def groups(
         self, problems: Sequence[Problem], group_size: int, params: SamplingParams, seed: int, clock: Clock
     ) -> list[Group]:
         with clock.phase("generate"), clock.phase("grade"):
             return [replace(group, grades=_mixed(len(group.grades))) for group in self.given]
-
-
-def _given(roller: Roller, groups: Sequence[Group]) -> _Given:
-    return _Given(**{one.name: getattr(roller, one.name) for one in fields(roller)}, given=list(groups))
 
 
 def _mixed(count: int) -> list[Grade]:

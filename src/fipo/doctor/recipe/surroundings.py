@@ -4,15 +4,13 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from fipo.data.bad_rows import BadRows
 from fipo.data.problem import Problem
 from fipo.data.repeats import without
-from fipo.data.sources import AnySource, Role
 from fipo.doctor.recipe.findings import Finding, Level
 from fipo.doctor.recipe.machine import amount
 from fipo.doctor.recipe.memory import checkpoint_bytes
 from fipo.doctor.recipe.outline import Outline
-from fipo.rollout.problems import account_for, gradable_problems
+from fipo.rollout.problems import usable_problems
 from fipo.training.recipe import Recipe
 
 OVERLAP = "are also in data.eval"  # said by the setup too
@@ -38,18 +36,9 @@ def problems_of(recipe: Recipe, say: Callable[[str], None]) -> tuple[list[Proble
 
     Raises UserError for what `fipo train` would refuse before it looks at their tokens.
     """
-
-    def gradable(source: AnySource, role: Role) -> list[Problem]:
-        bad_rows = BadRows(recipe.data.max_bad_rows, say)
-        found = gradable_problems(
-            source, role, seed=recipe.run.seed, grader=recipe.data.grader, bad_rows=bad_rows, say=say
-        )
-        problems = [placed.problem for placed in found]
-        account_for(problems, role, bad_rows, say)
-        return problems
-
-    held_out = gradable(recipe.data.eval, "eval")
-    return gradable(recipe.data.train, "train"), held_out
+    data, seed = recipe.data, recipe.run.seed
+    held_out = usable_problems(data.eval, "eval", data, seed=seed, limit=None, say=say)
+    return usable_problems(data.train, "train", data, seed=seed, limit=None, say=say), held_out
 
 
 def overlap_findings(train: list[Problem], held_out: list[Problem]) -> list[Finding]:

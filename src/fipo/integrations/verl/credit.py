@@ -1,6 +1,5 @@
 """Per-token credit of a few sequences of each mini-batch, as JSON lines in the shape of our own rollouts."""
 
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from fipo.objective import LossOutput, token_credit
+from fipo.telemetry.rollouts import RolloutRecord, line_of
 
 STEP_KEY = "fipo_step"  # set by trainer.py; travels with the batch
 
@@ -43,25 +43,32 @@ class CreditWriter:
         prompts, responses = _rows(data["prompts"]), _rows(data["responses"])
         with self._path(step).open("a", encoding="utf-8") as file:
             for row in range(count):
-                line = self._line(out, row, prompts[row], responses[row]) | {"mini_batch": mini_batch}
-                file.write(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n")
+                file.write(line_of(self._line(out, row, mini_batch, prompts[row], responses[row])))
 
     def _path(self, step: int) -> Path:
         return self._folder / f"step_{step:06d}.jsonl"
 
-    def _line(self, out: LossOutput, row: int, prompt: list[int], response: list[int]) -> dict[str, Any]:
+    def _line(
+        self, out: LossOutput, row: int, mini_batch: int, prompt: list[int], response: list[int]
+    ) -> RolloutRecord:
         mask = out.loss_mask[row]
         trained = [token for token, is_trained in zip(response, mask.tolist(), strict=False) if is_trained]
         advantage = float(out.advantages[row][mask][0]) if trained else 0.0  # one for all tokens
         decode = self._tokenizer.decode
-        return {
-            "step": self._step,
-            "prompt": decode(prompt),
-            "response": decode(response),
-            "tokens": [decode([token]) for token in trained],
-            "advantage": advantage if math.isfinite(advantage) else None,
-            **token_credit(out, row),
-        }
+        credit = token_credit(out, row)
+        return RolloutRecord(
+            step=self._step or 0,
+            prompt=decode(prompt),
+            response=decode(response),
+            tokens=[decode([token]) for token in trained],
+            advantage=advantage if math.isfinite(advantage) else None,
+            mini_batch=mini_batch,
+            left_out=credit["left_out"],
+            log_ratio=credit["log_ratio"],
+            future_kl=credit["future_kl"],
+            influence_weight=credit["influence_weight"],
+            marks=credit["marks"],
+        )
 
 
 def _rows(tokens: Tensor) -> list[list[int]]:

@@ -14,7 +14,6 @@ BLOCK = 256  # words whose probabilities are summed up first
 class Choice:
     tokens: Tensor  # [B] int64
     logprobs: Tensor  # [B] float32, under softmax(logits / T), or softmax(logits) if greedy: the policy's
-    sampling_logprobs: Tensor  # [B] float32, under what was sampled from: after top-k and top-p; 0 if greedy
 
 
 def choose(logits: Tensor, params: SamplingParams, uniforms: Tensor) -> Choice:
@@ -26,21 +25,14 @@ def choose(logits: Tensor, params: SamplingParams, uniforms: Tensor) -> Choice:
     logprobs = torch.log_softmax(scaled, dim=-1)
     if params.temperature == 0:
         tokens = logits.argmax(-1)
-        picked = _of(logprobs, tokens)
-        return Choice(tokens=tokens, logprobs=picked, sampling_logprobs=torch.zeros_like(picked))
+        return Choice(tokens=tokens, logprobs=_of(logprobs, tokens))
     probs = logprobs.exp()
     if params.top_k:
         probs = likeliest(probs, params.top_k)
     if params.top_p < 1:
         probs = nucleus(probs, params.top_p)
     tokens = inverse_cdf(probs, uniforms)
-    picked = _of(logprobs, tokens)
-    limited = bool(params.top_k) or params.top_p < 1
-    return Choice(
-        tokens=tokens,
-        logprobs=picked,
-        sampling_logprobs=picked - probs.double().sum(-1).log().float() if limited else picked,
-    )
+    return Choice(tokens=tokens, logprobs=_of(logprobs, tokens))
 
 
 def inverse_cdf(probs: Tensor, uniforms: Tensor) -> Tensor:

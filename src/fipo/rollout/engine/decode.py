@@ -35,7 +35,7 @@ class State:
         self.feed = torch.zeros(3, slots, dtype=torch.long, device=device)  # token, its position, its last position
         self.uniforms = torch.zeros(steps, slots, dtype=torch.float64, device=device)  # [K, S]
         self.turn = torch.zeros(1, dtype=torch.long, device=device)  # which of the K steps comes next
-        self.chosen = torch.zeros(steps, 3, slots, dtype=torch.float64, device=device)  # token and its two log-probs
+        self.chosen = torch.zeros(steps, 2, slots, dtype=torch.float64, device=device)  # token and its log-prob
 
     def tensors(self) -> tuple[Tensor, ...]:
         return self.storage, self.feed, self.uniforms, self.turn, self.chosen
@@ -52,10 +52,10 @@ class State:
         self.uniforms[:steps, : len(uniforms)] = numbers.to(self.uniforms.device)
         self.turn.zero_()
 
-    def read(self, steps: int, rows: int) -> tuple[list[list[int]], list[list[float]], list[list[float]]]:
-        """(tokens, logprobs, sampling_logprobs), each [rows][steps]: the one wait for the device."""
-        tokens, logprobs, sampling_logprobs = self.chosen[:steps, :, :rows].cpu().permute(1, 2, 0)
-        return tokens.long().tolist(), logprobs.tolist(), sampling_logprobs.tolist()
+    def read(self, steps: int, rows: int) -> tuple[list[list[int]], list[list[float]]]:
+        """(tokens, logprobs), each [rows][steps]: the one wait for the device."""
+        tokens, logprobs = self.chosen[:steps, :, :rows].cpu().permute(1, 2, 0)
+        return tokens.long().tolist(), logprobs.tolist()
 
 
 def decode_step(
@@ -84,7 +84,7 @@ def decode_step(
         use_cache=True,
     ).logits[:, -1]
     choice = choose(logits, shape.params, uniforms[:, : shape.rows].index_select(0, turn)[0])
-    values = torch.stack([choice.tokens.double(), choice.logprobs.double(), choice.sampling_logprobs.double()])
+    values = torch.stack([choice.tokens.double(), choice.logprobs.double()])
     chosen[:, :, : shape.rows].index_copy_(0, turn, values[None])
     tokens.copy_(choice.tokens)
     positions.copy_(torch.minimum(positions + 1, last))

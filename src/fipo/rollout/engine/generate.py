@@ -51,23 +51,16 @@ class GenerateSampler:
             pad_token_id=0,
             logits_processor=LogitsProcessorList([chooser]),
         )
-        tokens, logprobs, sampling_logprobs = (
-            torch.stack([getattr(choice, name) for choice in chooser.choices], dim=1).tolist()
-            for name in ("tokens", "logprobs", "sampling_logprobs")
-        )
-        return [self._response(*row) for row in zip(tokens, logprobs, sampling_logprobs, strict=True)]
+        tokens = torch.stack([choice.tokens for choice in chooser.choices], dim=1).tolist()
+        logprobs = torch.stack([choice.logprobs for choice in chooser.choices], dim=1).tolist()
+        return [self._response(*row) for row in zip(tokens, logprobs, strict=True)]
 
-    def _response(self, tokens: list[int], logprobs: list[float], sampling_logprobs: list[float]) -> Response:
+    def _response(self, tokens: list[int], logprobs: list[float]) -> Response:
         """Up to and with the first stop token."""
         stops = [i for i, token in enumerate(tokens) if token in self.stop_tokens]
         end = stops[0] + 1 if stops else len(tokens)
         check_finite(logprobs[:end])
-        return Response(
-            tokens=tokens[:end],
-            logprobs=logprobs[:end],
-            sampling_logprobs=sampling_logprobs[:end],
-            truncated=not stops,
-        )
+        return Response(tokens=tokens[:end], logprobs=logprobs[:end], truncated=not stops)
 
 
 class _Chooser(LogitsProcessor):

@@ -79,7 +79,6 @@ class _Row:
     uniforms: list[float]  # one for each token that it may have
     tokens: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
-    sampling_logprobs: list[float] = field(default_factory=list)
     stopped: bool = False
 
     @property
@@ -93,18 +92,11 @@ class _Row:
         token = self.tokens[-1] if self.tokens else self.prompt[-1]
         return token, self.position, len(self.prompt) - 2 + len(self.uniforms)
 
-    def extend(
-        self,
-        tokens: Sequence[int],
-        logprobs: Sequence[float],
-        sampling_logprobs: Sequence[float],
-        stop_tokens: frozenset[int],
-    ) -> bool:
+    def extend(self, tokens: Sequence[int], logprobs: Sequence[float], stop_tokens: frozenset[int]) -> bool:
         """Take what was decoded, up to the first stop token or as many as may be; whether that is the end."""
-        for token, logprob, sampling_logprob in zip(tokens, logprobs, sampling_logprobs, strict=True):
+        for token, logprob in zip(tokens, logprobs, strict=True):
             self.tokens.append(token)
             self.logprobs.append(logprob)
-            self.sampling_logprobs.append(sampling_logprob)
             self.stopped = token in stop_tokens
             if self.stopped or len(self.tokens) == len(self.uniforms):
                 return True
@@ -171,11 +163,9 @@ class _Batch:
         )
         for _ in range(steps):
             self.recorder.run(shape)
-        tokens, logprobs, sampling_logprobs = state.read(steps, len(self.active))
+        tokens, logprobs = state.read(steps, len(self.active))
         over = [
-            slot
-            for slot, row in enumerate(self.active)
-            if row.extend(tokens[slot], logprobs[slot], sampling_logprobs[slot], self.stop_tokens)
+            slot for slot, row in enumerate(self.active) if row.extend(tokens[slot], logprobs[slot], self.stop_tokens)
         ]
         for slot in reversed(over):
             self._finish(slot)
@@ -193,12 +183,7 @@ class _Batch:
         self.changed = True
         row = self.active[slot]
         check_finite(row.logprobs)
-        self.done[row.index] = Response(
-            tokens=row.tokens,
-            logprobs=row.logprobs,
-            sampling_logprobs=row.sampling_logprobs,
-            truncated=not row.stopped,
-        )
+        self.done[row.index] = Response(tokens=row.tokens, logprobs=row.logprobs, truncated=not row.stopped)
         last = len(self.active) - 1
         moved = self.active.pop()
         if slot != last:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from fipo.errors import UserError
-from fipo.training.recipe import Lora
+from fipo.training.policy.table import LoraTable
 
 if TYPE_CHECKING:
     from peft.tuners.lora import LoraLayer
@@ -26,7 +26,7 @@ WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"  # the file
 PREFIX = "base_model.model."  # of a weight's name in them
 
 
-def adapt(model: PreTrainedModel, table: Lora) -> None:
+def adapt(model: PreTrainedModel, table: LoraTable) -> None:
     """Freeze a model's weights and give it adapters, A random and B zero: it computes what it did before.
 
     Raises UserError if peft is missing, or for a target that is not the name of a linear layer.

@@ -13,14 +13,16 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from fipo.errors import UserError
 from fipo.integrations.verl.launch.recipe import LaunchRecipe, load_launch_recipe
 from fipo.integrations.verl.launch.translate import config_of, translate
 from fipo.recipe.toml import split_overrides
 from fipo.telemetry.exit_codes import exit_code_of
-from fipo.telemetry.run_directory import RunDirectory, whole_lines
+from fipo.telemetry.lines import whole_lines
+from fipo.telemetry.rollouts import RolloutRecord
+from fipo.telemetry.run_directory import RunDirectory
 
 CREDIT = ("step", "prompt", "response")
 DUMP = ("step", "input", "output", "gts", "score", "uid")
@@ -53,23 +55,23 @@ def collect(
     return run
 
 
-def _rollouts(credit: Path | None, dumps: Path | None) -> dict[int, list[dict[str, Any]]]:
+def _rollouts(credit: Path | None, dumps: Path | None) -> dict[int, list[RolloutRecord]]:
     """By step: responses with their credit as they are, then those that verl dumped."""
-    found: dict[int, list[dict[str, Any]]] = {}
+    found: dict[int, list[RolloutRecord]] = {}
     for path in _files(credit, "step_*.jsonl"):
         for record in _lines(path, CREDIT):
-            found.setdefault(record["step"], []).append(record)
+            found.setdefault(record["step"], []).append(cast(RolloutRecord, record))
     for path in _files(dumps, "*.jsonl"):
         for dumped in _lines(path, DUMP):
-            record = {
-                "step": dumped["step"],
-                "problem": dumped["uid"].rsplit("_", 2)[0],  # the same for the responses of a group
-                "prompt": dumped["input"],
-                "response": dumped["output"],
-                "expected": dumped["gts"],
-                "reward": dumped["score"],
-            }
-            found.setdefault(record["step"], []).append(record)
+            sampled = RolloutRecord(
+                step=dumped["step"],
+                problem=dumped["uid"].rsplit("_", 2)[0],  # the same for the responses of a group
+                prompt=dumped["input"],
+                response=dumped["output"],
+                expected=dumped["gts"],
+                reward=dumped["score"],
+            )
+            found.setdefault(dumped["step"], []).append(sampled)
     return found
 
 

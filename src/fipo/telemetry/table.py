@@ -1,0 +1,21 @@
+"""The `[telemetry]` table of a recipe."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, NonNegativeInt
+
+from fipo.recipe.table import Table
+from fipo.telemetry.trackers import TrackerName
+
+
+class TelemetryTable(Table):
+    rollout_groups: NonNegativeInt = 4
+    """Groups per step written to rollouts/ with per-token credit."""
+    on_lost_rollouts: Literal["stop", "continue"] = "stop"
+    """When rollouts/ cannot be written, on a full disk for example: end the run, or carry on without that file."""
+    stall_seconds: Annotated[float, Field(gt=0, le=1e6)] = 1800.0
+    """Longest time without a sign of life (a decoded token, a graded answer, a micro-batch) before the run writes
+    the stacks of all threads and graders to stall.txt and ends."""
+    trackers: Annotated[tuple[TrackerName, ...], Field(strict=False)] = ()
+    """Programs that show metrics.jsonl: tensorboard, wandb, swanlab, trackio; each needs the extra of its name. They
+    write into trackers/ of the run directory, and leave the machine only if asked to: docs/trackers.md."""

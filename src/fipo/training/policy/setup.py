@@ -1,0 +1,45 @@
+"""The policy of a recipe: its model, its tokenizer, and the tokens at which a response ends."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from fipo.errors import UserError
+from fipo.models.loading import device_of, dtype_of, load, stop_tokens
+from fipo.rollout.prompts import stopping_at
+from fipo.rollout.table import RolloutTable
+from fipo.training.passes.recompute import check_recomputing
+from fipo.training.policy.lora import adapt
+from fipo.training.recipe import Recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class Policy:
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    stop_tokens: list[int]
+
+
+def load_policy(recipe: Recipe, say: Callable[[str], None]) -> Policy:
+    """Raises UserError for a model that cannot be had, or that cannot do what the recipe asks of it."""
+    device = device_of(recipe.run.device, key="run.device")
+    model, tokenizer = load(recipe.model.path, device, dtype_of(recipe.model.dtype, device))
+    if recipe.model.lora is not None:
+        adapt(model, recipe.model.lora)
+    _check_context(recipe.rollout, recipe.model.path, getattr(model.config, "max_position_embeddings", None))
+    if recipe.update.gradient_checkpointing:
+        check_recomputing(model)
+    stops = stop_tokens(model, tokenizer) + stopping_at(recipe.rollout.stop, tokenizer, key="rollout.stop")
+    if not stops:
+        say(f"note: {recipe.model.path} names no stop token, so every response will be truncated")
+    return Policy(model=model, tokenizer=tokenizer, stop_tokens=stops)
+
+
+def _check_context(rollout: RolloutTable, path: str, context: int | None) -> None:
+    needed = rollout.max_prompt_tokens + rollout.max_response_tokens
+    if context is not None and needed > context:
+        raise UserError(
+            f"rollout: max_prompt_tokens + max_response_tokens must be <= {context}, the positions that "
+            f"{path} has, got {needed}"
+        )

@@ -1,0 +1,31 @@
+"""What a training step works with."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from fipo.objective import Algorithm
+from fipo.rollout.groups import ProblemStream, Roller
+from fipo.training.control import Control
+from fipo.training.passes.packing import Layout
+from fipo.training.policy.mfu import Compute
+from fipo.training.policy.optimizer import MasterAdamW
+from fipo.training.policy.reference import Reference
+from fipo.training.recipe import Recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trainer:
+    recipe: Recipe
+    algorithm: Algorithm
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    reference: Reference | None  # of the KL penalty, if there is one
+    layout: Layout  # of what the model is trained on
+    optimizer: MasterAdamW
+    roller: Roller
+    stream: ProblemStream
+    compute: Compute
+    control: Control | None  # weights in place of FIPO's, in a study
+    beat: Callable[[], None]  # called after every piece of work
