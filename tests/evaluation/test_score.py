@@ -15,7 +15,8 @@ from fipo.errors import UserError
 from fipo.evaluation.results import ResultsFolder
 from fipo.evaluation.score import score
 from fipo.models.loading import load
-from fipo.telemetry.run_directory import RunDirectory, whole_lines
+from fipo.telemetry.lines import whole_lines
+from fipo.telemetry.run_directory import RunDirectory
 
 
 @pytest.fixture(scope="module")

@@ -129,7 +129,8 @@ def test_an_archived_run_says_how_far_its_spread_is_from_that_of_shuffled_log_ra
     RunDirectory(job.folder).write_config({"resolved": {"objective": {"half_life": 32.0, "dual_clip": 10.0}}})
     for trend, expected in ((0.0, 1.0), (0.1, 2.0)):
         rows = [[trend * (1 if i < 20 else -1) + rng.gauss(0, 0.1) for i in range(40)] for _ in range(100)]
-        RunDirectory(job.folder).write_rollouts(2, [{"mini_batch": 1, "log_ratio": row} for row in rows])
+        common = {"response": "", "tokens": ["x"] * 40, "mini_batch": 1}
+        RunDirectory(job.folder).write_rollouts(2, [{**common, "log_ratio": row} for row in rows])
         archive = Archive(tmp_path / "metrics.jsonl.gz")
         archive.add(job)
         last = archive.runs[job.name].lines[-1]

@@ -80,7 +80,13 @@ def test_a_folder_that_is_no_run_is_named(tmp_path, run):
 
 
 RECORDS = [
-    {"step": 3, "response": "12-7=5#5", "log_ratio": [0.0, 1e-6, -0.25], "outcome": "correct"},
+    {
+        "step": 3,
+        "response": "12-7=5#5",
+        "tokens": ["12-7", "=5", "#5"],
+        "outcome": "correct",
+        "log_ratio": [0.0, 1e-6, -0.25],
+    },
     {"step": 3, "response": "line\nbreaks\r\u2028\u2029\x85\x0b\x0c\x1c and \x00 ∑ 😀", "log_ratio": []},
 ]
 

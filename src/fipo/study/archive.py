@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fipo.doctor.run.findings import CannotTell
+from fipo.doctor.findings import CannotTell
 from fipo.doctor.run.history import History
 from fipo.doctor.run.noise import shuffled_control
 from fipo.errors import UserError

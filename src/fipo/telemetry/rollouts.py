@@ -57,8 +57,8 @@ def write_rollouts(path: Path, records: Iterable[RolloutRecord]) -> None:
 
 
 def line_of(record: RolloutRecord) -> str:
-    ordered = sorted(record.items(), key=lambda item: KEYS.index(item[0]))
-    return json.dumps(dict(ordered), ensure_ascii=False) + "\n"
+    known = {key: value for key in KEYS if (value := record.get(key, record)) is not record}
+    return json.dumps(known | record, ensure_ascii=False) + "\n"
 
 
 def read_rollouts(path: Path) -> list[RolloutRecord]:

@@ -50,7 +50,7 @@ def test_a_recipe_that_cannot_fit_stops_before_anything_is_loaded(small, capsys)
         file.unlink()
     code, out, _ = doctor(capsys, small, "--memory-gib", "0.5", "--rollout.max_response_tokens", "200")
     assert code == 2
-    assert "stop: memory does not suffice" in out
+    assert "problem: memory does not suffice" in out
     assert "on cuda in bfloat16" in out
     assert out.splitlines()[-1].startswith("this run cannot succeed as it stands")
 
@@ -64,13 +64,13 @@ def test_evaluation_problems_in_the_training_set_are_counted_once(small, capsys)
     held_out.write_text(train.read_text())
     code, out, _ = doctor(capsys, small, "--no-samples")
     assert code == 2
-    assert "stop: data.train, data.eval: 40 of 40 training problems" in out
+    assert "problem: data.train, data.eval: 40 of 40 training problems" in out
 
 
-def test_too_few_positions_are_a_stop_with_the_length_that_fits(small, capsys):
+def test_too_few_positions_are_a_problem_with_the_length_that_fits(small, capsys):
     code, out, _ = doctor(capsys, small, "--rollout.max_response_tokens", "300")
     assert code == 2
-    assert "308 tokens together, and the model knows 256 positions. Try: rollout.max_response_tokens = 248" in out
+    assert "308 tokens together, and the model knows 256 positions\n  try: rollout.max_response_tokens = 248\n" in out
 
 
 def test_what_the_setup_says_is_said_once(small, capsys):

@@ -163,7 +163,7 @@ def test_one_that_fits_barely_is_a_warning_and_one_that_does_not_is_a_stop(recip
     tight, short = (fit(recipe(), share * peak).findings() for share in (1.1, 0.9))
     assert {finding.level for finding in tight} == {"warning"}
     assert tight[0].text.startswith("memory is tight: about 0.")
-    assert {finding.level for finding in short} == {"stop"}
+    assert {finding.level for finding in short} == {"problem"}
     assert short[0].text.startswith("memory does not suffice: about 0.")
 
 

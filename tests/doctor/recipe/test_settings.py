@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from fipo.doctor.recipe.findings import Finding, gravest_first
+from fipo.doctor.findings import Finding
 from fipo.doctor.recipe.settings import RULES, setting_findings
 from fipo.training.recipe import Recipe, load_recipe
 
@@ -85,15 +85,5 @@ def test_every_rule_is_seen_to_fire():
 
 def test_a_finding_names_its_keys_its_reason_and_its_remedy(recipe):
     (finding,) = setting_findings(recipe(update__mini_batches="1"), CPU)
-    line = str(finding)
-    assert line.startswith("warning: update.mini_batches: with 1 ")
-    assert "DAPO" in line and ". Try: update.mini_batches = 4" in line
-    assert "\n" not in line
-
-
-def test_the_gravest_findings_come_first_and_others_keep_their_order():
-    a, b, c, d = (
-        Finding(level=level, keys=(), text=text)
-        for level, text in (("note", "a"), ("stop", "b"), ("warning", "c"), ("stop", "d"))
-    )
-    assert gravest_first([a, b, c, d]) == [b, d, c, a]
+    assert finding.where == "update.mini_batches" and finding.text.startswith("with 1 ")
+    assert "DAPO" in finding.text and finding.advice.startswith("update.mini_batches = 4")

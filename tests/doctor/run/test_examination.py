@@ -17,7 +17,7 @@ def test_the_quickstart_is_healthy_and_every_rule_is_accounted_for(history):
 
 def test_the_gravest_finding_comes_first(history):
     found = examine(history(lambda step, _: {"rollout/logprob_gap/mean": 0.05, "grade/no_answer": step / 100}))
-    assert [finding.severity for finding in found.findings.values()] == ["problem", "warning", "note"]
+    assert [finding.level for finding in found.findings.values()] == ["problem", "warning", "note"]
     assert found.failing and not found.healthy
 
 

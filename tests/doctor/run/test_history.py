@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from fipo.doctor.run.findings import CannotTell
+from fipo.doctor.findings import CannotTell
 from fipo.doctor.run.history import History, Series
 from fipo.errors import UserError
 from fipo.telemetry.run_directory import RunDirectory

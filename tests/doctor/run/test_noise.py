@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from fipo.doctor.run.findings import CannotTell
+from fipo.doctor.findings import CannotTell
 from fipo.doctor.run.noise import shuffled_control
 from fipo.doctor.run.rules_weights import weights_are_noise
 
@@ -11,7 +11,11 @@ MOVING = {"fipo/influence_weight/std": 0.05}
 def record(history, log_ratios, mini_batch=3):
     """Rollouts of the last steps: an iterable of rows per step, of that mini-batch."""
     for step, rows in enumerate(log_ratios, start=41):
-        history.run.write_rollouts(step, [{"log_ratio": row.tolist(), "mini_batch": mini_batch} for row in rows])
+        records = [
+            {"response": "", "tokens": ["x"] * len(row), "log_ratio": row.tolist(), "mini_batch": mini_batch}
+            for row in rows
+        ]
+        history.run.write_rollouts(step, records)
 
 
 def independent(seed=0):
@@ -29,15 +33,15 @@ def test_independent_noise_is_named_with_its_numbers(history):
     noisy = history(lambda *_: MOVING)
     record(noisy, independent())
     finding = weights_are_noise(noisy)
-    assert finding.severity == "warning"
+    assert finding.level == "warning"
     assert finding.steps == (41, 50)
-    assert "39 shuffles; 40 responses, 4,000 tokens" in finding.evidence
+    assert "39 shuffles; 40 responses, 4,000 tokens" in finding.text
 
 
 def test_weights_that_hardly_differ_from_1_make_it_a_note(history):
     noisy = history()
     record(noisy, independent())
-    assert weights_are_noise(noisy).severity == "note"
+    assert weights_are_noise(noisy).level == "note"
 
 
 def test_neighbours_that_move_together_are_no_noise(history):

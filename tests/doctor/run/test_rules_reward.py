@@ -1,6 +1,6 @@
 import pytest
 
-from fipo.doctor.run.findings import CannotTell
+from fipo.doctor.findings import CannotTell
 from fipo.doctor.run.rules_reward import (
     dead_groups,
     format_lost,
@@ -20,9 +20,9 @@ def test_the_quickstart_is_healthy(rule, history):
 
 def test_accuracy_that_is_lost_again_is_a_problem(history):
     finding = reward_collapse(history(lambda step, line: {"accuracy/mean": 0.0} if step > 40 else {}))
-    assert finding.severity == "problem"
+    assert finding.level == "problem"
     assert finding.steps[1] == 50 and 40 < finding.steps[0] <= 46
-    assert "to 0.00" in finding.evidence
+    assert "to 0.00" in finding.text
 
 
 def test_accuracy_that_wavers_is_not_lost(history):
@@ -46,9 +46,9 @@ def evaluated(accuracies, training):
 
 def test_a_reward_that_rises_while_held_out_accuracy_falls_is_hacked(history):
     finding = reward_hacked(history(evaluated({25: 0.5, 50: 0.4}, lambda step: 0.3 + step / 100)))
-    assert finding.severity == "problem"
+    assert finding.level == "problem"
     assert finding.steps == (25, 50)
-    assert "eval/avg_at_k fell from 0.500 to 0.400 while accuracy/mean rose by 0.25" in finding.evidence
+    assert "eval/avg_at_k fell from 0.500 to 0.400 while accuracy/mean rose by 0.25" in finding.text
 
 
 def test_a_fall_within_the_intervals_is_chance(history):
@@ -77,23 +77,23 @@ TRUNCATED = "response_length/truncated"
 
 def test_responses_at_the_limit_from_the_start_are_a_warning(history):
     finding = truncation(history(lambda *_: {TRUNCATED: 0.3}))
-    assert finding.severity == "warning"
-    assert finding.evidence == "30% of the responses are cut off at the limit; 30% in the first steps"
+    assert finding.level == "warning"
+    assert finding.text == "30% of the responses are cut off at the limit; 30% in the first steps"
 
 
 def test_responses_that_have_learned_to_reach_the_limit_are_a_problem(history):
     growing = history(lambda step, _: {TRUNCATED: step / 100}, reward={"mask_truncated": True})
     finding = truncation(growing)
-    assert finding.severity == "problem"
-    assert "with reward.mask_truncated they cost nothing" in finding.evidence
-    assert finding.evidence.endswith("so training teaches it")
+    assert finding.level == "problem"
+    assert "with reward.mask_truncated they cost nothing" in finding.text
+    assert finding.text.endswith("so training teaches it")
     assert "reward.mask_truncated = false" in finding.advice
 
 
 def test_answers_that_can_no_longer_be_read_are_a_problem(history):
     finding = format_lost(history(lambda step, _: {"grade/no_answer": step / 100}))
-    assert finding.severity == "problem"
-    assert "of the responses hold no answer" in finding.evidence
+    assert finding.level == "problem"
+    assert "of the responses hold no answer" in finding.text
 
 
 def test_a_few_unreadable_answers_are_none(history):
@@ -103,8 +103,8 @@ def test_a_few_unreadable_answers_are_none(history):
 def test_a_step_that_is_not_filled_names_the_kind_of_dead_groups(history):
     dead = {"groups/generated": 240, "groups/kept": 6, "groups/all_wrong": 230, "groups/all_correct": 4}
     finding = dead_groups(history(lambda *_: dead | {"groups/generation_batches": 10}))
-    assert finding.severity == "warning"
-    assert finding.evidence == (
+    assert finding.level == "warning"
+    assert finding.text == (
         "of 240 groups in 10 generation batches 230 are all wrong and 4 all correct; 6 of 16 are trained on"
     )
     assert finding.advice.startswith("easier problems")
@@ -117,7 +117,7 @@ def test_solved_problems_ask_for_harder_ones(history):
 
 def test_no_group_at_all_is_a_problem(history):
     finding = dead_groups(history(lambda step, _: {"groups/kept": 0, "groups/all_wrong": 24} if step > 40 else {}))
-    assert finding.severity == "problem"
+    assert finding.level == "problem"
 
 
 def test_half_of_the_groups_dead_is_what_the_recipe_plans_for(history):
@@ -128,16 +128,16 @@ def test_grader_timeouts_are_named_with_what_they_pay(history):
     finding = grader_failures(
         history(lambda step, _: {"grade/timeout": 0.25 * (step == 20), "grade/failed": step == 20})
     )
-    assert finding.severity == "warning"
+    assert finding.level == "warning"
     assert finding.steps == (20, 20)
-    assert "timeouts and crashes: 1, 2.5% of those in the worst 10 steps" in finding.evidence
-    assert "a reward of 0, which pays better" in finding.evidence
+    assert "timeouts and crashes: 1, 2.5% of those in the worst 10 steps" in finding.text
+    assert "a reward of 0, which pays better" in finding.text
 
 
 def test_many_crashes_are_a_problem_and_dropped_groups_pay_nothing(history):
     finding = grader_failures(history(lambda *_: {"grade/crash": 0.1}, grading={"on_failure": "drop_group"}))
-    assert finding.severity == "problem"
-    assert "pays" not in finding.evidence
+    assert finding.level == "problem"
+    assert "pays" not in finding.text
 
 
 def test_one_odd_answer_is_none(history):
@@ -145,4 +145,4 @@ def test_one_odd_answer_is_none(history):
 
 
 def test_a_grader_that_fails_from_the_first_step_is_found_at_once(history):
-    assert "in the worst 1 steps" in grader_failures(history(lambda *_: {"grade/timeout": 0.5}, steps=1)).evidence
+    assert "in the worst 1 steps" in grader_failures(history(lambda *_: {"grade/timeout": 0.5}, steps=1)).text

@@ -1,6 +1,6 @@
 import pytest
 
-from fipo.doctor.run.findings import CannotTell
+from fipo.doctor.findings import CannotTell
 from fipo.doctor.run.rules_weights import mean_weight_off, weights_idle, weights_saturated
 
 WEIGHT = "fipo/influence_weight"
@@ -12,9 +12,9 @@ def test_the_quickstart_has_no_saturated_weights(history):
 
 def test_a_fifth_of_the_weights_at_a_bound_is_saturation(history):
     finding = weights_saturated(history(lambda step, _: {f"{WEIGHT}/clipped_high": 0.0 if step <= 20 else 0.3}))
-    assert finding.severity == "warning"
+    assert finding.level == "warning"
     assert finding.steps[1] == 50 and 20 < finding.steps[0] <= 30
-    assert "30% of the trained tokens" in finding.evidence
+    assert "30% of the trained tokens" in finding.text
 
 
 def test_half_of_the_tokens_below_a_lower_bound_of_1_are_no_saturation(history):
@@ -40,8 +40,8 @@ def test_a_run_in_which_every_weight_is_1_has_none_to_saturate(history):
 
 def test_the_quickstarts_weights_hardly_differ_from_1(history):
     finding = weights_idle(history())
-    assert finding.severity == "note"
-    assert "the weights hardly differ from 1: fipo/influence_weight/std is 0.0042" in finding.evidence
+    assert finding.level == "note"
+    assert "the weights hardly differ from 1: fipo/influence_weight/std is 0.0042" in finding.text
 
 
 def test_weights_that_move_are_not_idle(history):
@@ -50,7 +50,7 @@ def test_weights_that_move_are_not_idle(history):
 
 def test_one_mini_batch_is_named_as_the_reason(history):
     finding = weights_idle(history(lambda *_: {f"{WEIGHT}/std": 0.0}, update={"mini_batches": 1}))
-    assert finding.evidence.startswith("with one mini-batch every weight is 1")
+    assert finding.text.startswith("with one mini-batch every weight is 1")
 
 
 def test_a_dapo_recipe_is_not_told_that_it_is_dapo(history):
@@ -65,8 +65,8 @@ def test_a_mean_weight_near_1_is_no_finding(history):
 @pytest.mark.parametrize("mean", [0.9, 1.1])
 def test_a_mean_weight_away_from_1_is_a_hidden_step_size(mean, history):
     finding = mean_weight_off(history(lambda *_: {f"{WEIGHT}/mean": mean}))
-    assert finding.severity == "note"
-    assert f"mean is {mean:.3f}" in finding.evidence
+    assert finding.level == "note"
+    assert f"mean is {mean:.3f}" in finding.text
 
 
 def test_ten_steps_are_needed(history):

@@ -2,14 +2,14 @@ import io
 
 from rich.console import Console
 
+from fipo.doctor.findings import Finding
 from fipo.doctor.run.examination import Examination, examine
-from fipo.doctor.run.findings import Finding
 from fipo.doctor.run.show import show_examination, standing, verdict
 from fipo.telemetry.run_directory import RunDirectory
 
 
-def finding(severity):
-    return Finding(severity=severity, steps=(1, 2), evidence="", advice="")
+def finding(level):
+    return Finding(level=level, steps=(1, 2), text="", advice="")
 
 
 def test_notes_alone_are_healthy():

@@ -18,6 +18,7 @@ from fipo.errors import RunStopped, UserError
 from fipo.telemetry.run_directory import RunDirectory
 from fipo.telemetry.run_lock import run_lock
 from fipo.training import loop, setup
+from fipo.training.policy import setup as policy_setup
 from fipo.training.saving.checkpoint import find_damage
 
 
@@ -25,7 +26,7 @@ from fipo.training.saving.checkpoint import find_damage
 def poisoned_backward(monkeypatch: pytest.MonkeyPatch) -> set[int]:
     """Put numbers in: the backward passes of a run, from 0, whose gradient becomes NaN."""
     poisoned: set[int] = set()
-    load = setup.load
+    load = policy_setup.load
 
     def load_with_hook(*arguments):
         model, tokenizer = load(*arguments)
@@ -34,7 +35,7 @@ def poisoned_backward(monkeypatch: pytest.MonkeyPatch) -> set[int]:
         weight.register_hook(lambda grad: grad * float("nan") if next(passes) in poisoned else grad)
         return model, tokenizer
 
-    monkeypatch.setattr(setup, "load", load_with_hook)
+    monkeypatch.setattr(policy_setup, "load", load_with_hook)
     return poisoned
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from fipo.doctor.recipe.findings import Finding
+from fipo.doctor.findings import Finding, counted
 from fipo.doctor.recipe.fit import Fit
 from fipo.doctor.recipe.machine import machine, own_memory
 from fipo.doctor.recipe.memory import CUDA_CONTEXT
@@ -59,7 +59,7 @@ def diagnose(path: Path, overrides: dict[str, str], options: Options) -> int:
     tight = fit.findings()
     show_findings(console, tight)
     findings += around + tight
-    stops = any(finding.level == "stop" for finding in findings)
+    stops = any(finding.level == "problem" for finding in findings)
     if options.samples and options.memory_gib is None and not stops:
         with _status(console) as progress:
             found = probe(recipe, problems=options.problems, samples=options.responses, progress=progress)
@@ -111,13 +111,10 @@ def _show_probe(console: Console, recipe: Recipe, found: Probe, said: Sequence[s
 
 def verdict(findings: Sequence[Finding]) -> str:
     """`nothing stops this run: 1 warning, 2 notes`."""
-    stops, warnings, notes = (
-        sum(finding.level == level for finding in findings) for level in ("stop", "warning", "note")
-    )
-    said = [f"{n} {word}{'s' * (n > 1)}" for n, word in ((warnings, "warning"), (notes, "note")) if n]
-    if stops:
-        return "this run cannot succeed as it stands" + (f" ({', '.join(said)} besides)" if said else "")
-    return f"nothing stops this run: {', '.join(said)}" if said else "nothing stops this run"
+    said = counted(finding for finding in findings if finding.level != "problem")
+    if any(finding.level == "problem" for finding in findings):
+        return "this run cannot succeed as it stands" + (f" ({said} besides)" if said else "")
+    return f"nothing stops this run: {said}" if said else "nothing stops this run"
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from fipo.doctor.recipe.findings import Finding, Level
+from fipo.doctor.findings import Finding, Level
 from fipo.doctor.recipe.machine import Machine, amount
 from fipo.doctor.recipe.memory import Estimate, estimate
 from fipo.doctor.recipe.outline import Outline, outline_of
@@ -35,7 +35,7 @@ class Fit:
         peak, room = self.estimate.peak, self.machine.memory
         if peak <= TIGHT * room:
             return []
-        level: Level = "warning" if peak <= room else "stop"
+        level: Level = "warning" if peak <= room else "problem"
         text = (
             f"memory {'is tight' if level == 'warning' else 'does not suffice'}: about {amount(peak)} are needed "
             f"(in {self.estimate.phase[0]}), and there are {amount(room)} ({self.machine.source})"

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import prod
 from statistics import fmean, stdev
 
-from fipo.doctor.recipe.findings import Finding
+from fipo.doctor.findings import Finding
 from fipo.rollout.groups import Group, failures_of
 from fipo.training.recipe import Recipe
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import torch
 
 from fipo.data.sources import Published
-from fipo.doctor.recipe.findings import Finding
+from fipo.doctor.findings import Finding
 from fipo.training.recipe import Recipe
 
 Rule = Callable[[Recipe, torch.device], Finding | None]

@@ -7,24 +7,24 @@ from rich.markup import escape
 from rich.table import Table
 
 from fipo.data.templates import bare_question
-from fipo.doctor.recipe.findings import Finding, gravest_first
+from fipo.doctor.findings import Finding, gravest_first
 from fipo.doctor.recipe.fit import Fit
 from fipo.doctor.recipe.machine import GIB
 from fipo.doctor.recipe.probe import Probe
 from fipo.doctor.recipe.timing import Times, duration
+from fipo.doctor.show import printable, show_finding
 from fipo.rollout.groups import Group
 from fipo.training.recipe import Recipe
 
 CLIPPED = 100  # characters of a text that is shown
 SHOWN_PROBLEMS = 8
 SHOWN_RESPONSES = 2
-STYLES = {"stop": "bold red", "warning": "yellow", "note": "dim"}
 MARKS = {"correct": "right", "wrong": "wrong", "no_answer": "no answer"}
 
 
 def show_findings(console: Console, findings: Sequence[Finding]) -> None:
     for finding in gravest_first(findings):
-        console.print(_printable(str(finding)), style=STYLES[finding.level], markup=False, soft_wrap=True)
+        show_finding(console, finding)
 
 
 def show_memory(console: Console, fit: Fit) -> None:
@@ -49,7 +49,7 @@ def show_samples(console: Console, probe: Probe) -> None:
     console.print(f"sampled: {len(probe.groups)} problems x {len(probe.groups[0].responses)} responses")
     for group in probe.groups[:SHOWN_PROBLEMS]:
         for line in _group_lines(group):
-            console.print(_printable(line), markup=False, soft_wrap=True)
+            console.print(printable(line), markup=False, soft_wrap=True)
     console.print(
         f"stopped by themselves {figures.stopped:.0%}, with an answer {figures.answered:.0%}, right "
         f"{figures.correct:.0%}, {figures.mean_length:.0f} tokens on average, {figures.longest} at most",
@@ -103,11 +103,3 @@ def count(number: int) -> str:
         if number >= size:
             return f"{number / size:.1f}{unit}"
     return f"{number:,}"
-
-
-def _printable(text: str) -> str:
-    """A lone surrogate cannot be written, and a control character would act on the terminal."""
-    shown = "".join(
-        character if character.isprintable() or character in "\n" else "\N{REPLACEMENT CHARACTER}" for character in text
-    )
-    return shown.encode(errors="backslashreplace").decode()

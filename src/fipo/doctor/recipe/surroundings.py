@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fipo.data.problem import Problem
 from fipo.data.repeats import without
-from fipo.doctor.recipe.findings import Finding, Level
+from fipo.doctor.findings import Finding, Level
 from fipo.doctor.recipe.machine import amount
 from fipo.doctor.recipe.memory import checkpoint_bytes
 from fipo.doctor.recipe.outline import Outline
@@ -23,7 +23,7 @@ def position_findings(recipe: Recipe, outline: Outline) -> list[Finding]:
         return []
     return [
         Finding(
-            level="stop",
+            level="problem",
             keys=("rollout.max_prompt_tokens", "rollout.max_response_tokens"),
             text=f"{needed} tokens together, and the model knows {outline.positions} positions",
             advice=f"rollout.max_response_tokens = {max(1, outline.positions - recipe.rollout.max_prompt_tokens)}",
@@ -46,13 +46,13 @@ def overlap_findings(train: list[Problem], held_out: list[Problem]) -> list[Find
     shared = len(train) - len(without(train, held_out))
     if not shared:
         return []
-    level: Level = "stop" if shared == len(train) else "warning"
+    level: Level = "problem" if shared == len(train) else "warning"
     return [
         Finding(
             level=level,
             keys=("data.train", "data.eval"),
             text=f"{shared} of {len(train)} training problems {OVERLAP}: they are left out of training"
-            + (", and none remains" if level == "stop" else ""),
+            + (", and none remains" if level == "problem" else ""),
             advice="another split for data.eval, if that is not meant",
         )
     ]

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from math import ceil
 
-from fipo.doctor.recipe.findings import Finding
+from fipo.doctor.findings import Finding
 from fipo.doctor.recipe.samples import SampleFigures
 from fipo.training.passes.segments import LEAST_SHARED
 from fipo.training.recipe import Recipe

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from fipo.doctor.findings import LEVELS, CannotTell, Finding
 from fipo.doctor.run import rules_machinery, rules_policy, rules_reward, rules_weights
-from fipo.doctor.run.findings import SEVERITIES, CannotTell, Finding
 from fipo.doctor.run.history import History
 
 Rule = Callable[[History], Finding | None]  # raises CannotTell
@@ -44,11 +44,11 @@ class Examination:
 
     @property
     def healthy(self) -> bool:
-        return all(finding.severity == "note" for finding in self.findings.values())
+        return all(finding.level == "note" for finding in self.findings.values())
 
     @property
     def failing(self) -> bool:
-        return any(finding.severity == "problem" for finding in self.findings.values())
+        return any(finding.level == "problem" for finding in self.findings.values())
 
 
 def examine(history: History) -> Examination:
@@ -63,5 +63,5 @@ def examine(history: History) -> Examination:
             clear.append(name)
         else:
             findings[name] = finding
-    gravest = sorted(findings, key=lambda name: SEVERITIES.index(findings[name].severity))
+    gravest = sorted(findings, key=lambda name: LEVELS.index(findings[name].level))
     return Examination({name: findings[name] for name in gravest}, clear, unchecked)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from fipo.doctor.run.findings import CannotTell
+from fipo.doctor.findings import CannotTell
 from fipo.telemetry.run_directory import RunDirectory, refuse_what_is_no_step
 
 WINDOW = 10  # steps: single steps of RL are noisy, and the median of ten is steady in the runs that we kept

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fipo.doctor.run.findings import CannotTell
+from fipo.doctor.findings import CannotTell
 from fipo.doctor.run.history import WINDOW, History
 from fipo.errors import UserError
 from fipo.objective import future_kl

@@ -1,6 +1,6 @@
 """What is under the algorithm: arithmetic, updates, speed."""
 
-from fipo.doctor.run.findings import Finding
+from fipo.doctor.findings import Finding
 from fipo.doctor.run.history import WINDOW, History
 
 # Rounding makes some 1e-6 in float32 and some 1e-2 in bfloat16; fipo doctor RECIPE.toml warns from the same value.
@@ -19,9 +19,9 @@ def sampler_gap(history: History) -> Finding | None:
     corrected = history.setting("objective", "importance_weight_cap") is not None
     severe = gaps.values[-1] > BROKEN_GAP
     return Finding(
-        severity="problem" if severe else "note" if corrected else "warning",
+        level="problem" if severe else "note" if corrected else "warning",
         steps=steps,
-        evidence=f"log-probs of sampler and trainer differ by {gaps.values[-1]:.2g} nats per token on average"
+        text=f"log-probs of sampler and trainer differ by {gaps.values[-1]:.2g} nats per token on average"
         + (" (importance weights correct for it)" if corrected else ""),
         advice='objective.importance_weight_cap = 2.0, or model.dtype = "float32"',
     )
@@ -39,9 +39,9 @@ def skipped_updates(history: History) -> Finding | None:
     total, budget = sum(skipped.values), history.setting("update", "max_skipped")
     over = budget is not None and total > budget
     return Finding(
-        severity="problem" if over else "warning",
+        level="problem" if over else "warning",
         steps=(affected[0], affected[-1]),
-        evidence=f"updates skipped because their loss or gradient was not finite: {total:.0f}"
+        text=f"updates skipped because their loss or gradient was not finite: {total:.0f}"
         + (f" (update.max_skipped is {budget})" if budget is not None else "")
         + f"; steps without any update: {len(empty)}",
         advice="the batches in anomalies/; a smaller update.learning_rate or update.max_grad_norm; "
@@ -59,9 +59,9 @@ def throughput_drop(history: History) -> Finding | None:
     now, then = _phase_seconds(history, rates.steps[-1]), _phase_seconds(history, at)
     grown = max(now, key=lambda phase: now[phase] - then.get(phase, 0.0), default=None)
     return Finding(
-        severity="warning",
+        level="warning",
         steps=steps,
-        evidence=f"{rates.values[-1]:,.0f} tokens per second, {best:,.0f} at step {at}"
+        text=f"{rates.values[-1]:,.0f} tokens per second, {best:,.0f} at step {at}"
         + (f"; time/{grown} went from {then.get(grown, 0.0):.1f} to {now[grown]:.1f} s" if grown else ""),
         advice="what else runs on this machine (GPU memory, CPU cores for the graders, disk); rollout.decode_batch if "
         "responses have grown",

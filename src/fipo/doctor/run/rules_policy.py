@@ -2,7 +2,7 @@
 
 from statistics import median
 
-from fipo.doctor.run.findings import CannotTell, Finding
+from fipo.doctor.findings import CannotTell, Finding
 from fipo.doctor.run.history import WINDOW, History
 
 # Chosen: healthy runs of ours have no dual-clipped token at all, and in a small batch one token is 2e-4 of them.
@@ -38,9 +38,9 @@ def dual_clip_spike(history: History) -> Finding | None:
     collapse = _length_collapse(history)
     collapsed = collapse is not None and collapse[0] >= spikes[0][0]
     return Finding(
-        severity="problem" if collapsed else "warning",
+        level="problem" if collapsed else "warning",
         steps=(spikes[0][0], spikes[-1][0]),
-        evidence=f"policy/dual_clip_fraction jumped in {len(spikes)} of {len(shares.steps)} steps, to {share:.2%} at "
+        text=f"policy/dual_clip_fraction jumped in {len(spikes)} of {len(shares.steps)} steps, to {share:.2%} at "
         f"step {step}, more than {SPIKE_FACTOR:g} times the steps before it: updates that made bad tokens far likelier"
         + (", and the response length collapsed afterwards" if collapsed else ""),
         advice="a smaller update.learning_rate, fewer update.mini_batches, objective.max_dual_clipped_tokens = 1, "
@@ -57,9 +57,9 @@ def length_collapse(history: History) -> Finding | None:
     longest = lengths.trailing()
     peak = max(zip(longest.values, longest.steps, strict=True))
     return Finding(
-        severity="problem",
+        level="problem",
         steps=steps,
-        evidence=f"response_length/mean fell from {peak[0]:.0f} tokens at step {peak[1]} to {lengths.last():.0f}, and "
+        text=f"response_length/mean fell from {peak[0]:.0f} tokens at step {peak[1]} to {lengths.last():.0f}, and "
         f"{success.key} is {success.last():.2f}",
         advice="go on from a checkpoint before it with a smaller update.learning_rate; objective.clip_low and "
         "objective.max_dual_clipped_tokens decide how hard bad tokens are pushed",
@@ -85,9 +85,9 @@ def entropy_collapse(history: History) -> Finding | None:
     if steps is None:
         return None
     return Finding(
-        severity="warning",
+        level="warning",
         steps=steps,
-        evidence=f"policy/entropy is {now.values[-1]:.2g} nats, {now.values[-1] / start:.0%} of the {start:.2g} of "
+        text=f"policy/entropy is {now.values[-1]:.2g} nats, {now.values[-1] / start:.0%} of the {start:.2g} of "
         "the first steps: the responses to a problem are nearly the same, and little is left to learn from",
         advice="a larger objective.clip_high, a smaller update.learning_rate, rollout.temperature = 1.0, harder "
         "problems",
@@ -102,9 +102,9 @@ def entropy_explosion(history: History) -> Finding | None:
     if steps is None:
         return None
     return Finding(
-        severity="problem",
+        level="problem",
         steps=steps,
-        evidence=f"policy/entropy is {now.values[-1]:.2g} nats, up from {start:.2g} in the first steps: "
+        text=f"policy/entropy is {now.values[-1]:.2g} nats, up from {start:.2g} in the first steps: "
         "responses turn into noise",
         advice="go on from a checkpoint before it with a smaller update.learning_rate or objective.clip_high; "
         "look at rollout/logprob_gap",
@@ -121,9 +121,9 @@ def length_stall(history: History) -> Finding | None:
     if abs(now / before - 1) > STALLED_LENGTH or abs(gain) > WORSE / 2:
         return None
     return Finding(
-        severity="warning",
+        level="warning",
         steps=(lengths.steps[-2 * STALL], lengths.steps[-1]),
-        evidence=f"response_length/mean stays at {now:.0f} tokens ({now / before - 1:+.1%} in {STALL} steps) and "
+        text=f"response_length/mean stays at {now:.0f} tokens ({now / before - 1:+.1%} in {STALL} steps) and "
         f"{success.key} at {success.last(STALL):.2f} ({gain:+.3f})",
         advice="a larger objective.half_life or objective.influence_clip (FIPO's claim is that lengths go on growing), "
         "a larger update.learning_rate, a longer rollout.max_response_tokens, or other problems",

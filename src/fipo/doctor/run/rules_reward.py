@@ -1,6 +1,6 @@
 """The reward: is it earned, and is there something to learn from?"""
 
-from fipo.doctor.run.findings import CannotTell, Finding, Severity
+from fipo.doctor.findings import CannotTell, Finding, Level
 from fipo.doctor.run.history import WINDOW, History, Series
 
 LOST_SUCCESS = 0.15  # of accuracy: the ten-step median of healthy runs of ours never fell by more than 0.02
@@ -21,9 +21,9 @@ def reward_collapse(history: History) -> Finding | None:
     if steps is None:
         return None
     return Finding(
-        severity="problem",
+        level="problem",
         steps=steps,
-        evidence=f"{success.key} fell from {best:.2f} at step {at} to {success.values[-1]:.2f}",
+        text=f"{success.key} fell from {best:.2f} at step {at} to {success.values[-1]:.2f}",
         advice="go on from the best checkpoint with a smaller update.learning_rate or fewer update.mini_batches",
     )
 
@@ -40,9 +40,9 @@ def reward_hacked(history: History) -> Finding | None:
     if gain < RISEN or not _clearly_below(now, best):
         return None
     return Finding(
-        severity="problem",
+        level="problem",
         steps=(int(best["step"]), int(now["step"])),
-        evidence=f"eval/avg_at_k fell from {best['eval/avg_at_k']:.3f} to {now['eval/avg_at_k']:.3f} while "
+        text=f"eval/avg_at_k fell from {best['eval/avg_at_k']:.3f} to {now['eval/avg_at_k']:.3f} while "
         f"{success.key} rose by {gain:.2f}: the run learns the training problems or the grader, not the task",
         advice=f"the checkpoint of step {best['step']}; read the best paid responses in rollouts/; more problems, a "
         "stricter data.grader",
@@ -91,9 +91,9 @@ def _grown_share(shares: Series, limit: float, what: str, advice: str) -> Findin
     if steps is None:
         return None
     grown = now.values[-1] > start + GAMED
-    severity: Severity = "problem" if grown else "warning"
+    level: Level = "problem" if grown else "warning"
     before = f"{start:.0%} in the first steps" + (", so training teaches it" if grown else "")
-    return Finding(severity=severity, steps=steps, evidence=f"{now.values[-1]:.0%} {what}{before}", advice=advice)
+    return Finding(level=level, steps=steps, text=f"{now.values[-1]:.0%} {what}{before}", advice=advice)
 
 
 def dead_groups(history: History) -> Finding | None:
@@ -109,9 +109,9 @@ def dead_groups(history: History) -> Finding | None:
     wrong, right = (history.series(f"groups/all_{kind}").last() for kind in ("wrong", "correct"))
     batches = history.series("groups/generation_batches").last()
     return Finding(
-        severity="problem" if not kept.last() else "warning",
+        level="problem" if not kept.last() else "warning",
         steps=steps,
-        evidence=f"of {generated.last():.0f} groups in {batches:.0f} generation batches {wrong:.0f} are all wrong and "
+        text=f"of {generated.last():.0f} groups in {batches:.0f} generation batches {wrong:.0f} are all wrong and "
         f"{right:.0f} all correct; {kept.last():.0f} of {wanted:.0f} are trained on",
         advice=("easier problems" if wrong > right else "harder problems")
         + ", a larger rollout.group_size, a larger rollout.generation_batch",
@@ -130,9 +130,9 @@ def grader_failures(history: History) -> Finding | None:
     affected = [step for step, share in zip(failed.steps, failed.values, strict=True) if share > 0]
     paid = history.setting("grading", "on_failure", default="zero") == "zero"
     return Finding(
-        severity="problem" if worst > MANY_FAILED else "warning",
+        level="problem" if worst > MANY_FAILED else "warning",
         steps=(affected[0], affected[-1]),
-        evidence=f"timeouts and crashes: {count:.0f}, {worst:.1%} of those in the worst "
+        text=f"timeouts and crashes: {count:.0f}, {worst:.1%} of those in the worst "
         f"{min(WINDOW, len(failed.steps))} steps"
         + ("; each gets a reward of 0, which pays better than a wrong answer's -1" if paid else ""),
         advice='grading.on_failure = "drop_group", a longer grading.deadline_seconds, more grading.workers; the '

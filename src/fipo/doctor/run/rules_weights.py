@@ -1,6 +1,6 @@
 """The influence weights: do they say anything?"""
 
-from fipo.doctor.run.findings import CannotTell, Finding
+from fipo.doctor.findings import CannotTell, Finding
 from fipo.doctor.run.history import WINDOW, History
 
 # Noise of 0.055 nats per token, as bf16 has it, puts about a fifth of the tokens beyond each of 0.8 and 1.2
@@ -24,9 +24,9 @@ def weights_saturated(history: History) -> Finding | None:
     if steps is None:
         return None
     return Finding(
-        severity="warning",
+        level="warning",
         steps=steps,
-        evidence=f"{shares.values[-1]:.0%} of the trained tokens have a weight at a bound ({shares.key}): "
+        text=f"{shares.values[-1]:.0%} of the trained tokens have a weight at a bound ({shares.key}): "
         "the weights tell two kinds of tokens apart, not tokens",
         advice="a smaller update.learning_rate, fewer update.mini_batches, a smaller objective.half_life, or a wider "
         "objective.influence_clip",
@@ -45,9 +45,9 @@ def weights_idle(history: History) -> Finding | None:
     one = history.setting("update", "mini_batches") == 1
     why = "with one mini-batch every weight is 1" if one else "the weights hardly differ from 1"
     return Finding(
-        severity="note",
+        level="note",
         steps=steps,
-        evidence=f"{why}: {STD} is {std.values[-1]:.2g}, so that the run is DAPO within {IDLE_STD:.0%}",
+        text=f"{why}: {STD} is {std.values[-1]:.2g}, so that the run is DAPO within {IDLE_STD:.0%}",
         advice="more update.mini_batches, or a larger update.learning_rate if the run is stable",
     )
 
@@ -64,9 +64,9 @@ def weights_are_noise(history: History) -> Finding | None:
         return None
     idle = std.last() < IDLE_STD
     return Finding(
-        severity="note" if idle else "warning",
+        level="note" if idle else "warning",
         steps=control.steps,
-        evidence=f"within responses, the FutureKL spreads {control.ratio:.2f} times as much as with log-ratios in "
+        text=f"within responses, the FutureKL spreads {control.ratio:.2f} times as much as with log-ratios in "
         f"random order ({control.low:.2f} to {control.high:.2f} in {control.shuffles} shuffles; {control.responses} "
         f"responses, {control.tokens:,} tokens): which token gets which weight says no more than chance"
         + (", though the weights are too close to 1 to matter" if idle else ""),
@@ -82,9 +82,9 @@ def mean_weight_off(history: History) -> Finding | None:
     if steps is None:
         return None
     return Finding(
-        severity="note",
+        level="note",
         steps=steps,
-        evidence=f"fipo/influence_weight/mean is {mean.values[-1]:.3f}: it scales the update of every token, which "
+        text=f"fipo/influence_weight/mean is {mean.values[-1]:.3f}: it scales the update of every token, which "
         "a comparison with DAPO must not take for credit",
         advice="objective.influence_clip = [0.8, 1.2], or a DAPO run with update.learning_rate times this mean",
     )

@@ -5,23 +5,16 @@ from statistics import fmean
 
 from rich.console import Console
 
+from fipo.doctor.findings import counted
 from fipo.doctor.run.examination import Examination
-from fipo.doctor.run.findings import SEVERITIES, Finding
 from fipo.doctor.run.history import WINDOW, History
-
-STYLES = {"problem": "bold red", "warning": "yellow", "note": "dim"}
-
-
-def show_finding(console: Console, name: str, finding: Finding) -> None:
-    line = f"{finding.severity}: {name}, {finding.where}: {finding.evidence}"
-    console.print(line, style=STYLES[finding.severity], markup=False, soft_wrap=True)
-    console.print(f"  try: {finding.advice}", markup=False, soft_wrap=True)
+from fipo.doctor.show import show_finding
 
 
 def show_examination(console: Console, examination: Examination) -> None:
     """The findings, what was looked at besides, and the verdict."""
     for name, finding in examination.findings.items():
-        show_finding(console, name, finding)
+        show_finding(console, finding, name)
     if examination.clear:
         console.print(f"nothing found by: {', '.join(examination.clear)}", soft_wrap=True)
     if examination.unchecked:
@@ -35,15 +28,14 @@ def show_examination(console: Console, examination: Examination) -> None:
 
 def verdict(examination: Examination) -> str:
     """`healthy: 15 rules found nothing, 2 notes`."""
-    severities = [finding.severity for finding in examination.findings.values()]
-    counts = {severity: severities.count(severity) for severity in SEVERITIES}
-    said = [f"{count} {severity}{'s' * (count > 1)}" for severity, count in counts.items() if count]
+    said = counted(examination.findings.values())
     if not examination.healthy:
-        return ", ".join(said)
+        return said
     clear, unchecked = len(examination.clear), len(examination.unchecked)
+    told = f"healthy: {clear} rules found nothing"
     if unchecked > clear:
-        return ", ".join([f"too few steps or metrics to tell: {unchecked} rules could not be checked", *said])
-    return ", ".join([f"healthy: {clear} rules found nothing", *said])
+        told = f"too few steps or metrics to tell: {unchecked} rules could not be checked"
+    return f"{told}, {said}" if said else told
 
 
 def standing(history: History, *, running: bool) -> str:

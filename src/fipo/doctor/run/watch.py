@@ -7,10 +7,11 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from fipo.doctor.findings import CannotTell
 from fipo.doctor.run.examination import Examination, examine
-from fipo.doctor.run.findings import CannotTell
 from fipo.doctor.run.history import History, Series
-from fipo.doctor.run.show import STYLES, show_examination, show_finding, standing
+from fipo.doctor.run.show import show_examination, standing
+from fipo.doctor.show import STYLES, show_finding
 from fipo.telemetry.progress import PatientConsole
 from fipo.telemetry.run_directory import RunDirectory
 from fipo.telemetry.run_lock import is_locked
@@ -86,8 +87,8 @@ class _Screen:
                     self.console.print(_status(line, history.planned_steps), markup=False, soft_wrap=True)
         for name, finding in examination.findings.items():
             known = self.examination.findings.get(name)
-            if known is None or known.severity != finding.severity:
-                show_finding(self.console, name, finding)
+            if known is None or known.level != finding.level:
+                show_finding(self.console, finding, name)
         self.history, self.examination = history, examination
 
     def panel(self, where: str) -> RenderableType:
@@ -105,7 +106,7 @@ class _Screen:
                 continue
             table.add_row(label, f"{curve.values[-1]:.4g}", "" if self.console.options.ascii_only else sparkline(curve))
         named = [
-            Text(f"{finding.severity}: {name}, {finding.where}", style=STYLES[finding.severity])
+            Text(f"{finding.level}: {name}, {finding.where}", style=STYLES[finding.level])
             for name, finding in self.examination.findings.items()
         ]
         return Group(Text(where, style="bold"), table, *named)
