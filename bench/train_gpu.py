@@ -12,19 +12,24 @@ import argparse
 import statistics
 import sys
 import time
+from pathlib import Path
 
 import torch
 from machine import machine, save
 from transformers import PreTrainedModel, Qwen3Config, Qwen3ForCausalLM
 
 from fipo.objective import ALGORITHMS
+from fipo.rollout.groups import ProblemStream
 from fipo.training.passes.packing import Pack
 from fipo.training.passes.recompute import recomputing
 from fipo.training.passes.segments import Segment
 from fipo.training.policy.mfu import compute_of
 from fipo.training.policy.optimizer import MasterAdamW
+from fipo.training.recipe import load_recipe
+from fipo.training.trainer import Trainer
 from fipo.training.update import update
 
+QUICKSTART = Path(__file__).parent.parent / "recipe" / "quickstart.toml"
 PRIME_RL = {16384: 11896, 65536: 10147}
 
 
@@ -65,30 +70,39 @@ def sequences(lengths: list[int]) -> Pack:
     )
 
 
+def trainer_of(model: PreTrainedModel, longest: int) -> Trainer:
+    """What an update works with: the quickstart's recipe, and nothing to sample with."""
+    return Trainer(
+        recipe=load_recipe(QUICKSTART, {"rollout.max_response_tokens": str(longest)}),
+        algorithm=ALGORITHMS["release_32b"],
+        model=model,
+        tokenizer=None,
+        reference=None,
+        layout="packed",
+        optimizer=MasterAdamW(model, lr=1e-6, weight_decay=0.0),
+        roller=None,
+        stream=ProblemStream([], seed=0),
+        compute=compute_of(model),
+        control=None,
+        beat=lambda: None,
+    )
+
+
 def measure(model: PreTrainedModel, lengths: list[int], checkpointing: bool, repeats: int = 7) -> dict[str, float]:
-    optimizer, compute, pack = MasterAdamW(model, lr=1e-6, weight_decay=0.0), compute_of(model), sequences(lengths)
+    trainer, pack = trainer_of(model, max(lengths)), sequences(lengths)
     seconds = []
     torch.cuda.reset_peak_memory_stats()
     with recomputing(model, checkpointing):
         for _ in range(repeats):
             torch.cuda.synchronize()
             started = time.perf_counter()
-            update(
-                model,
-                optimizer,
-                [pack],
-                None,
-                ALGORITHMS["release_32b"],
-                temperature=1.0,
-                token_divisor=None,
-                max_grad_norm=1.0,
-            )
+            update(trainer, [pack], None, None)
             torch.cuda.synchronize()
             seconds.append(time.perf_counter() - started)
     median = statistics.median(seconds[2:])
     return {
         "tokens_per_second": sum(lengths) / median,
-        "mfu": compute.training_flops(pack.work, []) / median / compute.peak,
+        "mfu": trainer.compute.training_flops(pack.work, []) / median / trainer.compute.peak,
         "peak_gib": torch.cuda.max_memory_allocated() / 2**30,
     }
 

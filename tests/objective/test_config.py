@@ -3,7 +3,7 @@ import math
 
 import pytest
 
-from fipo.objective import AGGREGATIONS, ALGORITHMS, Algorithm, FIPOConfig
+from fipo.objective import FIPOConfig
 
 # half_life, influence_clip, safety_threshold, safety_floor, clip_low, clip_high, dual_clip, filter
 PRESETS = {
@@ -97,32 +97,3 @@ def test_the_32b_recipe_notes_its_idle_safety_rule_and_its_one_sided_weights():
 @pytest.mark.parametrize("name", ["release_7b", "paper_7b", "dapo", "grpo"])
 def test_the_other_recipes_have_nothing_to_note(name):
     assert getattr(FIPOConfig, name)().notes() == []
-
-
-def test_every_preset_is_an_algorithm_of_the_same_name():
-    for name in PRESETS:
-        assert ALGORITHMS[name].config == getattr(FIPOConfig, name)()
-    assert set(ALGORITHMS) == {*PRESETS, "dr_grpo"}
-
-
-@pytest.mark.parametrize(
-    ("name", "aggregation", "scale_by_std"),
-    [
-        *((name, "token-mean", True) for name in ("release_32b", "release_7b", "paper_32b", "paper_7b")),
-        ("dapo", "token-mean", True),
-        ("grpo", "seq-mean-token-mean", True),
-        ("dr_grpo", "seq-mean-token-sum-norm", False),
-    ],
-)
-def test_an_algorithm_names_its_average_and_its_advantages(name, aggregation, scale_by_std):
-    algorithm = ALGORITHMS[name]
-    assert (algorithm.aggregation, algorithm.scale_by_std) == (aggregation, scale_by_std)
-
-
-def test_dr_grpo_is_grpo_with_another_average():
-    assert ALGORITHMS["dr_grpo"].config == ALGORITHMS["grpo"].config
-
-
-def test_an_unknown_aggregation_is_refused_with_the_known_ones():
-    with pytest.raises(ValueError, match=f"{', '.join(AGGREGATIONS)}, got 'mean'"):
-        Algorithm(config=FIPOConfig.dapo(), aggregation="mean")

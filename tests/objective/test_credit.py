@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from fipo.objective import FIPOConfig, LossInputs, metric_values, policy_loss, token_credit
-from fipo.objective.credit import MARKS
+from fipo.objective.events import MARKS
 
 CFG = FIPOConfig.release_32b()
 
@@ -38,9 +38,11 @@ def test_marks_are_the_tokens_that_the_metrics_count(make_inputs):
     out = policy_loss(inputs, CFG)
     rows = [token_credit(out, row) for row in range(len(inputs.advantages))]
     shares = metric_values(out.metrics())
-    for mark, event in MARKS.items():
+    counted = {mark: event.key for mark, event in MARKS.items() if event.key is not None}
+    assert len(counted) == 6
+    for mark, key in counted.items():
         marked = sum(len(row["marks"].get(mark, [])) for row in rows)
-        assert marked / int(inputs.loss_mask.sum()) == pytest.approx(shares[event])
+        assert marked / int(inputs.loss_mask.sum()) == pytest.approx(shares[key])
     assert sum(bool(row["marks"]) for row in rows) > 3
 
 

@@ -31,7 +31,7 @@ CUDA = torch.cuda.is_available()
 C = fused.CHUNK if CUDA else 16  # the interpreter scans token by token
 CFG = FIPOConfig.release_7b()
 SHORT = dataclasses.replace(CFG, half_life=C / 8)  # what lies beyond the next chunk still counts
-OPTIONS = {name: {"aggregation": name, "token_divisor": 32 if name.endswith("norm") else None} for name in AGGREGATIONS}
+OPTIONS = {name: {"aggregation": name, "longest": 32} for name in AGGREGATIONS}
 FIELDS = ("kept", "log_ratio", "ratio", "future_kl", "influence_weights", "dual_clipped", "advantages")
 
 

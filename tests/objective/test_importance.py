@@ -18,7 +18,7 @@ from fipo.objective import (
 )
 
 CFG = FIPOConfig.release_7b()
-OPTIONS = {name: {"aggregation": name, "token_divisor": 32 if name.endswith("norm") else None} for name in AGGREGATIONS}
+OPTIONS = {name: {"aggregation": name, "longest": 32} for name in AGGREGATIONS}
 MASK = torch.tensor([[True, True, True, False]])
 
 

@@ -9,11 +9,11 @@ from fipo.objective import (
     LossInputs,
     bounded_weights,
     fipo_influence,
-    future_kl,
     influence_kl,
     participating,
     policy_loss,
 )
+from fipo.study.controls import averaged, past, shuffled
 
 CFG = FIPOConfig.release_7b()
 
@@ -78,27 +78,6 @@ def test_the_default_influence_is_fipo(make_inputs, run):
     (default, gradient), (explicit, same) = run(inputs, CFG), run(inputs, CFG, influence=fipo_influence)
     assert torch.equal(default.loss, explicit.loss)
     assert torch.equal(gradient, same)
-
-
-# Three controls, as a study writes them.
-
-
-def averaged(log_ratio, advantages, loss_mask, cfg):
-    f = fipo_influence(log_ratio, advantages, loss_mask, cfg) * loss_mask
-    return (f.sum(1) / loss_mask.sum(1).clamp(min=1))[:, None].expand_as(f)
-
-
-def past(log_ratio, advantages, loss_mask, cfg):
-    moved = participating(log_ratio, loss_mask, cfg.dual_clip)
-    return bounded_weights(future_kl(moved.flip(1), cfg.half_life).flip(1), log_ratio, advantages, cfg)
-
-
-def shuffled(log_ratio, advantages, loss_mask, cfg):
-    generator = torch.Generator().manual_seed(0)
-    f = fipo_influence(log_ratio, advantages, loss_mask, cfg)
-    for row_, mask in zip(f, loss_mask, strict=True):
-        row_[mask] = row_[mask][torch.randperm(int(mask.sum()), generator=generator)]
-    return f
 
 
 def test_a_control_can_average_the_weights_of_a_response(make_inputs, run):

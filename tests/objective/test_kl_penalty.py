@@ -11,6 +11,7 @@ from fipo.objective import (
     AGGREGATIONS,
     FIPOConfig,
     LossInputs,
+    algorithm,
     fused,
     kl_penalty,
     merge_metrics,
@@ -19,9 +20,14 @@ from fipo.objective import (
 )
 
 CFG = FIPOConfig.release_7b()
-OPTIONS = {name: {"aggregation": name, "token_divisor": 32 if name.endswith("norm") else None} for name in AGGREGATIONS}
+OPTIONS = {name: {"aggregation": name, "longest": 32} for name in AGGREGATIONS}
 SEEDS = st.integers(0, 10_000)
 MASK = torch.tensor([[True, True, True, False]])
+
+
+def penalised(kl_coef, aggregation="token-mean", **changes):
+    """The algorithm of these tests with this coefficient of the penalty."""
+    return algorithm("release_7b", kl_coef=kl_coef, aggregation=aggregation, **changes)
 
 
 def with_reference(inputs, seed=0, scale=0.5):
@@ -93,7 +99,7 @@ def test_what_stands_off_the_mask_reaches_neither_value_nor_gradient(name, value
     inputs = with_reference(make_inputs(2))
     spoilt = getattr(inputs, name).detach().masked_fill(~inputs.loss_mask, value)
     (out, gradient), (plain, same) = (
-        run(x, CFG, kl_coef=0.3) for x in (dataclasses.replace(inputs, **{name: spoilt}), inputs)
+        run(x, penalised(0.3)) for x in (dataclasses.replace(inputs, **{name: spoilt}), inputs)
     )
     assert torch.equal(out.loss, plain.loss)
     assert torch.equal(gradient, same)
@@ -127,7 +133,7 @@ def expected_penalty(inputs, kept, aggregation):
 @pytest.mark.parametrize("aggregation", AGGREGATIONS)
 def test_it_is_added_with_the_aggregation_of_the_loss_and_leaves_with_a_dropped_sequence(aggregation, make_inputs, run):
     inputs = with_reference(make_inputs(3, rows=8, spikes=0.15))
-    out, gradient = run(inputs, CFG, kl_coef=0.3, **OPTIONS[aggregation])
+    out, gradient = run(inputs, penalised(0.3, aggregation), longest=32)
     plain, before = run(inputs, CFG, **OPTIONS[aggregation])
     kept = out.kept_rows.tolist()
     assert any(kept) and not all(kept)
@@ -143,12 +149,12 @@ def test_it_is_added_with_the_aggregation_of_the_loss_and_leaves_with_a_dropped_
 @given(seed=SEEDS, cuts=st.lists(st.integers(1, 7), max_size=4))
 def test_the_cut_into_micro_batches_changes_nothing(aggregation, seed, cuts, make_inputs, run):
     inputs = with_reference(make_inputs(seed, rows=8, tokens=20, spikes=0.15), seed)
-    options = {"kl_coef": 0.3, **OPTIONS[aggregation]}
-    whole, gradient = run(inputs, CFG, **options)
+    penalty = penalised(0.3, aggregation)
+    whole, gradient = run(inputs, penalty, longest=32)
     parts, weight, summed = [], 0, []
     for start, stop in itertools.pairwise([0, *sorted(set(cuts)), 8]):
         part = LossInputs(**{k: v.detach()[start:stop] for k, v in vars(inputs).items() if v is not None})
-        out, one = run(part, CFG, denominator=1.0, **options)
+        out, one = run(part, penalty, denominator=1.0, longest=32)
         weight += int(out.weight)
         summed.append(one)
         parts.append(out.metrics())
@@ -160,7 +166,7 @@ def test_the_cut_into_micro_batches_changes_nothing(aggregation, seed, cuts, mak
 
 def test_the_metric_is_its_mean_over_all_loss_tokens_those_of_dropped_sequences_included(make_inputs, run):
     inputs = with_reference(make_inputs(3, rows=8, spikes=0.15))
-    out, _ = run(inputs, CFG, kl_coef=0.3)
+    out, _ = run(inputs, penalised(0.3))
     values = flat(oracle(inputs))
     assert metric_values(out.metrics())["policy/reference_kl"] == pytest.approx(sum(values) / len(values), rel=1e-12)
 
@@ -177,28 +183,28 @@ def test_a_reference_without_a_coefficient_is_measured_and_changes_no_bit_of_the
 def test_importance_weights_do_not_touch_the_penalty(make_inputs, run):
     inputs = with_reference(make_inputs(5))
     none = dataclasses.replace(inputs, importance_weights=torch.zeros_like(inputs.old_logprobs))
-    out, _ = run(none, dataclasses.replace(CFG, max_dual_clipped_tokens=None), kl_coef=1.0)
+    out, _ = run(none, penalised(1.0, max_dual_clipped_tokens=None))
     assert out.loss.item() == pytest.approx(expected_penalty(inputs, [True] * 6, "token-mean"), rel=1e-12)
 
 
 def test_the_reference_is_a_constant(make_inputs):
     inputs = make_inputs(6)
     itself = dataclasses.replace(inputs, reference_logprobs=inputs.logprobs * 1.0)
-    policy_loss(itself, CFG, kl_coef=1.0).loss.backward()
+    policy_loss(itself, penalised(1.0)).loss.backward()
     gradient, inputs.logprobs.grad = inputs.logprobs.grad, None
     policy_loss(inputs, CFG).loss.backward()
     assert torch.equal(gradient, inputs.logprobs.grad)
 
 
 @pytest.mark.parametrize("value", [-0.1, math.inf, math.nan])
-def test_a_coefficient_that_does_not_fit_is_refused(value, make_inputs):
+def test_a_coefficient_that_does_not_fit_is_refused(value):
     with pytest.raises(ValueError, match="kl_coef must be"):
-        policy_loss(with_reference(make_inputs(7)), CFG, kl_coef=value)
+        penalised(value)
 
 
 def test_a_coefficient_without_a_reference_is_refused(make_inputs):
     with pytest.raises(ValueError, match=r"kl_coef must be 0 without reference_logprobs, got 0\.1"):
-        policy_loss(make_inputs(7), CFG, kl_coef=0.1)
+        policy_loss(make_inputs(7), penalised(0.1))
 
 
 def test_the_kernels_and_the_equations_give_the_same_with_a_penalty(make_inputs, run, run_fused, monkeypatch):
@@ -211,7 +217,7 @@ def test_the_kernels_and_the_equations_give_the_same_with_a_penalty(make_inputs,
             if v is not None
         }
     )
-    (out, gradient), (expected, wanted) = run_fused(single, CFG, kl_coef=0.3), run(inputs, CFG, kl_coef=0.3)
+    (out, gradient), (expected, wanted) = run_fused(single, penalised(0.3)), run(inputs, penalised(0.3))
     assert out.loss.item() == pytest.approx(expected.loss.item(), rel=1e-4)
     torch.testing.assert_close(gradient.double(), wanted, rtol=1e-3, atol=1e-6)
     key = "policy/reference_kl"

@@ -17,10 +17,8 @@ from fipo.objective import (
 
 REPEATABLE = settings(derandomize=True, deadline=None, database=None, max_examples=25)
 SEEDS = st.integers(0, 10_000)
-DIVISOR = 32
-OPTIONS = {
-    name: {"aggregation": name, "token_divisor": DIVISOR if name.endswith("norm") else None} for name in AGGREGATIONS
-}
+LONGEST = 32
+OPTIONS = {name: {"aggregation": name, "longest": LONGEST} for name in AGGREGATIONS}
 CFG = FIPOConfig.release_7b()
 
 
@@ -61,7 +59,7 @@ def oracle(inputs, cfg, aggregation):
         "token-mean": sum(sums) / max(tokens, 1),
         "seq-mean-token-mean": sum(means) / max(rows, 1),
         "seq-mean-token-sum": sum(sums) / max(rows, 1),
-        "seq-mean-token-sum-norm": sum(sums) / max(rows, 1) / DIVISOR,
+        "seq-mean-token-sum-norm": sum(sums) / max(rows, 1) / LONGEST,
     }[aggregation]
 
 
@@ -103,10 +101,9 @@ def test_grpo_is_its_textbook_formula(make_inputs):
     advantages = inputs.advantages[:, None]
     surrogate = torch.min(ratio * advantages, ratio.clamp(0.8, 1.2) * advantages) * inputs.loss_mask
     per_sequence = surrogate.sum(1) / inputs.loss_mask.sum(1)
-    grpo, dr_grpo = ALGORITHMS["grpo"], ALGORITHMS["dr_grpo"]
-    loss = policy_loss(inputs, grpo.config, aggregation=grpo.aggregation).loss
+    loss = policy_loss(inputs, ALGORITHMS["grpo"]).loss
     torch.testing.assert_close(loss, -per_sequence.mean(), rtol=1e-12, atol=0)
-    loss = policy_loss(inputs, dr_grpo.config, aggregation=dr_grpo.aggregation, token_divisor=100).loss
+    loss = policy_loss(inputs, ALGORITHMS["dr_grpo"], longest=100).loss
     torch.testing.assert_close(loss, -(surrogate.sum(1) / 100).mean(), rtol=1e-12, atol=0)
 
 
@@ -190,15 +187,11 @@ def test_an_infinite_dual_clip_is_off_and_gives_no_nan(make_inputs, run):
         ),
         (
             {"aggregation": "seq-mean-token-sum-norm"},
-            "token_divisor of seq-mean-token-sum-norm must be a number, got None",
+            "longest must be > 0 tokens and finite under seq-mean-token-sum-norm, got None",
         ),
         (
-            {"aggregation": "seq-mean-token-sum-norm", "token_divisor": 0},
-            "token_divisor of seq-mean-token-sum-norm must be > 0 tokens and finite, got 0",
-        ),
-        (
-            {"token_divisor": 512},
-            "must be None unless aggregation is seq-mean-token-sum-norm, got 512 with token-mean",
+            {"aggregation": "seq-mean-token-sum-norm", "longest": 0},
+            "longest must be > 0 tokens and finite under seq-mean-token-sum-norm, got 0",
         ),
     ],
 )
@@ -206,6 +199,30 @@ def test_an_argument_that_does_not_fit_is_refused(options, message, make_inputs)
     with pytest.raises(ValueError) as error:
         policy_loss(make_inputs(0), CFG, **options)
     assert message in str(error.value)
+
+
+def test_an_algorithm_is_its_config_with_its_own_aggregation(make_inputs, run):
+    for chosen in ALGORITHMS.values():
+        (out, gradient), (same, other) = (
+            run(make_inputs(1), chosen, longest=32),
+            run(make_inputs(1), chosen.config, aggregation=chosen.aggregation, longest=32),
+        )
+        assert torch.equal(out.loss, same.loss)
+        assert torch.equal(gradient, other)
+
+
+def test_an_aggregation_beside_an_algorithm_is_refused(make_inputs):
+    with pytest.raises(ValueError) as error:
+        policy_loss(make_inputs(0), ALGORITHMS["dapo"], aggregation="token-mean")
+    assert str(error.value) == (
+        "aggregation must be left out with an Algorithm, which brings its own, got 'token-mean'"
+    )
+
+
+def test_the_longest_response_matters_to_the_sum_norm_alone(make_inputs, run):
+    for aggregation in AGGREGATIONS:
+        losses = [run(make_inputs(1), CFG, aggregation=aggregation, longest=n)[0].loss for n in (10, 20)]
+        assert (losses[0] == losses[1]) == (aggregation != "seq-mean-token-sum-norm")
 
 
 def test_a_nan_in_a_trained_token_is_not_hidden(make_inputs):

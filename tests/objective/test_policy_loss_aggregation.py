@@ -12,7 +12,7 @@ from fipo.objective import (
     policy_loss,
 )
 
-OPTIONS = {name: {"aggregation": name, "token_divisor": 32 if name.endswith("norm") else None} for name in AGGREGATIONS}
+OPTIONS = {name: {"aggregation": name, "longest": 32} for name in AGGREGATIONS}
 CFG = FIPOConfig.release_7b()
 
 

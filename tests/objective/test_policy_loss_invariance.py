@@ -18,7 +18,7 @@ from fipo.objective import (
 
 REPEATABLE = settings(derandomize=True, deadline=None, database=None, max_examples=25)
 SEEDS = st.integers(0, 10_000)
-OPTIONS = {name: {"aggregation": name, "token_divisor": 32 if name.endswith("norm") else None} for name in AGGREGATIONS}
+OPTIONS = {name: {"aggregation": name, "longest": 32} for name in AGGREGATIONS}
 CFG = FIPOConfig.release_7b()
 
 

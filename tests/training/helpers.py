@@ -32,9 +32,14 @@ def trainer_of(
     *,
     max_grad_norm: float = 1e9,
     longest: int = 12,
+    temperature: float = 1.0,
 ) -> Trainer:
     """What an update works with; it samples nothing."""
-    settings = {"update.max_grad_norm": str(max_grad_norm), "rollout.max_response_tokens": str(longest)}
+    settings = {
+        "update.max_grad_norm": str(max_grad_norm),
+        "rollout.max_response_tokens": str(longest),
+        "rollout.temperature": str(temperature),
+    }
     return Trainer(
         recipe=load_recipe(QUICKSTART, settings),
         algorithm=algorithm,

@@ -10,7 +10,8 @@ out.loss.backward()
 """
 
 from fipo.objective.advantages import group_advantages
-from fipo.objective.config import AGGREGATIONS, ALGORITHMS, Aggregation, Algorithm, FIPOConfig
+from fipo.objective.algorithm import ALGORITHMS, Algorithm, algorithm
+from fipo.objective.config import AGGREGATIONS, Aggregation, FIPOConfig
 from fipo.objective.credit import token_credit
 from fipo.objective.future_kl import future_kl
 from fipo.objective.importance import importance_metrics, truncated_importance_weights
@@ -33,8 +34,9 @@ from fipo.objective.metrics import (
     merge_metrics,
     metric_values,
 )
+from fipo.objective.output import LossOutput
 from fipo.objective.policy_loss import policy_loss
-from fipo.objective.types import LossInputs, LossOutput
+from fipo.objective.types import LossInputs
 
 __all__ = [
     "AGGREGATIONS",
@@ -52,6 +54,7 @@ __all__ = [
     "RatioHistogram",
     "Std",
     "Sum",
+    "algorithm",
     "bounded_weights",
     "fipo_influence",
     "future_kl",

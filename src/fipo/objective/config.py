@@ -1,8 +1,4 @@
-"""What can be chosen in the objective: `FIPOConfig`, and the algorithms that are values of it.
-
-FIPO, DAPO, GRPO and Dr. GRPO are one computation (`policy_loss`) with other numbers, so a baseline is a
-row of `ALGORITHMS` and never a second implementation.
-"""
+"""The knobs of the loss: `FIPOConfig`, and what its values must be."""
 
 import math
 from collections.abc import Callable
@@ -134,36 +130,7 @@ def _bounds(clip: object) -> tuple[float, float]:
     return (low, high)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Algorithm:
-    """A named way to train: the loss, how it is averaged, and how rewards become advantages."""
-
-    config: FIPOConfig
-    aggregation: Aggregation = "token-mean"
-    scale_by_std: bool = True  # divide the group's advantages by its standard deviation
-    kl_coef: float = 0.0  # weight of the KL penalty, see kl_penalty; 0: none
-    importance_weight_cap: float | None = None  # see truncated_importance_weights; None: no weights
-
-    def __post_init__(self) -> None:
-        check_aggregation(self.aggregation)
-        check_number("kl_coef", self.kl_coef, ">= 0 and finite", lambda v: 0 <= v < math.inf)
-        if self.importance_weight_cap is not None:
-            check_number("importance_weight_cap", self.importance_weight_cap, "> 0", lambda v: v > 0)
-
-
 def check_aggregation(aggregation: str) -> None:
     """Raise a ValueError that lists the four aggregations unless this is one of them."""
     if aggregation not in AGGREGATIONS:
         raise ValueError(f"aggregation must be one of {', '.join(AGGREGATIONS)}, got {aggregation!r}")
-
-
-ALGORITHMS: dict[str, Algorithm] = {
-    "release_32b": Algorithm(config=FIPOConfig.release_32b()),
-    "release_7b": Algorithm(config=FIPOConfig.release_7b()),
-    "paper_32b": Algorithm(config=FIPOConfig.paper_32b()),
-    "paper_7b": Algorithm(config=FIPOConfig.paper_7b()),
-    "dapo": Algorithm(config=FIPOConfig.dapo()),
-    "grpo": Algorithm(config=FIPOConfig.grpo(), aggregation="seq-mean-token-mean"),
-    # Dr. GRPO (2503.20783): no length and no difficulty bias
-    "dr_grpo": Algorithm(config=FIPOConfig.grpo(), aggregation="seq-mean-token-sum-norm", scale_by_std=False),
-}

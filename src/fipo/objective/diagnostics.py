@@ -1,15 +1,13 @@
 """What one call of the loss did, measured over its loss tokens."""
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from fipo.objective.config import FIPOConfig
-from fipo.objective.influence import needs_safety
+from fipo.objective.events import EVENTS, raw_weights, token_events, wide
 from fipo.objective.metrics import (
     QUANTILES,
     RATIO_BINS,
@@ -22,91 +20,37 @@ from fipo.objective.metrics import (
     Sum,
     ratio_bins,
 )
-
-if TYPE_CHECKING:
-    from fipo.objective.types import LossOutput, TokenFields
-
-TINY_RATIO = 1e-3  # a token that the policy all but gave up although it was rewarded
-
-# Events whose share of the loss tokens is a metric, described in `loss_metrics`.
-EVENTS = (
-    "policy/clip_fraction_high",
-    "policy/clip_fraction_low",
-    "policy/dual_clip_fraction",
-    "policy/ratio_pos/share_tiny",
-    "policy/ratio_neg/share_2_3",
-    "policy/ratio_neg/share_3_4",
-    "policy/ratio_neg/share_4_dual",
-    "fipo/safety_capped",
-    "fipo/influence_weight/clipped_high",
-    "fipo/influence_weight/clipped_low",
-)
+from fipo.objective.types import Ratios, RowLosses, Spread, TokenFields, TokenSums
 
 # How to build a metric from numbers that are still on the device.
 _Pending = tuple[Callable[..., Metric], tuple[Tensor, ...]]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Spread:
-    """A quantity over the loss tokens."""
-
-    total: Tensor  # []
-    squares: Tensor  # [] sum of (x - mean)^2
-    smallest: Tensor  # [] inf over nothing
-    largest: Tensor  # [] -inf over nothing
-
-
-@dataclass(frozen=True, kw_only=True)
-class Ratios:
-    """The distribution of log_ratio over the loss tokens of one sign of the advantage."""
-
-    counts: Tensor  # [RATIO_BINS] int64
-    smallest: Tensor  # [] inf over nothing
-    largest: Tensor  # [] -inf over nothing
-
-
-@dataclass(frozen=True, kw_only=True)
-class TokenSums:
-    """All that the metrics need of the tokens, on the device. Sums and extremes are float64, where it has that."""
-
-    tokens: Tensor  # [] int64, loss tokens
-    events: Mapping[str, Tensor]  # [] int64 each, how often each of EVENTS happened
-    log_ratio: Tensor  # [] sum
-    weights: Spread  # f as used
-    raw_weights: Spread  # exp(future_kl) before any bound
-    positive: Ratios  # A > 0
-    negative: Ratios  # A < 0
-
-
 @torch.no_grad()
-def loss_metrics(out: "LossOutput") -> dict[str, Metric]:
+def loss_metrics(
+    rows: RowLosses, kept_rows: Tensor, *, total: Tensor, weight: Tensor, reference_kl: Tensor | None
+) -> dict[str, Metric]:
     """The released code's statistics, as metrics that merge. Computed here, with one wait for the device.
 
     Over ALL loss tokens, those of filtered sequences included; a share is a fraction of them too.
 
     policy/loss                          total / weight: the loss of the mini-batch after merging
     policy/kl                            mean of -log_ratio: KL(old || new) by its plain estimator
-    policy/clip_fraction                 the PPO clip changed the loss: max(l1, l2) is l2. Split in
-                                         _high (A > 0, ratio above) and _low (A < 0, ratio below)
-    policy/dual_clip_fraction            the dual clip stopped the token
+    policy/clip_fraction                 the PPO clip changed the loss: max(l1, l2) is l2. The sum of _high and _low
     policy/filtered_sequences            sequences that the filter left out (a count)
     policy/ratio_pos, policy/ratio_neg   quantiles of the ratio where A > 0, where A < 0
-    policy/ratio_pos/share_tiny          A > 0, ratio < 0.001
-    policy/ratio_neg/share_2_3, _3_4, _4_dual   A < 0, ratio in (2, 3], (3, 4], (4, dual_clip]
     fipo/influence_weight                f as used: mean, std, min, max
     fipo/raw_influence_weight            exp(future_kl) before any bound: mean, std, min, max
-    fipo/influence_weight/clipped_high, _low    raw weight outside the bound, so that f is the bound.
-                                         A raw weight of 1 under (1, 1.2) is not clipped
-    fipo/safety_capped                   the safety rule changed f
     policy/reference_kl                  mean of kl_penalty, where there is a reference
+    and the share of each of EVENTS      see their meanings there
 
-    With `policy_loss(influence=...)` the raw weight and the last three shares are FIPO's own.
+    With `policy_loss(influence=...)` the raw weight and the shares under fipo/ are FIPO's own.
     """
-    sums = out.rows.sums()
-    filtered = ((out.rows.tokens > 0) & ~out.kept_rows).sum()
+    sums = rows.sums()
+    filtered = ((rows.tokens > 0) & ~kept_rows).sum()
     high, low = (sums.events[f"policy/clip_fraction_{side}"] for side in ("high", "low"))
     pending: dict[str, _Pending] = {
-        "policy/loss": (Mean, (out.total, out.weight)),
+        "policy/loss": (Mean, (total, weight)),
         "policy/kl": (Mean, (-sums.log_ratio, sums.tokens)),
         "policy/clip_fraction": (Mean, (high + low, sums.tokens)),
         "policy/filtered_sequences": (Sum, (filtered,)),
@@ -116,8 +60,8 @@ def loss_metrics(out: "LossOutput") -> dict[str, Metric]:
         **_spread("fipo/influence_weight", sums.weights, sums.tokens),
         **_spread("fipo/raw_influence_weight", sums.raw_weights, sums.tokens),
     }
-    if out.reference_kl is not None:
-        pending["policy/reference_kl"] = (Mean, (out.reference_kl, sums.tokens))
+    if reference_kl is not None:
+        pending["policy/reference_kl"] = (Mean, (reference_kl, sums.tokens))
     return _fetch(pending, sums.log_ratio.dtype)
 
 
@@ -138,51 +82,18 @@ def _histogram(ratios: Ratios, quantiles: tuple[str, ...]) -> _Pending:
 
 
 @torch.no_grad()
-def token_sums(fields: "TokenFields", loss_mask: Tensor, cfg: FIPOConfig) -> TokenSums:
+def token_sums(fields: TokenFields, loss_mask: Tensor, cfg: FIPOConfig) -> TokenSums:
     """The sums of a batch from its per-token fields, [B, T] each."""
-    wide = _wide(fields.future_kl)
-    raw = _raw_weights(fields)
+    dtype = wide(fields.future_kl)
     return TokenSums(
         tokens=loss_mask.sum(),
         events={name: (event & loss_mask).sum() for name, event in token_events(fields, cfg).items()},
-        log_ratio=torch.where(loss_mask, fields.log_ratio, 0.0).sum(dtype=wide),
-        weights=_spread_of(fields.influence_weights.to(wide), loss_mask),
-        raw_weights=_spread_of(raw, loss_mask),
+        log_ratio=torch.where(loss_mask, fields.log_ratio, 0.0).sum(dtype=dtype),
+        weights=_spread_of(fields.influence_weights.to(dtype), loss_mask),
+        raw_weights=_spread_of(raw_weights(fields.future_kl), loss_mask),
         positive=_ratios_of(fields.log_ratio, fields.advantages > 0),  # advantages are 0 off the mask
         negative=_ratios_of(fields.log_ratio, fields.advantages < 0),
     )
-
-
-def max_future_kl(dtype: torch.dtype) -> float:
-    """exp beyond this would overflow when squared and summed for the std: such a value only says "huge"."""
-    return math.log(torch.finfo(dtype).max) / 3
-
-
-def _raw_weights(fields: "TokenFields") -> Tensor:
-    wide = _wide(fields.future_kl)
-    return fields.future_kl.to(wide).clamp(-max_future_kl(wide), max_future_kl(wide)).exp()
-
-
-def token_events(fields: "TokenFields", cfg: FIPOConfig) -> dict[str, Tensor]:
-    """Where each of EVENTS happened, bool of the fields' shape; what they say off the mask means nothing."""
-    raw, ratio, positive, negative = _raw_weights(fields), fields.ratio, fields.advantages > 0, fields.advantages < 0
-    weighted = fields.advantages * fields.influence_weights
-    low, high = cfg.influence_bounds
-    bounded = raw.clamp(low, high)
-    unsafe = needs_safety(fields.log_ratio, fields.advantages, cfg)
-    capped = unsafe & ((bounded > 1) | (bounded < cfg.safety_floor))
-    return {
-        "policy/clip_fraction_high": (weighted > 0) & (ratio > 1 + cfg.clip_high),
-        "policy/clip_fraction_low": (weighted < 0) & (ratio < 1 - cfg.clip_low),
-        "policy/dual_clip_fraction": fields.dual_clipped,
-        "policy/ratio_pos/share_tiny": positive & (ratio < TINY_RATIO),
-        "policy/ratio_neg/share_2_3": negative & (ratio > 2) & (ratio <= 3),
-        "policy/ratio_neg/share_3_4": negative & (ratio > 3) & (ratio <= 4),
-        "policy/ratio_neg/share_4_dual": negative & (ratio > 4) & (ratio <= cfg.dual_clip),
-        "fipo/influence_weight/clipped_high": (raw > high) & ~capped,
-        "fipo/influence_weight/clipped_low": (raw < low) & ~capped,
-        "fipo/safety_capped": capped,
-    }
 
 
 def _spread_of(x: Tensor, mask: Tensor) -> Spread:
@@ -204,11 +115,6 @@ def _min(x: Tensor, mask: Tensor) -> Tensor:
 
 def _max(x: Tensor, mask: Tensor) -> Tensor:
     return -_min(-x, mask)
-
-
-def _wide(x: Tensor) -> torch.dtype:
-    """float64, where the device has it."""
-    return torch.float32 if x.device.type == "mps" else torch.float64
 
 
 def _fetch(pending: dict[str, _Pending], dtype: torch.dtype) -> dict[str, Metric]:

@@ -25,14 +25,13 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from fipo.objective.config import FIPOConfig
-from fipo.objective.diagnostics import EVENTS, Ratios, Spread, TokenSums
+from fipo.objective.events import COUNTS, EVENTS
 from fipo.objective.metrics import RATIO_BINS
-from fipo.objective.types import LossInputs, RowLosses, TokenFields
+from fipo.objective.types import LossInputs, Ratios, RowLosses, Spread, TokenFields, TokenSums
 
 CHUNK = 512  # tokens of one program, a power of two
 WARPS = 4
 HISTOGRAMS = 32  # copies, added up at the end
-COUNTS = ("tokens", *EVENTS, "unmoved_positive", "unmoved_negative")  # what token_kernel counts, in its order
 VALUES = 14  # sums and extremes of token_kernel
 MAX_DECAY_RATE = 1000.0  # gamma is 0 in float32 long before; keeps exponents finite
 

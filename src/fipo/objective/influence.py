@@ -1,21 +1,6 @@
 """From log-ratios to influence weights: steps 2 to 5 of the objective, one small function each.
 
-`fipo_influence` is the composition. A control replaces it by any other `Influence`, built from the same
-pieces:
-
-    def averaged(log_ratio, advantages, loss_mask, cfg):      # no credit: one weight per response
-        f = fipo_influence(log_ratio, advantages, loss_mask, cfg) * loss_mask
-        return (f.sum(1) / loss_mask.sum(1).clamp(min=1))[:, None].expand_as(f)
-
-    def past(log_ratio, advantages, loss_mask, cfg):          # credit from the tokens before, not after
-        moved = participating(log_ratio, loss_mask, cfg.dual_clip)
-        return bounded_weights(future_kl(moved.flip(1), cfg.half_life).flip(1), log_ratio, advantages, cfg)
-
-    def shuffled(log_ratio, advantages, loss_mask, cfg):      # the same weights on other tokens
-        f = fipo_influence(log_ratio, advantages, loss_mask, cfg)
-        for row, mask in zip(f, loss_mask):
-            row[mask] = row[mask][torch.randperm(int(mask.sum()))]
-        return f
+`fipo_influence` is the composition. Any other `Influence` can take its place, built from the same pieces.
 """
 
 import math

@@ -9,14 +9,29 @@ import torch
 import triton
 import triton.language as tl
 
-from fipo.objective import config, diagnostics, metrics
+from fipo.objective import config, events, metrics
 
 MAX_LOG_RATIO = tl.constexpr(config.MAX_LOG_RATIO)
-MAX_FUTURE_KL = tl.constexpr(diagnostics.max_future_kl(torch.float64))
-TINY_RATIO = tl.constexpr(diagnostics.TINY_RATIO)
+MAX_FUTURE_KL = tl.constexpr(events.max_future_kl(torch.float64))
+TINY_RATIO = tl.constexpr(events.TINY_RATIO)
 RATIO_BINS = tl.constexpr(metrics.RATIO_BINS)
 RATIO_SCALE = tl.constexpr(metrics.RATIO_SCALE)
 RATIO_WIDTH = tl.constexpr(metrics.RATIO_WIDTH)
+
+# Where each count stands in `counts`.
+TOKENS = tl.constexpr(events.COUNTS.index("tokens"))
+CLIPPED_HIGH = tl.constexpr(events.COUNTS.index("policy/clip_fraction_high"))
+CLIPPED_LOW = tl.constexpr(events.COUNTS.index("policy/clip_fraction_low"))
+DUAL_CLIPPED = tl.constexpr(events.COUNTS.index("policy/dual_clip_fraction"))
+TINY = tl.constexpr(events.COUNTS.index("policy/ratio_pos/share_tiny"))
+FROM_2 = tl.constexpr(events.COUNTS.index("policy/ratio_neg/share_2_3"))
+FROM_3 = tl.constexpr(events.COUNTS.index("policy/ratio_neg/share_3_4"))
+FROM_4 = tl.constexpr(events.COUNTS.index("policy/ratio_neg/share_4_dual"))
+SAFETY_CAPPED = tl.constexpr(events.COUNTS.index("fipo/safety_capped"))
+WEIGHT_HIGH = tl.constexpr(events.COUNTS.index("fipo/influence_weight/clipped_high"))
+WEIGHT_LOW = tl.constexpr(events.COUNTS.index("fipo/influence_weight/clipped_low"))
+UNMOVED_POSITIVE = tl.constexpr(events.COUNTS.index("unmoved_positive"))
+UNMOVED_NEGATIVE = tl.constexpr(events.COUNTS.index("unmoved_negative"))
 
 
 @triton.jit
@@ -112,11 +127,15 @@ def _ratio_bin(log_ratio):
 
 
 @triton.jit
-def _count(to, step, a, b, c, d):
-    """How many tokens have each of four events: four sums in one, 16 bits each."""
+def _count(
+    to, step, a, A: tl.constexpr, b, B: tl.constexpr, c, C: tl.constexpr, d, D: tl.constexpr
+):  # fmt: skip
+    """How many tokens have each of four events: four sums in one, 16 bits each. A to D: where each count stands."""
     one = tl.sum(a.to(tl.int64) + (b.to(tl.int64) << 16) + (c.to(tl.int64) << 32) + (d.to(tl.int64) << 48))
-    for k in tl.static_range(4):
-        tl.store(to + k * step, (one >> (16 * k)) & 0xFFFF)
+    tl.store(to + A * step, one & 0xFFFF)
+    tl.store(to + B * step, (one >> 16) & 0xFFFF)
+    tl.store(to + C * step, (one >> 32) & 0xFFFF)
+    tl.store(to + D * step, (one >> 48) & 0xFFFF)
 
 
 @triton.jit
@@ -127,7 +146,7 @@ def _extremes(to, step, x, mask):
 
 @triton.jit
 def _spread(to, step, x, mask, tokens):
-    """The chunk's part of a `diagnostics.Spread`: total, sum of (x - the chunk's mean)^2, extremes."""
+    """The chunk's part of a `types.Spread`: total, sum of (x - the chunk's mean)^2, extremes."""
     total = tl.sum(tl.where(mask, x, 0.0))
     deviation = tl.where(mask, x - total / tl.where(tokens > 0, tokens, 1), 0.0)
     tl.store(to, total)
@@ -143,7 +162,7 @@ def token_kernel(
     advantages,  # [B, T] if PER_TOKEN, else [B]
     chunk_kl,  # [B, chunks] of chunk_kernel
     gradient,  # [B, T] out: d l / d logprobs
-    counts,  # [len(fused.COUNTS), programs] int32 out
+    counts,  # [len(events.COUNTS), programs] int32 out
     values,  # [fused.VALUES, programs] float64 out
     histogram,  # [COPIES, 2, RATIO_BINS] int32, added to: A > 0, A < 0, without the log-ratios that are 0
     length,
@@ -190,14 +209,20 @@ def token_kernel(
     raw = tl.exp(_clamp(future_kl.to(tl.float64), -MAX_FUTURE_KL, MAX_FUTURE_KL))
     program, step = tl.program_id(0), tl.num_programs(0)
     count, tokens = counts + program, tl.sum(mask.to(tl.int32))
-    tl.store(count, tokens)
+    tl.store(count + TOKENS * step, tokens)
     high, low = (weighted > 0) & (ratio > ratio_high), (weighted < 0) & (ratio < ratio_low)
-    _count(count + step, step, high, low, stopped, positive & (ratio < TINY_RATIO))
-    over_2, over_3, over_4 = negative & (ratio > 2), negative & (ratio > 3), negative & (ratio > 4)
-    _count(count + 5 * step, step, over_2 & (ratio <= 3), over_3 & (ratio <= 4), over_4 & (ratio <= dual_clip), capped)
+    tiny = positive & (ratio < TINY_RATIO)
+    _count(count, step, high, CLIPPED_HIGH, low, CLIPPED_LOW, stopped, DUAL_CLIPPED, tiny, TINY)
+    from_2 = negative & (ratio > 2) & (ratio <= 3)
+    from_3 = negative & (ratio > 3) & (ratio <= 4)
+    from_4 = negative & (ratio > 4) & (ratio <= dual_clip)
+    _count(count, step, from_2, FROM_2, from_3, FROM_3, from_4, FROM_4, capped, SAFETY_CAPPED)
     free, still = mask & (capped == 0), log_ratio == 0
     above, below = free & (raw > weight_high), free & (raw < weight_low)
-    _count(count + 9 * step, step, above, below, positive & still, negative & still)
+    still_up, still_down = positive & still, negative & still
+    _count(
+        count, step, above, WEIGHT_HIGH, below, WEIGHT_LOW, still_up, UNMOVED_POSITIVE, still_down, UNMOVED_NEGATIVE
+    )  # fmt: skip
 
     value = values + program
     tl.store(value, tl.sum(tl.where(mask, loss, 0.0).to(tl.float64)))

@@ -7,22 +7,23 @@ import torch
 from torch import Tensor
 
 from fipo.objective import fused
-from fipo.objective.config import MAX_LOG_RATIO, Aggregation, FIPOConfig, check_aggregation, check_number
+from fipo.objective.algorithm import Algorithm
+from fipo.objective.config import MAX_LOG_RATIO, Aggregation, FIPOConfig, check_number
 from fipo.objective.diagnostics import token_sums
 from fipo.objective.influence import Influence, bounded_weights, influence_kl
 from fipo.objective.kl_penalty import kl_penalty
-from fipo.objective.types import LossInputs, LossOutput, RowLosses, TokenFields
+from fipo.objective.output import LossOutput
+from fipo.objective.types import LossInputs, RowLosses, TokenFields
 
 
 def policy_loss(
     inputs: LossInputs,
-    cfg: FIPOConfig,
+    algorithm: Algorithm | FIPOConfig,
     *,
-    aggregation: Aggregation = "token-mean",
+    aggregation: Aggregation | None = None,
     denominator: float | Tensor | None = None,
-    token_divisor: float | None = None,
+    longest: float | None = None,
     influence: Influence | None = None,
-    kl_coef: float = 0.0,
 ) -> LossOutput:
     """The clipped policy-gradient loss with each token's advantage weighted by its future.
 
@@ -33,26 +34,29 @@ def policy_loss(
         l  = w l + kl_coef k           w: importance_weights, a constant, if given; k: kl_penalty, if there is a
                                        reference. What follows is of both terms: with a dropped sequence goes its k
 
+    algorithm: brings the clips, the weights f, the aggregation and kl_coef. A bare FIPOConfig is the Algorithm with
+    that config, and may come with an `aggregation`, token-mean if there is none.
+
     loss = total / denominator. Per aggregation, with sums over kept tokens:
 
         aggregation                 total                                  weight (natural denominator)
         token-mean                  sum of l                               kept tokens
         seq-mean-token-mean         sum over rows of (mean of l)           rows with loss tokens
         seq-mean-token-sum          sum over rows of (sum of l)            rows with loss tokens
-        seq-mean-token-sum-norm     sum over rows of (sum of l)/divisor    rows with loss tokens
+        seq-mean-token-sum-norm     sum over rows of (sum of l)/longest    rows with loss tokens
 
     denominator: None takes this batch's own weight. To make a mini-batch's gradient independent of how
     it is cut, call with 1.0 on every part, add up `out.weight`, and divide the gradients once by the sum.
     A tensor's value is not checked, as that would wait for the device; a 0 is safe when nothing was kept.
-    token_divisor: the fixed number of tokens of seq-mean-token-sum-norm (the longest response allowed).
+    longest: tokens of the longest response allowed, which seq-mean-token-sum-norm needs and the others ignore.
     influence: replaces the FIPO weights.
-    kl_coef: weight of the KL penalty; with 0 and a reference the divergence is measured and the loss unchanged.
+    With a reference and kl_coef 0 the divergence is measured and the loss unchanged.
 
     On CUDA, in float32, with FIPO's own weights and without importance weights, the sums over each sequence and their
     gradient come from the Triton kernels of `fused` if triton is there; otherwise, and as their definition, from the
     equations below.
 
-    A sequence with more than cfg.max_dual_clipped_tokens dual-clipped tokens is dropped: it contributes 0,
+    A sequence with more than max_dual_clipped_tokens dual-clipped tokens is dropped: it contributes 0,
     and under token-mean its tokens leave the denominator. A batch without kept tokens has loss 0 and
     gradient 0. Padding rows and columns change nothing.
     Errors: ValueError for arguments that do not fit.
@@ -61,15 +65,16 @@ def policy_loss(
     Deviation: Eq. 8 averages per prompt and the released code averages micro-batch means; here one denominator serves
     the whole mini-batch.
     """
-    check_aggregation(aggregation)
-    _check_divisor(aggregation, token_divisor)
+    algorithm = _whole(algorithm, aggregation)
+    cfg = algorithm.config
+    divisor = _divisor(algorithm.aggregation, longest)
     by_kernels = influence is None and inputs.importance_weights is None and fused.applies(inputs)
     rows = _fused_rows(inputs, cfg) if by_kernels else _rows(inputs, cfg, influence)
-    rows, reference_kl = _with_penalty(rows, inputs, kl_coef)
+    rows, reference_kl = _with_penalty(rows, inputs, algorithm.kl_coef)
 
     keep = _keep(rows.dual_clipped, cfg.max_dual_clipped_tokens)
     sums, kept = torch.where(keep, rows.loss, 0.0), torch.where(keep, rows.tokens, 0)
-    total, weight = _aggregate(sums, kept, rows.tokens, aggregation, token_divisor)
+    total, weight = _aggregate(sums, kept, rows.tokens, algorithm.aggregation, divisor)
     return LossOutput(
         loss=total / _checked_denominator(denominator, weight, total.dtype),
         total=total.detach(),
@@ -81,6 +86,14 @@ def policy_loss(
         config=cfg,
         rows=replace(rows, loss=rows.loss.detach()),
     )
+
+
+def _whole(algorithm: Algorithm | FIPOConfig, aggregation: Aggregation | None) -> Algorithm:
+    if isinstance(algorithm, FIPOConfig):
+        return Algorithm(config=algorithm, aggregation="token-mean" if aggregation is None else aggregation)
+    if aggregation is not None:
+        raise ValueError(f"aggregation must be left out with an Algorithm, which brings its own, got {aggregation!r}")
+    return algorithm
 
 
 def _rows(inputs: LossInputs, cfg: FIPOConfig, influence: Influence | None) -> RowLosses:
@@ -151,7 +164,6 @@ def _masked(constant: Tensor, loss_mask: Tensor, dtype: torch.dtype) -> Tensor:
 
 def _with_penalty(rows: RowLosses, inputs: LossInputs, kl_coef: float) -> tuple[RowLosses, Tensor | None]:
     """The rows with their tokens' KL penalty in the loss, and its sum over the batch; None without a reference."""
-    check_number("kl_coef", kl_coef, ">= 0 and finite", lambda v: 0 <= v < math.inf)
     if inputs.reference_logprobs is None:
         if kl_coef > 0:
             raise ValueError(f"kl_coef must be 0 without reference_logprobs, got {kl_coef!r}")
@@ -166,7 +178,7 @@ def _keep(dual_clipped: Tensor, limit: int | None) -> Tensor:
 
 
 def _aggregate(
-    sums: Tensor, kept: Tensor, tokens: Tensor, aggregation: Aggregation, token_divisor: float | None
+    sums: Tensor, kept: Tensor, tokens: Tensor, aggregation: Aggregation, divisor: float
 ) -> tuple[Tensor, Tensor]:
     """(total, weight) of the table in `policy_loss`, from each row's loss, kept tokens and loss tokens, [B].
 
@@ -176,8 +188,8 @@ def _aggregate(
         return sums.sum(), kept.sum()
     if aggregation == "seq-mean-token-mean":
         sums = sums / kept.clamp(min=1)
-    elif token_divisor is not None:
-        sums = sums / token_divisor
+    elif aggregation == "seq-mean-token-sum-norm":
+        sums = sums / divisor
     return sums.sum(), (tokens > 0).sum()
 
 
@@ -192,19 +204,15 @@ def _checked_denominator(denominator: float | Tensor | None, weight: Tensor, dty
     return denominator
 
 
-def _check_divisor(aggregation: Aggregation, token_divisor: float | None) -> None:
-    if aggregation == "seq-mean-token-sum-norm":
-        check_number(
-            "token_divisor of seq-mean-token-sum-norm",
-            token_divisor,
-            "> 0 tokens and finite",
-            lambda v: 0 < v < math.inf,
-        )
-    elif token_divisor is not None:
-        raise ValueError(
-            f"token_divisor must be None unless aggregation is seq-mean-token-sum-norm, "
-            f"got {token_divisor!r} with {aggregation}"
-        )
+def _divisor(aggregation: Aggregation, longest: float | None) -> float:
+    """What a sequence's sum is divided by."""
+    if aggregation != "seq-mean-token-sum-norm":
+        return 1.0
+    rule = "> 0 tokens and finite under seq-mean-token-sum-norm"
+    if longest is None:
+        raise ValueError(f"longest must be {rule}, got None")
+    check_number("longest", longest, rule, lambda v: 0 < v < math.inf)
+    return longest
 
 
 def _checked_weights(f: Tensor, like: Tensor) -> Tensor:

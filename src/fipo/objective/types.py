@@ -1,15 +1,10 @@
-"""What goes into the loss and what comes out of it."""
+"""What goes into the loss, and what its parts hand to each other."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 
 import torch
 from torch import Tensor
-
-from fipo.objective.config import FIPOConfig
-from fipo.objective.diagnostics import TokenSums, loss_metrics
-from fipo.objective.metrics import Metric
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -61,6 +56,38 @@ class TokenFields:
     advantages: Tensor  # [B, T] 0 off the mask
 
 
+@dataclass(frozen=True, kw_only=True)
+class Spread:
+    """A quantity over the loss tokens."""
+
+    total: Tensor  # []
+    squares: Tensor  # [] sum of (x - mean)^2
+    smallest: Tensor  # [] inf over nothing
+    largest: Tensor  # [] -inf over nothing
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ratios:
+    """The distribution of log_ratio over the loss tokens of one sign of the advantage."""
+
+    counts: Tensor  # [RATIO_BINS] int64
+    smallest: Tensor  # [] inf over nothing
+    largest: Tensor  # [] -inf over nothing
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenSums:
+    """All that the metrics need of the tokens, on the device. Sums and extremes are float64, where it has that."""
+
+    tokens: Tensor  # [] int64, loss tokens
+    events: Mapping[str, Tensor]  # [] int64 each, how often each of EVENTS happened
+    log_ratio: Tensor  # [] sum
+    weights: Spread  # f as used
+    raw_weights: Spread  # exp(future_kl) before any bound
+    positive: Ratios  # A > 0
+    negative: Ratios  # A < 0
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class RowLosses:
     """The token losses summed over each sequence, before the filter and the aggregation."""
@@ -70,59 +97,3 @@ class RowLosses:
     dual_clipped: Tensor  # [B] int64, loss tokens that the dual clip stopped
     fields: Callable[[], TokenFields]
     sums: Callable[[], TokenSums]
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class LossOutput:
-    """The loss, and on demand what it was made of. Only `loss` carries a graph.
-
-    The per-token tensors are those of `TokenFields`, and `kept`. After the fused kernels they do not exist yet:
-    the first look computes them with the reference.
-    """
-
-    loss: Tensor  # [] total / denominator, to call backward on
-    total: Tensor  # [] the un-normalised sum
-    weight: Tensor  # [] int64, this batch's part of the natural denominator (see policy_loss)
-    kept_tokens: Tensor  # [] int64, loss tokens of the sequences that the filter kept
-    kept_rows: Tensor  # [B] bool, the filter kept the sequence
-    reference_kl: Tensor | None  # [] sum of kl_penalty over the loss tokens; None without a reference
-    loss_mask: Tensor  # [B, T] bool
-    config: FIPOConfig
-    rows: RowLosses
-
-    @cached_property
-    def kept(self) -> Tensor:
-        """[B, T] bool, loss tokens of the sequences that the filter kept."""
-        return self.loss_mask & self.kept_rows[:, None]
-
-    @cached_property
-    def fields(self) -> TokenFields:
-        return self.rows.fields()
-
-    @property
-    def log_ratio(self) -> Tensor:
-        return self.fields.log_ratio
-
-    @property
-    def ratio(self) -> Tensor:
-        return self.fields.ratio
-
-    @property
-    def future_kl(self) -> Tensor:
-        return self.fields.future_kl
-
-    @property
-    def influence_weights(self) -> Tensor:
-        return self.fields.influence_weights
-
-    @property
-    def dual_clipped(self) -> Tensor:
-        return self.fields.dual_clipped
-
-    @property
-    def advantages(self) -> Tensor:
-        return self.fields.advantages
-
-    def metrics(self) -> dict[str, Metric]:
-        """Statistics over the loss tokens that merge over micro-batches; see `loss_metrics`."""
-        return loss_metrics(self)

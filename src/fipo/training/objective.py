@@ -1,11 +1,10 @@
 """The `[objective]` table: one word for the algorithm, and any of its values overridden."""
 
-import dataclasses
 from typing import Annotated, Literal, Self
 
 from pydantic import ConfigDict, Field, NonNegativeFloat, PositiveFloat, model_validator
 
-from fipo.objective import ALGORITHMS, Algorithm
+from fipo.objective import Algorithm, algorithm
 from fipo.recipe.table import Table
 
 
@@ -35,13 +34,4 @@ class ObjectiveTable(Table):
 
     def algorithm(self) -> Algorithm:
         """The preset with this table's own values in place."""
-        preset = ALGORITHMS[self.preset]
-        changes = self.model_dump(exclude={"preset", "kl_coef", "importance_weight_cap"}, exclude_none=True)
-        if changes.get("max_dual_clipped_tokens") == "off":
-            changes["max_dual_clipped_tokens"] = None
-        return dataclasses.replace(
-            preset,
-            config=dataclasses.replace(preset.config, **changes),
-            kl_coef=self.kl_coef,
-            importance_weight_cap=self.importance_weight_cap,
-        )
+        return algorithm(**self.model_dump(exclude_none=True))

@@ -43,7 +43,6 @@ def update(
     learning rate of at most 1, but a broken machine can.
     """
     model, optimizer, algorithm, rollout = trainer.model, trainer.optimizer, trainer.algorithm, trainer.recipe.rollout
-    by_norm = algorithm.aggregation == "seq-mean-token-sum-norm"
     optimizer.zero_grad()
     trained = []
     for i, pack in enumerate(packs):
@@ -51,12 +50,10 @@ def update(
         before = Scores(logprobs=now.logprobs.detach(), entropy=now.entropy) if old is None else old[i]
         output = policy_loss(
             _loss_inputs(pack, now, before, None if reference is None else reference[i], algorithm),
-            algorithm.config,
-            aggregation=algorithm.aggregation,
+            algorithm,
             denominator=1.0,
-            token_divisor=rollout.max_response_tokens if by_norm else None,
+            longest=rollout.max_response_tokens,
             influence=trainer.control.influence if trainer.control else None,
-            kl_coef=algorithm.kl_coef,
         )
         with attending_within_sequences(model, on=pack.segments is not None):
             output.loss.backward()

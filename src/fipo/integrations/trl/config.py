@@ -6,7 +6,7 @@ from typing import Any
 
 from trl import GRPOConfig
 
-from fipo.objective import ALGORITHMS, Algorithm
+from fipo.objective import ALGORITHMS, Algorithm, algorithm
 
 KNOBS = (
     "half_life",
@@ -117,18 +117,14 @@ class FIPOTrainingConfig(GRPOConfig):
 
     def algorithm(self) -> Algorithm:
         """The preset with this config's own values in place, TRL's for the KL penalty and importance weights too."""
-        preset = ALGORITHMS[self.preset]
         cap = self.vllm_importance_sampling_clip_max if self.vllm_importance_sampling_correction else None
         changes = {name: getattr(self, name) for name in KNOBS if getattr(self, name) is not None}
         limit = changes.get("max_dual_clipped_tokens")
-        if isinstance(limit, str):  # from a command line it is always a string
-            changes["max_dual_clipped_tokens"] = None if limit == "off" else int(limit) if limit.isdigit() else limit
-        config = dataclasses.replace(preset.config, **changes)
-        return dataclasses.replace(preset, config=config, kl_coef=self.beta, importance_weight_cap=cap)
+        if isinstance(limit, str) and limit.isdigit():  # from a command line it is always a string
+            changes["max_dual_clipped_tokens"] = int(limit)
+        return algorithm(self.preset, **changes, kl_coef=self.beta, importance_weight_cap=cap)
 
     def _check_choices(self) -> None:
-        if self.preset not in ALGORITHMS:
-            raise ValueError(f"preset must be one of {', '.join(ALGORITHMS)}, got {self.preset!r}")
         if self.on_short_batch not in ("train", "stop"):
             raise ValueError(f'on_short_batch must be "train" or "stop", got {self.on_short_batch!r}')
         for name in ("mini_batches", "max_generation_batches"):

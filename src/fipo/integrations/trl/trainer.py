@@ -226,13 +226,9 @@ class FIPOTrainer(GRPOTrainer):
                 importance_weights=inputs.get("importance_sampling_ratio"),
                 reference_logprobs=reference,
             ),
-            self.algorithm.config,
-            aggregation=self.algorithm.aggregation,
+            self.algorithm,
             denominator=1.0 if training else None,
-            token_divisor=float(self.max_completion_length)
-            if self.algorithm.aggregation == "seq-mean-token-sum-norm"
-            else None,
-            kl_coef=self.algorithm.kl_coef,
+            longest=self.max_completion_length,
         )
         if not training:
             return out.loss

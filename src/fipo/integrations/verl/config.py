@@ -5,14 +5,14 @@ actor_rollout_ref.actor.policy_loss.loss_mode=future_kl
 +actor_rollout_ref.actor.policy_loss.preset=release_32b
 """
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import Any
 
 from verl.workers.config import PolicyLossConfig
 
 from fipo.integrations.verl.compat import VerlMismatch
 from fipo.integrations.verl.policy_loss import LOSS_NAME, require_registered
-from fipo.objective import ALGORITHMS, FIPOConfig
+from fipo.objective import FIPOConfig, algorithm
 
 FROM_PRESET = "preset"  # "as the preset has it"; null is a value of its own
 DENOMINATORS = ("verl", "kept")
@@ -59,12 +59,10 @@ class FIPOPolicyLossConfig(PolicyLossConfig):  # type: ignore[misc, unused-ignor
 
     def fipo_config(self) -> FIPOConfig:
         """The objective's own configuration. Raises ValueError with the key, the rule and the value."""
-        if self.preset not in ALGORITHMS:
-            raise ValueError(f"{WHERE}.policy_loss.preset must be one of {', '.join(ALGORITHMS)}, got {self.preset!r}")
         given = {field.name: getattr(self, field.name) for field in fields(FIPOConfig)}
         changes = {name: _plain(value) for name, value in given.items() if value != FROM_PRESET}
         try:
-            return replace(ALGORITHMS[self.preset].config, **changes)
+            return algorithm(self.preset, **changes).config
         except ValueError as error:
             raise ValueError(f"{WHERE}.policy_loss: {error}") from None
 

@@ -83,7 +83,7 @@ def future_kl_loss(
         cfg,
         aggregation=aggregation_of(loss_agg_mode),
         denominator=denominator_of(loss_agg_mode, config.global_batch_info),
-        token_divisor=divisor_of(loss_agg_mode, config),
+        longest=longest_of(loss_agg_mode, config),
     )
     if call is None:
         return out.loss, _averaged(out)
@@ -111,7 +111,7 @@ def denominator_of(loss_agg_mode: str, batch: dict[str, Any]) -> float | None:
     return max(float(size), 1.0) / float(ranks)
 
 
-def divisor_of(loss_agg_mode: str, config: Any) -> float | None:
+def longest_of(loss_agg_mode: str, config: Any) -> float | None:
     if loss_agg_mode != "seq-mean-token-sum-norm":
         return None
     if config.loss_scale_factor is None:

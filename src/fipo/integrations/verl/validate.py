@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from fipo.integrations.verl.checks import check_engine
-from fipo.integrations.verl.policy_loss import LOSS_NAME, aggregation_of, divisor_of, require_registered
+from fipo.integrations.verl.policy_loss import LOSS_NAME, aggregation_of, longest_of, require_registered
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ def check_config(config: Any) -> None:
     cfg = objective_of(actor)
     check_engine(actor)
     aggregation_of(actor.loss_agg_mode)
-    divisor_of(actor.loss_agg_mode, actor)
+    longest_of(actor.loss_agg_mode, actor)
 
     correction = config.algorithm.get("rollout_correction", None) or {}
     distillation = config.get("distillation", None) or {}

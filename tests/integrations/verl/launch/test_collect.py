@@ -154,7 +154,7 @@ def test_overrides_of_the_job_reach_the_config() -> None:
     assert config["objective"]["half_life"] == 8 and "max_dual_clipped_tokens" not in config["objective"]
     with pytest.raises(UserError, match=r"policy_loss: half_life must be > 0 tokens, got -1"):
         config_of(recipe_with(**{f"{loss}.half_life": "-1"}), "run", [])
-    with pytest.raises(UserError, match=r"policy_loss.preset must be one of release_32b.* got 'mine'"):
+    with pytest.raises(UserError, match=r"policy_loss: preset must be one of release_32b.* got 'mine'"):
         config_of(recipe_with(**{f"{loss}.preset": "mine"}), "run", [])
 
 

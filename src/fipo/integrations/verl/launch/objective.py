@@ -1,12 +1,12 @@
 """The objective that a job trains with, from the recipe's table of the policy loss."""
 
-from dataclasses import fields, replace
+from dataclasses import fields
 from typing import Any
 
 from fipo.errors import UserError
 from fipo.integrations.verl.launch.keys import POLICY_LOSS
 from fipo.integrations.verl.launch.recipe import LaunchRecipe
-from fipo.objective import ALGORITHMS, FIPOConfig
+from fipo.objective import FIPOConfig, algorithm
 
 CLIPS = {"clip_low": "clip_ratio_low", "clip_high": "clip_ratio_high", "dual_clip": "clip_ratio_c"}  # verl's names
 
@@ -19,12 +19,10 @@ def objective_of(recipe: LaunchRecipe) -> tuple[str, FIPOConfig]:
     actor = recipe.table("actor_rollout_ref.actor")
     loss = recipe.table(POLICY_LOSS)
     preset = loss.get("preset", "release_32b")
-    if preset not in ALGORITHMS:
-        raise UserError(f"verl.{POLICY_LOSS}.preset must be one of {', '.join(ALGORITHMS)}, got {preset!r}")
     names = [field.name for field in fields(FIPOConfig) if field.name in loss]
     changes: dict[str, Any] = {name: None if loss[name] == "null" else loss[name] for name in names}
     try:
-        cfg = replace(ALGORITHMS[preset].config, **changes)
+        cfg = algorithm(preset, **changes).config
     except ValueError as error:
         raise UserError(f"verl.{POLICY_LOSS}: {error}") from None
     for name, key in CLIPS.items():
