@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from tests.conftest import random_model
-from tests.training.helpers import random_groups
+from tests.training.helpers import random_groups, trainer_of
 
 from fipo.objective import ALGORITHMS, group_advantages
 from fipo.training.passes.logprobs import old_scores, score
@@ -34,16 +34,7 @@ def test_the_snippet_in_the_docs_steps_as_our_own_update_does(repository: Path) 
     ours = copy.deepcopy(model)
     optimizer = torch.optim.SGD(ours.parameters(), lr=0.05)
     for part, scores in zip(packs, old, strict=True):
-        update(
-            ours,
-            optimizer,
-            part,
-            scores,
-            ALGORITHMS["release_32b"],
-            temperature=1.0,
-            token_divisor=None,
-            max_grad_norm=1e9,
-        )
+        update(trainer_of(ours, ALGORITHMS["release_32b"], optimizer), part, scores, None)
 
     which = {id(each.loss_mask): each for part in packs for each in part}
     mini_batches = [

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from datasets import Dataset
 from tests.conftest import random_model
+from tests.training.helpers import trainer_of
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
@@ -156,17 +157,5 @@ def our_update(model: PreTrainedModel, trainer: FIPOTrainer, *, tokens: int = 64
         )
     old = [old_scores(model, part, trainer.temperature, lambda: None) for part in packs[1:]]
     optimizer = torch.optim.SGD(model.parameters(), lr=trainer.args.learning_rate)
-    algorithm = trainer.algorithm
-    return [
-        update(
-            model,
-            optimizer,
-            part,
-            scores,
-            algorithm,
-            temperature=trainer.temperature,
-            token_divisor=float(LONGEST) if algorithm.aggregation == "seq-mean-token-sum-norm" else None,
-            max_grad_norm=trainer.args.max_grad_norm,
-        )
-        for part, scores in zip(packs, [None, *old], strict=True)
-    ]
+    ours = trainer_of(model, trainer.algorithm, optimizer, max_grad_norm=trainer.args.max_grad_norm, longest=LONGEST)
+    return [update(ours, part, scores, None) for part, scores in zip(packs, [None, *old], strict=True)]
