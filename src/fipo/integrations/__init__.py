@@ -1,1 +1,1 @@
-"""Plugs for other trainers: they translate names and leave the math to `fipo.objective`."""
+"""Plugs for other trainers: they translate names and leave the math to `fipo.objective`; `shared.py` is for both."""

@@ -12,6 +12,7 @@ from typing import Protocol
 from transformers import PreTrainedTokenizerBase
 
 from fipo.data.problem import Problem
+from fipo.grading.outcomes import failure_line
 from fipo.grading.registry import Grade
 from fipo.rollout.prompts import Prompting, encode
 from fipo.rollout.sampler import Response, Sampler, SamplingParams
@@ -94,11 +95,7 @@ class PolicyRoller:
 
 def failures_of(groups: Sequence[Group]) -> str | None:
     """`2 grades failed, the first on problem 17: crash (ValueError: no)`, or None."""
-    failed = [(group.problem.id, grade) for group in groups for grade in group.grades if grade.failed]
-    if not failed:
-        return None
-    problem, grade = failed[0]
-    return f"{len(failed)} grades failed, the first on problem {problem}: {grade.outcome} ({grade.reason})"
+    return failure_line((group.problem.id, grade) for group in groups for grade in group.grades)
 
 
 class ProblemStream:

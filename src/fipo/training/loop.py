@@ -8,6 +8,7 @@ import torch
 
 from fipo.errors import RunStopped
 from fipo.evaluation import evaluate
+from fipo.grading.outcomes import too_many_failures
 from fipo.grading.workers.pool import GraderPool
 from fipo.rollout.groups import Group, failures_of
 from fipo.seeding import derive_seed
@@ -211,13 +212,9 @@ class _Loop:
             )
 
     def check_failed_grades(self, position: Position) -> None:
-        budget = self.recipe.grading.max_failures
-        if budget is not None and self.failed_grades > budget:
+        if line := too_many_failures(self.failed_grades, self.recipe.grading.max_failures):
             self.checkpoint(position)
-            raise RunStopped(
-                f"step {position.step}: {self.failed_grades} grades timed out or crashed, more than "
-                f"grading.max_failures = {budget}; the state after this step is saved"
-            )
+            raise RunStopped(f"step {position.step}: {line}; the state after this step is saved")
 
     def say_failures(self, step: int, groups: Sequence[Group]) -> None:
         if failures := failures_of(groups):

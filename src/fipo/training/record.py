@@ -3,13 +3,12 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from statistics import fmean
-from typing import get_args
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from fipo.grading.registry import Outcome
+from fipo.grading.outcomes import grade_metrics
 from fipo.objective import importance_metrics, merge_metrics, metric_values, token_credit
 from fipo.rollout.groups import GroupBatch
 from fipo.telemetry.clock import Clock
@@ -20,7 +19,6 @@ from fipo.training.recipe import Recipe
 from fipo.training.reward import group_rewards
 from fipo.training.update import TrainedPack, UpdateOutcome
 
-OUTCOMES = get_args(Outcome)
 QUANTILES = {"min": 0.0, "p25": 0.25, "p50": 0.5, "p75": 0.75, "max": 1.0}
 
 
@@ -190,8 +188,7 @@ def _rollout_metrics(batch: GroupBatch, recipe: Recipe) -> dict[str, float]:
         "response_length/mean": float(lengths.mean()),
         **{f"response_length/{name}": float(lengths.quantile(q)) for name, q in QUANTILES.items()},
         "response_length/truncated": fmean(response.truncated for response in responses),
-        **{f"grade/{outcome}": fmean(grade.outcome == outcome for grade in grades) for outcome in OUTCOMES},
-        "grade/failed": sum(grade.failed for grade in grades),
+        **grade_metrics(grades),
         "groups/generated": len(batch.generated),
         "groups/kept": len(batch.kept),
         "groups/all_correct": sum(all(g.correct for g in group.grades) for group in batch.generated),

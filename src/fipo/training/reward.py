@@ -6,6 +6,7 @@ import torch
 from pydantic import NonNegativeInt
 from torch import Tensor
 
+from fipo.grading.outcomes import reward_of
 from fipo.recipe.table import Table
 from fipo.rollout.groups import Group
 from fipo.rollout.table import RolloutTable
@@ -23,8 +24,7 @@ class RewardTable(Table):
 def group_rewards(groups: Sequence[Group], rollout: RolloutTable, reward: RewardTable) -> Tensor:
     """[P, G] float32 rewards of the responses of P groups."""
     rewards = [
-        (1.0 if grade.correct else 0.0 if grade.failed else -1.0)
-        + overlong_penalty(len(response.tokens), rollout.max_response_tokens, reward.overlong_buffer)
+        reward_of(grade) + overlong_penalty(len(response.tokens), rollout.max_response_tokens, reward.overlong_buffer)
         for group in groups
         for response, grade in zip(group.responses, group.grades, strict=True)
     ]

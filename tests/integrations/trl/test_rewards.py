@@ -40,7 +40,7 @@ assert [worker.process.pid for worker in reward.pool()._workers] == parents
 @pytest.fixture
 def misbehaving(repository: Path, monkeypatch: pytest.MonkeyPatch) -> GraderReward:
     """The grader of tests/grading/workers/misbehaving.py, as a user's own: a module of the working directory."""
-    monkeypatch.chdir(repository / "tests" / "tasks")
+    monkeypatch.chdir(repository / "tests" / "grading" / "workers")
     monkeypatch.syspath_prepend(".")
     return grader_reward("misbehaving:grade", deadline_seconds=1.0, memory_mib=256)
 
@@ -72,7 +72,8 @@ def test_a_grader_that_hangs_or_dies_costs_its_answer_alone_and_is_counted(
         "grade/timeout": 0.25,
         "grade/crash": 0.25,
     }
-    assert "2 of 4 grades failed, the first: timeout (no grade within 1 s)" in caplog.text
+    assert "2 grades failed, the first on problem 1: timeout (no grade within 1 s)" in caplog.text
+    assert misbehaving.failed == 2
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning")
@@ -96,6 +97,39 @@ def test_a_failed_grade_is_no_success_for_dynamic_sampling(tmp_path: Path, monke
     log, _ = logged(trainer)
     assert (log["groups/all_wrong"], log["groups/kept"]) == (1, 1)
     assert log["grade/crash"] == log["grade/correct"] == 0.25
+    assert log["grade/failed"] == 2
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning")
+@pytest.mark.parametrize("dynamic_sampling", [True, False])
+def test_a_group_with_a_failed_grade_is_dropped_where_the_user_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dynamic_sampling: bool
+) -> None:
+    (tmp_path / "short_list_again.py").write_text(
+        'def grade(response, problem):\n    return {"w4": True, "w3": False}[response]'
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(".")
+    crash, wrong, correct = [2, 1], [3, 1], [4, 1]
+    trainer = make_trainer(
+        tmp_path,
+        {"w5": [crash, wrong, correct, wrong], "w6": [correct, wrong] * 2},
+        rewards=[
+            grader_reward("short_list_again:grade", on_failure="drop_group"),
+            overlong_penalty(8, buffer=2),
+        ],
+        mini_batches=2,
+        max_steps=2,
+        max_generation_batches=1,
+        dynamic_sampling=dynamic_sampling,
+    )
+    trainer.train()
+    log, _ = logged(trainer)
+    assert log["grade/failed"] == 1
+    if dynamic_sampling:
+        assert (log["groups/generated"], log["groups/kept"]) == (2, 1)
+    else:
+        assert (trainer._advantages() == 0).view(2, 4).all(dim=1).sum() == 1
 
 
 def test_a_fork_leaves_its_parents_workers_alone() -> None:

@@ -1,40 +1,39 @@
 """Reward functions for TRL: our graders, and DAPO's overlong penalty."""
 
-import atexit
-import functools
-import json
-import logging
-import os
-from collections.abc import Callable, Sequence
-from typing import Any, get_args
+from collections.abc import Callable
+from typing import Any
 
 from trl.rewards import get_soft_overlong_punishment
 
 from fipo.data.problem import Problem
-from fipo.grading.grade import Grade, Outcome
+from fipo.grading.outcomes import grade_metrics, reward_of
 from fipo.grading.registry import resolve
 from fipo.grading.workers.pool import GraderPool
+from fipo.integrations.shared import FailurePolicy, graded, grader_pool, json_value
 
 Completion = str | list[dict[str, Any]]  # text, or the messages that a chat model added
 NO_COLUMNS = ("completion_ids", "environments")  # lists that TRL adds to the dataset's columns
 
-log = logging.getLogger(__name__)
-
 
 class GraderReward:
-    """A reward function as TRL calls it: +1 for a correct answer, 0 where the grader failed, -1 otherwise."""
+    """A reward function as TRL calls it: +1 for a correct answer, 0 where the grader failed, -1 otherwise.
 
-    def __init__(self, grader: str, answer_column: str, **limits: float) -> None:
+    None, which drops the group, in place of the 0 under `on_failure="drop_group"`.
+    """
+
+    def __init__(self, grader: str, answer_column: str, failures: FailurePolicy, **limits: float) -> None:
         self.__name__ = f"{grader.rpartition(':')[2]}_accuracy"  # TRL's logs and accuracy_reward name it so
         self._grader = grader
         self._answer_column = answer_column
+        self.failures = failures
+        self.failed = 0  # grades, in this process
         self._limits = limits
         resolve(grader)
         self.pool()
 
     def pool(self) -> GraderPool:
         """This process's workers; none has started before the first answers."""
-        return _pool(os.getpid(), self._grader, **self._limits)
+        return grader_pool(self._grader, **self._limits)
 
     def __call__(
         self,
@@ -42,7 +41,7 @@ class GraderReward:
         completions: list[Completion],
         log_metric: Callable[[str, float], None] = lambda name, value: None,
         **columns: Any,
-    ) -> list[float]:
+    ) -> list[float | None]:
         rows = {name: each for name, each in columns.items() if isinstance(each, list) and name not in NO_COLUMNS}
         if self._answer_column not in rows:
             raise ValueError(
@@ -51,14 +50,17 @@ class GraderReward:
         answers = []
         for i, (prompt, completion) in enumerate(zip(prompts, completions, strict=True)):
             answer = str(rows[self._answer_column][i])
-            metadata = _json({name: values[i] for name, values in rows.items()})
-            problem = Problem(id=str(i), prompt=_json(prompt), answer=answer, source="trl", metadata=metadata)
+            metadata = json_value({name: values[i] for name, values in rows.items()})
+            problem = Problem(id=str(i), prompt=json_value(prompt), answer=answer, source="trl", metadata=metadata)
             answers.append((_text(completion), problem))
-        grades = self.pool().grade(answers)
-        for outcome in get_args(Outcome):
-            log_metric(f"grade/{outcome}", sum(grade.outcome == outcome for grade in grades) / len(grades))
-        _warn_of_failures(grades)
-        return [1.0 if grade.correct else 0.0 if grade.failed else -1.0 for grade in grades]
+        grades = graded(self.pool(), answers)
+        metrics = grade_metrics(grades)
+        failed = int(metrics.pop("grade/failed"))  # a count, which FIPOTrainer adds up over its processes
+        for name, share in metrics.items():
+            log_metric(name, share)
+        self.failed += failed
+        self.failures.count(failed)
+        return [None if grade.failed and self.failures.drops_groups else reward_of(grade) for grade in grades]
 
 
 def grader_reward(
@@ -68,6 +70,8 @@ def grader_reward(
     workers: int = 2,
     deadline_seconds: float = 10.0,
     memory_mib: int = 2048,
+    on_failure: str = "zero",
+    max_failures: int | None = None,
 ) -> GraderReward:
     """+1 for a correct answer, -1 otherwise, 0 where the grader failed, by the grader of that name.
 
@@ -76,11 +80,18 @@ def grader_reward(
     Every process grades in `workers` processes of its own, which start with the first answers. An answer that takes
     longer than `deadline_seconds`, or more than `memory_mib` beyond what a worker has when it starts, costs that
     answer alone: the grader failed. TRL logs the shares of the outcomes as grade/correct, grade/timeout, ...
+    on_failure, max_failures: as in our own trainer's [grading] table: a reward of 0, or "drop_group", a group that is
+    not trained on; more failures than this in one process raise RuntimeError.
     Raises UserError for a grader that cannot be had, ValueError for a limit that is not > 0 and, when it is called,
     for a dataset without the column.
     """
     return GraderReward(
-        grader, answer_column, workers=workers, deadline_seconds=deadline_seconds, memory_mib=memory_mib
+        grader,
+        answer_column,
+        FailurePolicy(on_failure, max_failures),
+        workers=workers,
+        deadline_seconds=deadline_seconds,
+        memory_mib=memory_mib,
     )
 
 
@@ -94,25 +105,5 @@ def overlong_penalty(max_completion_length: int, *, buffer: int) -> Callable[...
     return get_soft_overlong_punishment(max_completion_length, buffer)
 
 
-@functools.cache
-def _pool(process: int, grader: str, **limits: Any) -> GraderPool:
-    """One for each process: a fork must leave its parent's workers alone, also when it exits."""
-    pool = GraderPool(grader, **limits)
-    atexit.register(lambda: pool.close() if os.getpid() == process else None)
-    return pool
-
-
-def _warn_of_failures(grades: Sequence[Grade]) -> None:
-    failed = [grade for grade in grades if grade.failed]
-    if failed:
-        first = failed[0]
-        log.warning("%d of %d grades failed, the first: %s (%s)", len(failed), len(grades), first.outcome, first.reason)
-
-
 def _text(completion: Completion) -> str:
     return completion if isinstance(completion, str) else "".join(str(part["content"]) for part in completion)
-
-
-def _json(value: Any) -> Any:
-    """A value as it reaches a worker: what JSON lacks (a date, an image) as text."""
-    return json.loads(json.dumps(value, default=str))

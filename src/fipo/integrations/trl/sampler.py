@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-from fipo.objective import Max, Mean, Metric, importance_metrics, truncated_importance_weights
+from fipo.integrations.shared import sampler_gap
+from fipo.objective import Metric, importance_metrics, truncated_importance_weights
 
 
 def compared_with_sampler(
@@ -19,11 +20,7 @@ def compared_with_sampler(
             raise ValueError("vllm_importance_sampling_correction must be off where rollout_func gives no logprobs")
         return None, {}
     sampled = torch.where(sampled.isnan(), old, sampled)
-    gaps = (sampled - old).abs()[loss_mask].double()
-    metrics: dict[str, Metric] = {
-        "rollout/logprob_gap/mean": Mean(float(gaps.sum()), len(gaps)),
-        "rollout/logprob_gap/max": Max(float(gaps.max()) if len(gaps) else float("-inf")),
-    }
+    metrics = sampler_gap(old, sampled, loss_mask)
     if cap is None:
         return None, metrics
     weights = truncated_importance_weights(old, sampled, loss_mask, cap=cap)

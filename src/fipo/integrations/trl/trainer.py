@@ -73,9 +73,13 @@ class FIPOTrainer(GRPOTrainer):
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         if not self.model.training:
             return self._scored(inputs)
-        if self.args.dynamic_sampling:
-            return self._mixed_groups(inputs)
-        return self._scored(inputs)
+        graders = [function for function in self.reward_funcs if isinstance(function, GraderReward)]
+        before = sum(grader.failed for grader in graders)
+        batch = self._mixed_groups(inputs) if self.args.dynamic_sampling else self._scored(inputs)
+        if graders:
+            failed = gather_object([sum(grader.failed for grader in graders) - before])
+            self._metrics["train"]["grade/failed"].append(sum(failed))
+        return batch
 
     def _scored(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         """One generation batch with our advantages and without TRL's old log-probs."""
@@ -93,9 +97,12 @@ class FIPOTrainer(GRPOTrainer):
         return batch
 
     def _advantages(self) -> Tensor:
-        """[rows of all processes]; 0 for a group in which an answer has no reward at all."""
+        """[rows of all processes]; 0 for a group with an answer that has no reward at all, or whose grade failed where
+        that drops groups."""
         rewards = (self._global_rewards * self.reward_weights.to(self._global_rewards.device)).nansum(dim=1)
-        rewards[self._global_rewards.isnan().all(dim=1)] = torch.nan
+        missing = self._global_rewards.isnan()
+        graders = [isinstance(function, GraderReward) for function in self.reward_funcs]
+        rewards[missing.all(dim=1) | missing[:, graders].any(dim=1)] = torch.nan
         groups = rewards.view(-1, self.num_generations)
         return group_advantages(groups, scale_by_std=self.algorithm.scale_by_std).nan_to_num(0.0).flatten()
 
@@ -133,10 +140,12 @@ class FIPOTrainer(GRPOTrainer):
         )
 
     def _accuracies(self) -> Tensor:
-        """[rows of all processes]; the 0 of a failed grade is no success."""
+        """[rows of all processes]; the 0 of a failed grade is no success, and NaN, which drops the group, stays."""
         column = accuracy_column(self)
         accuracies = self._global_rewards[:, column]
-        return (accuracies > 0).float() if isinstance(self.reward_funcs[column], GraderReward) else accuracies
+        if not isinstance(self.reward_funcs[column], GraderReward):
+            return accuracies
+        return torch.where(accuracies.isnan(), accuracies, (accuracies > 0).float())
 
     def _generation_batches(self, inputs: list[dict[str, Any]], prompts: int) -> Iterator[list[dict[str, Any]]]:
         """This process's rows: TRL's batch, then more of the dataset, in an order that seed and step decide."""

@@ -9,10 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fipo.integrations.shared import sampler_gap
 from fipo.integrations.verl.compat import VerlMismatch, check_whole_loss
 from fipo.integrations.verl.credit import CreditWriter
-from fipo.integrations.verl.metrics import sampler_gap, typed
-from fipo.integrations.verl.policy_loss import LOSS_NAME, require_registered, whole_loss
+from fipo.integrations.verl.knobs import LOSS_NAME
+from fipo.integrations.verl.metrics import typed
+from fipo.integrations.verl.policy_loss import require_registered, whole_loss
+from fipo.objective import LossOutput, Mean, Metric
 
 
 def fipo_loss(
@@ -27,10 +30,20 @@ def fipo_loss(
         raise VerlMismatch(f"verl's ppo_loss did not call the policy loss {LOSS_NAME!r} of fipo")
     batch = config.global_batch_info
     tokens, ranks = float(batch["batch_num_tokens"]), float(batch["dp_size"])
-    metrics.update(typed(call.output, tokens=tokens, ranks=ranks) | sampler_gap(data, tokens=tokens, ranks=ranks))
+    metrics.update(typed(_metrics(call.output, data), tokens=tokens, ranks=ranks))
     if credit is not None:
         credit.add(call.output, data)
     return loss, metrics
+
+
+def _metrics(out: LossOutput, data: Any) -> dict[str, Metric]:
+    """Of a micro-batch: the objective's, the share of tokens that the filter kept, and the gap to the sampler."""
+    kept: dict[str, Metric] = {"fipo/kept_token_share": Mean(float(out.kept_tokens), float(out.loss_mask.sum()))}
+    if "rollout_log_probs" not in data:
+        return kept | out.metrics()
+    padded = data.select("rollout_log_probs", "old_log_probs", "response_mask").to_padded_tensor()
+    mask = padded["response_mask"].bool()
+    return kept | out.metrics() | sampler_gap(padded["old_log_probs"], padded["rollout_log_probs"], mask)
 
 
 class WorkerLoss:

@@ -6,11 +6,10 @@ So the names here contain neither word unless they mean it.
 """
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
-import torch
-
-from fipo.objective import LossOutput, Max, Mean, Min, RatioHistogram, Std, Sum
+from fipo.objective import LossOutput, Max, Mean, Metric, Min, RatioHistogram, Std, Sum
 
 SKIPPED = ("policy/loss",)  # verl's actor/pg_loss
 
@@ -22,18 +21,19 @@ def means(out: LossOutput) -> dict[str, float]:
     }
 
 
-def typed(out: LossOutput, *, tokens: float, ranks: float) -> dict[str, Any]:
-    """Everything, as verl's Metric objects that give the mini-batch's own value.
+def typed(metrics: Mapping[str, Metric], *, tokens: float, ranks: float) -> dict[str, Any]:
+    """Metrics of a micro-batch as verl's Metric objects, which give the mini-batch's own value.
 
     tokens: loss tokens of the mini-batch, over all micro-batches and ranks. ranks: data-parallel size.
     verl sums over micro-batches and averages over ranks, so a mean's part is its total x ranks / tokens.
     `mean_square` stands for the standard deviation: sqrt(mean_square - mean^2).
     """
-    from verl.utils.metric import AggregationType, Metric
+    from verl.utils.metric import AggregationType
+    from verl.utils.metric import Metric as VerlMetric
 
     share = ranks / max(tokens, 1.0)
-    values: dict[str, tuple[str, float]] = {"fipo/kept_token_share": ("SUM", float(out.kept_tokens) * share)}
-    for name, metric in out.metrics().items():
+    values: dict[str, tuple[str, float]] = {}
+    for name, metric in metrics.items():
         match metric:
             case _ if name in SKIPPED:
                 continue
@@ -49,22 +49,4 @@ def typed(out: LossOutput, *, tokens: float, ranks: float) -> dict[str, Any]:
                 values[name] = ("MIN", smallest)
             case RatioHistogram(largest=Max(largest=log_ratio)):
                 values[f"{name}/max"] = ("MAX", math.exp(log_ratio))
-    return {name: Metric(AggregationType[kind], value) for name, (kind, value) in values.items()}
-
-
-def sampler_gap(data: Any, *, tokens: float, ranks: float) -> dict[str, Any]:
-    """How far the sampler's log-probs are from the old ones, over the loss tokens, as Metric objects.
-
-    {} where verl's data has none of the sampler's. tokens, ranks: as above.
-    """
-    from verl.utils.metric import AggregationType, Metric
-
-    if "rollout_log_probs" not in data:
-        return {}
-    padded = data.select("rollout_log_probs", "old_log_probs", "response_mask").to_padded_tensor()
-    gap = (padded["rollout_log_probs"] - padded["old_log_probs"]).abs()
-    gap = torch.where(padded["response_mask"].bool(), gap, 0.0)
-    return {
-        "rollout/logprob_gap/mean": Metric(AggregationType.SUM, float(gap.sum()) * ranks / max(tokens, 1.0)),
-        "rollout/logprob_gap/max": Metric(AggregationType.MAX, float(gap.max())),
-    }
+    return {name: VerlMetric(AggregationType[kind], value) for name, (kind, value) in values.items()}

@@ -4,19 +4,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from fipo.integrations.verl.checks import check_engine
 from fipo.integrations.verl.compat import VerlMismatch, check_interface
+from fipo.integrations.verl.knobs import LOSS_NAME, POLICY_LOSS, TARGET, Knobs
 from fipo.objective import AGGREGATIONS, Aggregation, LossInputs, LossOutput, policy_loss
-
-if TYPE_CHECKING:
-    from fipo.integrations.verl.config import FIPOPolicyLossConfig
-
-LOSS_NAME = "future_kl"
 
 
 @dataclass(kw_only=True)
@@ -60,12 +56,9 @@ def future_kl_loss(
     verl counts tokens before the loss; `policy_loss.denominator=kept` is exact. docs/verl.md says more.
     Errors: ValueError and VerlMismatch for settings under which this loss would not be FIPO's.
     """
-    from fipo.integrations.verl.config import objective_of
-
-    cfg = objective_of(config)
+    options = options_of(config)
     check_engine(config)
     call = CALL.get()
-    options: FIPOPolicyLossConfig = config.policy_loss
     if call is None and (options.credit_sequences or options.denominator != "verl"):
         raise ValueError(
             "policy_loss.credit_sequences and denominator=kept need `python -m fipo.integrations.verl.main` "
@@ -80,7 +73,7 @@ def future_kl_loss(
     )
     out = policy_loss(
         inputs,
-        cfg,
+        options.fipo_config(),
         aggregation=aggregation_of(loss_agg_mode),
         denominator=denominator_of(loss_agg_mode, config.global_batch_info),
         longest=longest_of(loss_agg_mode, config),
@@ -92,6 +85,21 @@ def future_kl_loss(
         call.kept_share = _kept_share(out, config, call.dp_group)
         return out.loss / max(call.kept_share, torch.finfo(torch.float32).tiny), {}
     return out.loss, {}
+
+
+def options_of(actor: Any) -> Knobs:
+    """FIPO's options in verl's ActorConfig, with which its clips agree.
+
+    Raises VerlMismatch for the stock options, ValueError where a clip is one thing here and another there.
+    """
+    options = actor.policy_loss
+    if not isinstance(options, Knobs):
+        raise VerlMismatch(
+            f"{POLICY_LOSS}._target_ must be {TARGET} for loss_mode {LOSS_NAME}, "
+            f"got {type(options).__module__}.{type(options).__name__}"
+        )
+    options.check_clips(actor)
+    return options
 
 
 def aggregation_of(loss_agg_mode: str) -> Aggregation:

@@ -10,6 +10,7 @@ longer than `deadline_seconds`. verl calls from many threads; their answers are 
 
 import atexit
 import functools
+import os
 import queue
 import threading
 from collections.abc import Mapping
@@ -18,9 +19,10 @@ from typing import Any
 
 from fipo.data.problem import Problem
 from fipo.grading.grade import Grade
+from fipo.grading.outcomes import reward_of
 from fipo.grading.workers.pool import GraderPool
+from fipo.integrations.shared import graded, grader_pool, json_value
 
-ON_FAILURE = ("wrong", "stop")
 _OPENING = threading.Lock()
 _Request = tuple[str, Problem, "Future[Grade]"]
 
@@ -35,40 +37,34 @@ def compute_score(
     workers: int = 1,
     deadline_seconds: float = 10.0,
     memory_mib: int = 2048,
-    on_failure: str = "wrong",
     **verl_adds: Any,
 ) -> dict[str, Any]:
-    """+1 or -1 for one response, and how that came about.
+    """+1 or -1 for one response, 0 where the grader failed, and how that came about.
 
     Returns score; acc (1.0 or 0.0, what `algorithm.filter_groups.metric=acc` looks at); pred, the answer as it was
-    compared; outcome (correct, wrong, no_answer, timeout, crash); grader_failed (1.0 or 0.0) and reason.
+    compared; outcome (correct, wrong, no_answer, timeout, crash); grade/failed (1.0 or 0.0) and reason.
     grader: one of ours (dapo: the last `Answer:` line of the final 300 characters) or `module:function`.
-    on_failure: what a timeout or a crash of the grader is: "wrong", with its outcome shown, or "stop" the run.
     Errors: ValueError for settings that do not exist, UserError for a grader that cannot be had.
     """
     unknown = sorted(set(verl_adds) - {"reward_router_address", "reward_model_tokenizer", "reward_model"})
     if unknown:
         raise ValueError(f"reward_kwargs has unknown keys: {', '.join(unknown)}")
-    if on_failure not in ON_FAILURE:
-        raise ValueError(f"reward_kwargs.on_failure must be wrong or stop, got {on_failure!r}")
     problem = Problem(
         id=str((extra_info or {}).get("index", "")),
         prompt="",
         answer=str(ground_truth),
         source=str(data_source),
-        metadata=_json(dict(extra_info or {})),
+        metadata=json_value(extra_info or {}),
     )
     with _OPENING:  # verl's threads all come at once, and there is one desk for them
-        desk = _desk(grader, workers, deadline_seconds, memory_mib)
+        desk = _desk(os.getpid(), grader, workers, deadline_seconds, memory_mib)
     grade = desk.grade(solution_str, problem)
-    if grade.failed and on_failure == "stop":
-        raise RuntimeError(f"grader {grader!r} failed on {data_source} {problem.id}: {grade.outcome}: {grade.reason}")
     return {
-        "score": 1.0 if grade.correct else -1.0,
+        "score": reward_of(grade),
         "acc": float(grade.correct),
         "pred": grade.answer or "",
         "outcome": grade.outcome,
-        "grader_failed": float(grade.failed),
+        "grade/failed": float(grade.failed),
         "reason": grade.reason or "",
     }
 
@@ -94,7 +90,7 @@ class Desk:
     def _serve(self) -> None:
         while (batch := self._next_batch()) is not None:
             try:
-                grades = self._pool.grade([(response, problem) for response, problem, _ in batch])
+                grades = graded(self._pool, [(response, problem) for response, problem, _ in batch])
             except BaseException as error:  # whatever it is, those who wait must hear of it
                 for _, _, answer in batch:
                     answer.set_exception(error)
@@ -117,19 +113,8 @@ class Desk:
 
 
 @functools.cache
-def _desk(grader: str, workers: int, deadline_seconds: float, memory_mib: int) -> Desk:
-    pool = GraderPool(grader, workers=workers, deadline_seconds=deadline_seconds, memory_mib=memory_mib)
+def _desk(process: int, grader: str, workers: int, deadline_seconds: float, memory_mib: int) -> Desk:
+    pool = grader_pool(grader, workers=workers, deadline_seconds=deadline_seconds, memory_mib=memory_mib)
     desk = Desk(pool)
-    atexit.register(desk.close)
+    atexit.register(lambda: desk.close() if os.getpid() == process else None)
     return desk
-
-
-def _json(value: Any) -> Any:
-    """A value of a parquet row as JSON has it: arrays as lists, anything else that JSON lacks as text."""
-    if isinstance(value, Mapping):
-        return {str(key): _json(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_json(entry) for entry in value]
-    if hasattr(value, "tolist"):
-        return _json(value.tolist())
-    return value if value is None or isinstance(value, str | int | float | bool) else str(value)

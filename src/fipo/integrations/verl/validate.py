@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from fipo.integrations.verl.checks import check_engine
-from fipo.integrations.verl.policy_loss import LOSS_NAME, aggregation_of, longest_of, require_registered
+from fipo.integrations.verl.knobs import LOSS_NAME, POLICY_LOSS
+from fipo.integrations.verl.policy_loss import aggregation_of, longest_of, options_of, require_registered
 
 logger = logging.getLogger(__name__)
 
@@ -18,14 +19,12 @@ def check_config(config: Any) -> None:
     """
     from verl.utils.config import omega_conf_to_dataclass
 
-    from fipo.integrations.verl.config import objective_of
-
     require_registered()
     model = config.actor_rollout_ref.model
     actor = omega_conf_to_dataclass(config.actor_rollout_ref.actor)
     actor.model_config = {"override_config": model.get("override_config", None) or {}}
-    _must_be("actor_rollout_ref.actor.policy_loss.loss_mode", actor.policy_loss.loss_mode, LOSS_NAME)
-    cfg = objective_of(actor)
+    _must_be(f"{POLICY_LOSS}.loss_mode", actor.policy_loss.loss_mode, LOSS_NAME)
+    cfg = options_of(actor).fipo_config()
     check_engine(actor)
     aggregation_of(actor.loss_agg_mode)
     longest_of(actor.loss_agg_mode, actor)

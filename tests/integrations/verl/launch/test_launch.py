@@ -9,7 +9,7 @@ from types import ModuleType, SimpleNamespace
 import pytest
 
 from fipo.cli import main
-from fipo.integrations.verl.launch.keys import POLICY_LOSS_KEYS
+from fipo.integrations.verl.knobs import KEYS
 from fipo.objective import FIPOConfig
 
 FOLDER = Path(__file__).parents[4] / "recipe" / "fipo"
@@ -100,7 +100,7 @@ def test_keys_of_open_tables_get_a_plus_and_null_is_null(words):
 
 
 def test_the_keys_of_the_policy_loss_include_every_field_of_the_objective():
-    assert set(FIPOConfig.__dataclass_fields__) <= set(POLICY_LOSS_KEYS)
+    assert set(FIPOConfig.__dataclass_fields__) <= set(KEYS)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fipo.integrations.verl.launch.estimate import described
 from fipo.integrations.verl.launch.keys import overrides_of
-from fipo.integrations.verl.launch.objective import objective_of
+from fipo.integrations.verl.launch.objective import knobs_of
 from fipo.integrations.verl.launch.recipe import Place, load_launch_recipe, place_of
 from fipo.integrations.verl.launch.rehearse import rehearse
 from fipo.integrations.verl.launch.submit import submit
@@ -31,7 +31,7 @@ def launch(
     place = place_of(path, environment)
     entry = ["python3", "-m", recipe.job.entry_point]
     lines = overrides_of(recipe)
-    objective_of(recipe)  # before anything is reserved
+    knobs_of(recipe)  # before anything is reserved
     for line in described(recipe):
         print(f"# {line}" if dry_run else line)
     if dry_run:

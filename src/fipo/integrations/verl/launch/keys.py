@@ -7,30 +7,14 @@ from importlib.resources import files
 from typing import Any
 
 from fipo.errors import UserError
+from fipo.integrations.verl.knobs import KEYS, POLICY_LOSS
 from fipo.integrations.verl.launch.recipe import LaunchRecipe
 from fipo.recipe.table import did_you_mean
 
 VERL_VERSION = "0.9.1"
-POLICY_LOSS = "actor_rollout_ref.actor.policy_loss"
-# of fipo.integrations.verl.config.FIPOPolicyLossConfig, which only imports beside verl
-POLICY_LOSS_KEYS = (
-    *("preset", "half_life", "influence_clip", "safety_threshold", "safety_floor", "max_dual_clipped_tokens"),
-    *("clip_low", "clip_high", "dual_clip", "denominator", "credit_sequences", "credit_dir"),
-)
-# tables that verl hands on as they are: to the reward manager, the reward function, the model's config, an engine
-OPEN_TABLES = (
-    "reward.reward_kwargs",
-    "reward.custom_reward_function.reward_kwargs",
-    "actor_rollout_ref.model.override_config",
-    "actor_rollout_ref.rollout.engine_kwargs.vllm",
-    "actor_rollout_ref.rollout.engine_kwargs.sglang",
-    "actor_rollout_ref.rollout.engine_kwargs.trtllm",
-    "actor_rollout_ref.rollout.checkpoint_engine.engine_kwargs",
-    "data.apply_chat_template_kwargs",
-    "data.mm_processor_kwargs",
-    "trainer.v1.sampler.sampler_kwargs",
-    "ray_kwargs.ray_init",
-)
+OPEN = "open"  # the kind of a table that is empty in verl, and handed on as it is
+# tables that verl hands on as they are, besides those that are empty in its own configuration
+OPEN_TABLES = ("reward.reward_kwargs", "reward.custom_reward_function.reward_kwargs", "ray_kwargs.ray_init")
 UNQUOTED = re.compile(r"[\w./:@%*?|+-]+", re.ASCII)  # Hydra reads such a text as it is
 
 
@@ -97,13 +81,14 @@ def _flat(table: dict[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
 def _mark(key: str, value: Any) -> str:
     """Hydra's mark of a key: none where verl has it, + where an open table gets it."""
     known = schema_keys()
-    ours = {f"{POLICY_LOSS}.{name}" for name in POLICY_LOSS_KEYS}
-    if key in OPEN_TABLES or any(other.startswith(f"{key}.") for other in known):
+    tables = (*OPEN_TABLES, *(key for key, kind in known.items() if kind == OPEN))
+    ours = {f"{POLICY_LOSS}.{name}" for name in KEYS}
+    if key in tables or any(other.startswith(f"{key}.") for other in known):
         raise UserError(f"verl.{key} must be a table")
     if key in known:
         _check_kind(key, value, known[key])
         return ""
-    if key in ours or any(key.startswith(f"{table}.") for table in OPEN_TABLES):
+    if key in ours or any(key.startswith(f"{table}.") for table in tables):
         return "+"
     raise UserError(f"verl {VERL_VERSION} has no key {key}{did_you_mean(key, sorted({*known, *ours}))}")
 

@@ -1,10 +1,12 @@
 """verl's keys, written where verl is: `python -m fipo.integrations.verl.launch.schema > verl_0.9.1_keys.txt` (here).
 
-A line is a key and what verl has there: number, bool, or -, which may be anything.
+A line is a key and what verl has there: number, bool, open (an empty table), or -, which may be anything.
 """
 
 from collections.abc import Iterator
 from typing import Any
+
+from fipo.integrations.verl.launch.keys import OPEN
 
 NUMBER_OR_TEXT = ("algorithm.rollout_correction.rollout_is_threshold",)  # 2.0, or "0.5_2.0" for two bounds
 
@@ -29,6 +31,8 @@ def _leaves(table: Any, prefix: str) -> Iterator[tuple[str, str]]:
 
 
 def _kind(value: Any) -> str:
+    if value == {}:
+        return OPEN
     if isinstance(value, bool):
         return "bool"
     return "number" if isinstance(value, int | float) else "-"

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
-from fipo.integrations.verl.launch.objective import objective_of
+from fipo.integrations.verl.launch.objective import knobs_of
 from fipo.integrations.verl.launch.recipe import LaunchRecipe
 
 NAMES = {  # verl's keys, and ours for the same quantity
@@ -52,8 +52,8 @@ def config_of(recipe: LaunchRecipe, name: str, metrics: Iterable[dict[str, Any]]
 
     Raises UserError for settings of the objective that do not fit.
     """
-    preset, cfg = objective_of(recipe)
-    objective = {name: value for name, value in asdict(cfg).items() if value is not None}
+    knobs = knobs_of(recipe)
+    objective = {name: value for name, value in asdict(knobs.fipo_config()).items() if value is not None}
     samples = max((k for values in metrics for _, k in _evaluation(values).values()), default=0)
     known = {
         "steps": recipe.table("trainer").get("total_training_steps"),
@@ -68,7 +68,7 @@ def config_of(recipe: LaunchRecipe, name: str, metrics: Iterable[dict[str, Any]]
             "group_size": recipe.whole_number("actor_rollout_ref.rollout.n"),
             "max_response_tokens": recipe.whole_number("data.max_response_length"),
         },
-        "objective": {"preset": preset, **objective},
+        "objective": {"preset": knobs.preset, **objective},
         "update": {"mini_batches": recipe.updates},
         **({"eval": {"samples": samples}} if samples else {}),
         "resolved": {"objective": objective},

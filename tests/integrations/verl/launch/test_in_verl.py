@@ -10,15 +10,17 @@ pytest.importorskip("verl", reason="verl is not installed here; make test-verl h
 from hydra import compose, initialize_config_module
 from verl.workers.config import PolicyLossConfig
 
-from fipo.integrations.verl.config import FIPOPolicyLossConfig, objective_of
-from fipo.integrations.verl.launch.keys import POLICY_LOSS_KEYS, overrides_of, schema_keys
+from fipo.integrations.verl.config import FIPOPolicyLossConfig
+from fipo.integrations.verl.knobs import KEYS, TARGET
+from fipo.integrations.verl.launch.keys import overrides_of, schema_keys
 from fipo.integrations.verl.launch.recipe import load_launch_recipe
 from fipo.integrations.verl.launch.schema import installed_keys
+from fipo.integrations.verl.policy_loss import options_of
 from fipo.integrations.verl.rehearsal import overrides as rehearsal
 from fipo.integrations.verl.validate import check_config
 from fipo.objective import FIPOConfig
 
-RECIPES = sorted((Path(__file__).parents[3] / "recipe" / "fipo").glob("*.toml"))
+RECIPES = sorted((Path(__file__).parents[4] / "recipe" / "fipo").glob("*.toml"))
 OBJECTIVES = {"fipo_qwen2.5_32b": FIPOConfig.release_32b(), "fipo_qwen2.5_7b_math": FIPOConfig.release_7b()}
 
 
@@ -28,7 +30,8 @@ def test_the_committed_list_has_the_keys_of_the_installed_verl():
 
 def test_the_keys_of_the_policy_loss_are_those_of_its_configuration():
     ours = {field.name for field in fields(FIPOPolicyLossConfig)} - {field.name for field in fields(PolicyLossConfig)}
-    assert set(POLICY_LOSS_KEYS) == ours
+    assert set(KEYS) == ours
+    assert f"{FIPOPolicyLossConfig.__module__}.{FIPOPolicyLossConfig.__name__}" == TARGET
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
@@ -39,7 +42,7 @@ def test_verl_composes_every_recipe_and_the_plugin_accepts_it(path):
         config = compose("ppo_trainer", overrides_of(load_launch_recipe(path, {}, {"RAY_DATA_HOME": "/data"})))
     check_config(config)
     actor = omega_conf_to_dataclass(config.actor_rollout_ref.actor)
-    assert objective_of(actor) == OBJECTIVES.get(path.stem, FIPOConfig.dapo())
+    assert options_of(actor).fipo_config() == OBJECTIVES.get(path.stem, FIPOConfig.dapo())
     assert config.data.train_files == "/data/data/dapo-math-17k.parquet"
     assert list(config.trainer.logger) == ["console", "wandb", "file"]
 

@@ -1,0 +1,88 @@
+"""What TRL and verl need of ours besides the objective: graded answers, and the sampler's log-probs compared.
+
+A grade that failed is here what it is in our own trainer: `on_failure` and `max_failures` as in its `[grading]` table,
+the metric `grade/failed`, the same words.
+"""
+
+import atexit
+import functools
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from fipo.data.problem import Problem
+from fipo.grading.grade import Grade
+from fipo.grading.outcomes import failure_line, too_many_failures
+from fipo.grading.workers.pool import GraderPool
+from fipo.objective import Max, Mean, Metric
+
+ON_FAILURE = ("zero", "drop_group")
+
+log = logging.getLogger("fipo")
+
+
+def grader_pool(grader: str, **limits: float) -> GraderPool:
+    """This process's workers for a grader: the same pool for the same arguments.
+
+    Errors: ValueError for a limit (workers, deadline_seconds, memory_mib) that is not > 0.
+    """
+    return _pool(os.getpid(), grader, **limits)
+
+
+def graded(pool: GraderPool, answers: Sequence[tuple[str, Problem]]) -> list[Grade]:
+    """The grades of (response, problem) pairs. A warning names those that failed."""
+    grades = pool.grade(answers)
+    if line := failure_line((problem.id, grade) for (_, problem), grade in zip(answers, grades, strict=True)):
+        log.warning(line)
+    return grades
+
+
+class FailurePolicy:
+    """What follows from grades that failed. Errors: ValueError for a word or a number that is none."""
+
+    def __init__(self, on_failure: str, max_failures: int | None) -> None:
+        if on_failure not in ON_FAILURE:
+            raise ValueError(f"on_failure must be {' or '.join(ON_FAILURE)}, got {on_failure!r}")
+        whole = isinstance(max_failures, int) and not isinstance(max_failures, bool)
+        if max_failures is not None and not (whole and max_failures >= 0):
+            raise ValueError(f"max_failures must be a whole number >= 0, got {max_failures!r}")
+        self.drops_groups = on_failure == "drop_group"
+        self._max_failures = max_failures
+        self._failed = 0
+
+    def count(self, failed: int) -> None:
+        """So many more grades failed. Raises RuntimeError once that makes more than `max_failures`."""
+        self._failed += failed
+        if line := too_many_failures(self._failed, self._max_failures):
+            raise RuntimeError(line)
+
+
+def json_value(value: Any) -> Any:
+    """A value as it reaches a grader: arrays as lists, anything else that JSON lacks as text."""
+    if isinstance(value, Mapping):
+        return {str(key): json_value(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [json_value(entry) for entry in value]
+    if hasattr(value, "tolist"):
+        return json_value(value.tolist())
+    return value if value is None or isinstance(value, str | int | float | bool) else str(value)
+
+
+def sampler_gap(old: Tensor, sampled: Tensor, loss_mask: Tensor) -> dict[str, Metric]:
+    """How far the sampler's log-probs are from the old ones, over the loss tokens; [B, T] each."""
+    gaps = (sampled - old).abs()[loss_mask].double()
+    return {
+        "rollout/logprob_gap/mean": Mean(float(gaps.sum()), len(gaps)),
+        "rollout/logprob_gap/max": Max(float(gaps.max()) if len(gaps) else float("-inf")),
+    }
+
+
+@functools.cache
+def _pool(process: int, grader: str, **limits: Any) -> GraderPool:
+    """One for each process: a fork must leave its parent's workers alone, also when it exits."""
+    pool = GraderPool(grader, **limits)
+    atexit.register(lambda: pool.close() if os.getpid() == process else None)
+    return pool
