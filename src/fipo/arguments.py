@@ -16,7 +16,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def fipo_parser() -> argparse.ArgumentParser:
-    """Of every command. What it refuses is a UserError."""
+    """The parser of every command. What it refuses is a UserError."""
     parser = _Parser(prog="fipo", description="Reinforcement learning with dense, critic-free credit.")
     parser.add_argument("--version", action="version", version=f"fipo {version('fipo')}")
     commands = parser.add_subparsers(dest="command", required=True)

@@ -58,7 +58,7 @@ class Countdown(Table):
     form: Form = "instructions"
     """"instructions": says what to do; "bare": `Numbers: 3, 1, 2. Target: 4. Answer:`, to stand after examples."""
     order: Order = "ascending"
-    """Of the numbers: "solution" = as they stand in one, so that only the operators are to be found."""
+    """How the numbers are listed: "solution" = as they stand in one, so that only the operators are to be found."""
 
 
 class Published(Table):

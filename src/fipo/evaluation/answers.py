@@ -36,7 +36,7 @@ class Answerer(Protocol):
 
 
 def sample_seed(sampling: Sampling, asked: Asked) -> int:
-    """Of the problem's id and not its place, and of the sample's number, so that it does not matter what else is asked.
+    """A function of the problem's id, not of its place, and of the sample's number: whatever else is asked.
 
     See `fipo.rollout.sampler.uniforms_of`.
     """

@@ -55,7 +55,7 @@ class Sampling(SamplingTable):
     top_k: NonNegativeInt = 0
     """Sample from this many of the likeliest tokens; 0 = all, and nothing about it is sent to a server."""
     max_prompt_tokens: PositiveInt | None = None
-    """Of a model in this process; a longer one counts as a bad row. Left out = what fits the model's positions."""
+    """For a model in this process; a longer prompt counts as a bad row. Left out = what fits the model's positions."""
     max_response_tokens: PositiveInt
     stop: list[str] = Field(default_factory=list)
     """As in a recipe for training's [rollout]; a server takes any texts."""

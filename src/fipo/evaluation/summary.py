@@ -61,7 +61,7 @@ def figures_of(results: Sequence[Result]) -> dict[str, Any]:
 
 
 def quantile(ordered: Sequence[float], q: float) -> float:
-    """Of sorted values, linear between neighbours."""
+    """The q-quantile of sorted values, linear between neighbours."""
     place = q * (len(ordered) - 1)
     below, above = math.floor(place), math.ceil(place)
     return ordered[below] + (place - below) * (ordered[above] - ordered[below])

@@ -17,7 +17,7 @@ Place = tuple[int, int, int, int]  # step, group, member, position
 
 
 def ranked_tokens(sample: Sample) -> dict[str, Any]:
-    """Of the sampled responses that are in the loss of the last mini-batch: single occurrences, and means by token.
+    """The extreme tokens of the responses in the loss of the last mini-batch: single ones, and means by token.
 
     mini_batch    which one that is, None where none is recorded
     responses     how many there are
@@ -76,7 +76,7 @@ def _responses(sample: Sample) -> Iterator[tuple[tuple[int, int, int], RolloutRe
 def _extremes(
     chosen: dict[tuple[int, int, int], RolloutRecord], extreme: Callable[..., Any]
 ) -> Iterator[tuple[float, float, Place]]:
-    """Of each response the extreme f; the future KL tells those apart that are at one bound."""
+    """The extreme f of each response; the future KL tells those apart that are at one bound."""
     for (step, g, m), record in chosen.items():
         weights = [
             (weight, kl or 0.0, (step, g, m, i))

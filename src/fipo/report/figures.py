@@ -8,7 +8,7 @@ Unit = Literal["share", "number"]  # a share is a fraction that the page shows i
 
 
 @dataclass(frozen=True, kw_only=True)
-class Series:
+class Curve:
     key: str  # of metrics.jsonl
     label: str
     interval: tuple[str, str] | None = None  # the keys of its 95% interval, low and high
@@ -18,10 +18,10 @@ class Series:
 class Figure:
     title: str
     look_for: str  # one sentence
-    series: tuple[Series, ...]
+    series: tuple[Curve, ...]
     y: str  # what the vertical axis shows
     unit: Unit = "number"
-    x: Series = Series(key="step", label="step")  # the horizontal axis
+    x: Curve = Curve(key="step", label="step")  # the horizontal axis
 
     def needs(self) -> list[str]:
         """Every key that it reads beside `step`."""
@@ -44,12 +44,12 @@ def used_keys(figures: Iterable[Figure]) -> list[str]:
     return list(dict.fromkeys(key for figure in figures for key in figure.needs()))
 
 
-def _evaluated(name: str, label: str) -> Series:
-    return Series(key=f"eval/{name}", label=label, interval=(f"eval/ci/{name}/low", f"eval/ci/{name}/high"))
+def _evaluated(name: str, label: str) -> Curve:
+    return Curve(key=f"eval/{name}", label=label, interval=(f"eval/ci/{name}/low", f"eval/ci/{name}/high"))
 
 
-def _one(key: str, label: str) -> tuple[Series, ...]:
-    return (Series(key=key, label=label),)
+def _one(key: str, label: str) -> tuple[Curve, ...]:
+    return (Curve(key=key, label=label),)
 
 
 CHAPTERS = (
@@ -61,7 +61,7 @@ CHAPTERS = (
                 look_for="Both should rise: avg@k is the accuracy of one sampled answer, cons@k that of the commonest.",
                 y="accuracy",
                 unit="share",
-                series=(_evaluated("avg_at_k", "avg@k"), Series(key="eval/cons_at_k", label="cons@k")),
+                series=(_evaluated("avg_at_k", "avg@k"), Curve(key="eval/cons_at_k", label="cons@k")),
             ),
             Figure(
                 title="Held-out accuracy: pass@k and greedy",
@@ -75,7 +75,7 @@ CHAPTERS = (
                 look_for="Up and to the right, longer answers go with better ones; right alone is rambling.",
                 y="avg@k",
                 unit="share",
-                x=Series(key="eval/response_length/mean", label="mean response length (tokens)"),
+                x=Curve(key="eval/response_length/mean", label="mean response length (tokens)"),
                 series=_one("eval/avg_at_k", "avg@k"),
             ),
             Figure(
@@ -101,10 +101,10 @@ CHAPTERS = (
                 look_for="If all rise together the whole policy writes longer; if p75 alone does, it is a long tail.",
                 y="tokens",
                 series=(
-                    Series(key="response_length/p75", label="p75"),
-                    Series(key="response_length/p50", label="median"),
-                    Series(key="response_length/p25", label="p25"),
-                    Series(key="response_length/min", label="minimum"),
+                    Curve(key="response_length/p75", label="p75"),
+                    Curve(key="response_length/p50", label="median"),
+                    Curve(key="response_length/p25", label="p25"),
+                    Curve(key="response_length/min", label="minimum"),
                 ),
             ),
             Figure(
@@ -166,9 +166,9 @@ CHAPTERS = (
                 y="share of tokens",
                 unit="share",
                 series=(
-                    Series(key="policy/clip_fraction", label="clipped"),
-                    Series(key="policy/clip_fraction_low", label="of them low"),
-                    Series(key="policy/clip_fraction_high", label="of them high"),
+                    Curve(key="policy/clip_fraction", label="clipped"),
+                    Curve(key="policy/clip_fraction_low", label="of them low"),
+                    Curve(key="policy/clip_fraction_high", label="of them high"),
                 ),
             ),
             Figure(
@@ -195,9 +195,9 @@ CHAPTERS = (
                 y="share of tokens",
                 unit="share",
                 series=(
-                    Series(key="fipo/influence_weight/clipped_low", label="at the lower bound"),
-                    Series(key="fipo/influence_weight/clipped_high", label="at the upper bound"),
-                    Series(key="fipo/safety_capped", label="capped for safety"),
+                    Curve(key="fipo/influence_weight/clipped_low", label="at the lower bound"),
+                    Curve(key="fipo/influence_weight/clipped_high", label="at the upper bound"),
+                    Curve(key="fipo/safety_capped", label="capped for safety"),
                 ),
             ),
         ),
@@ -210,11 +210,11 @@ CHAPTERS = (
                 look_for="The highest line is what to make faster.",
                 y="seconds per step",
                 series=(
-                    Series(key="time/generate", label="generate"),
-                    Series(key="time/update", label="update"),
-                    Series(key="time/old_logprobs", label="old log-probs"),
-                    Series(key="time/grade", label="grade"),
-                    Series(key="time/reference", label="reference"),
+                    Curve(key="time/generate", label="generate"),
+                    Curve(key="time/update", label="update"),
+                    Curve(key="time/old_logprobs", label="old log-probs"),
+                    Curve(key="time/grade", label="grade"),
+                    Curve(key="time/reference", label="reference"),
                 ),
             ),
             Figure(
@@ -222,9 +222,9 @@ CHAPTERS = (
                 look_for="A fall of the whole step with steady phases means that time goes elsewhere.",
                 y="tokens per second",
                 series=(
-                    Series(key="time/tokens_per_second/generate", label="generate"),
-                    Series(key="time/tokens_per_second/update", label="update"),
-                    Series(key="time/tokens_per_second", label="whole step"),
+                    Curve(key="time/tokens_per_second/generate", label="generate"),
+                    Curve(key="time/tokens_per_second/update", label="update"),
+                    Curve(key="time/tokens_per_second", label="whole step"),
                 ),
             ),
         ),

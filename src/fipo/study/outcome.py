@@ -7,7 +7,7 @@ from typing import Any
 from fipo.study.archive import ArchivedRun
 from fipo.study.config import Study
 from fipo.study.endpoints import DESCRIBED, ENDPOINTS, TESTED, Endpoint
-from fipo.study.statistics import EXACT_UP_TO, POWER, Estimate, detectable, estimate, holm, sign_flip_p
+from fipo.study.statistics import EXACT_UP_TO, POWER, SeedEstimate, detectable, estimate, holm, sign_flip_p
 
 ALPHA = 0.05
 INTERVALS = "Means with 95% intervals over seeds (Student's t).\n"
@@ -27,7 +27,7 @@ class Contrast:
     a: str
     b: str
     endpoint: str
-    difference: Estimate
+    difference: SeedEstimate
     p: float
     corrected_p: float  # of all but the first, for their number (Holm)
     # The smallest true difference seen with 80% power, at ALPHA; for all but the first at ALPHA / their number.
@@ -36,7 +36,7 @@ class Contrast:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    arms: dict[str, dict[str, Estimate]]  # by arm and endpoint, over finished runs
+    arms: dict[str, dict[str, SeedEstimate]]  # by arm and endpoint, over finished runs
     ended: int  # runs, failed ones among them
     failed: dict[str, int]  # runs by arm
     contrasts: list[Contrast]
@@ -61,7 +61,7 @@ def outcome_of(study: Study, runs: Sequence[ArchivedRun]) -> Outcome:
     return Outcome(arms=arms, ended=len(runs), failed=failed, contrasts=contrasts)
 
 
-def _of_arm(values: Mapping[tuple[str, int], float], arm: str) -> Estimate | None:
+def _of_arm(values: Mapping[tuple[str, int], float], arm: str) -> SeedEstimate | None:
     own = [value for (name, _), value in values.items() if name == arm]
     return estimate(own) if own else None
 
@@ -141,7 +141,7 @@ def title(study: Study, arm: str) -> str:
     return study.arms[arm].title or arm
 
 
-def _with_half(e: Estimate | None, endpoint: Endpoint) -> str:
+def _with_half(e: SeedEstimate | None, endpoint: Endpoint) -> str:
     if e is None:
         return ""
     if endpoint.counts:

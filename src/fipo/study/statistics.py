@@ -12,7 +12,7 @@ QUANTILES = 10_000  # of the estimated deviation, over which the power is averag
 
 
 @dataclass(frozen=True, kw_only=True)
-class Estimate:
+class SeedEstimate:
     """A mean over seeds with its 95% interval (Student's t; the seed is the unit). None where one seed gives none."""
 
     seeds: int
@@ -22,14 +22,14 @@ class Estimate:
     deviation: float | None  # unbiased standard deviation over seeds
 
 
-def estimate(values: Sequence[float]) -> Estimate:
-    """Of n >= 1 numbers, one a seed."""
+def estimate(values: Sequence[float]) -> SeedEstimate:
+    """The estimate from n >= 1 numbers, one a seed."""
     n, mean = len(values), float(np.mean(values))
     if n < 2:
-        return Estimate(seeds=n, mean=mean, low=None, high=None, deviation=None)
+        return SeedEstimate(seeds=n, mean=mean, low=None, high=None, deviation=None)
     deviation = float(np.std(values, ddof=1))
     half = float(stats.t.ppf(0.975, n - 1)) * deviation / n**0.5
-    return Estimate(seeds=n, mean=mean, low=mean - half, high=mean + half, deviation=deviation)
+    return SeedEstimate(seeds=n, mean=mean, low=mean - half, high=mean + half, deviation=deviation)
 
 
 def sign_flip_p(differences: Sequence[float]) -> float:

@@ -102,7 +102,7 @@ class StepRecord:
         )
 
     def _policy_metrics(self) -> dict[str, float]:
-        """Of the objective over the updates that were made; the influence weights of each too, as the first is 1."""
+        """What the objective says of the updates that were made, and each update's weights, as the first's are 1."""
         by_mini_batch = {
             i: merge_metrics([one.output.metrics() for one in outcome.packs])
             for i, outcome in enumerate(self.outcomes)
@@ -138,7 +138,7 @@ class StepRecord:
         return {"rollout/logprob_gap/mean": fmean(gaps), "rollout/logprob_gap/max": max(gaps)} if gaps else {}
 
     def _importance_weights(self, cap: float | None) -> dict[str, float]:
-        """Of the weights that `update` gave the tokens; nothing where there are none."""
+        """Statistics of the weights that `update` gave the tokens; nothing where there are none."""
         if cap is None:
             return {}
         parts = [
@@ -177,7 +177,7 @@ class StepRecord:
 
 
 def _rollout_metrics(batch: GroupBatch, recipe: Recipe) -> dict[str, float]:
-    """Of everything that was generated, the dropped groups included: what the policy does, not what it is fed."""
+    """What the policy does, not what it is fed: of everything that was generated, the dropped groups included."""
     rewards = group_rewards(batch.generated, recipe.rollout, recipe.reward)
     responses = [response for group in batch.generated for response in group.responses]
     grades = [grade for group in batch.generated for grade in group.grades]

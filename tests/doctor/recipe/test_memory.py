@@ -8,7 +8,7 @@ from transformers import AutoModelForCausalLM
 
 from fipo.doctor.recipe.fit import CHANGES, Fit
 from fipo.doctor.recipe.machine import GIB, Machine
-from fipo.doctor.recipe.memory import Estimate, checkpoint_bytes, estimate, tokens_at_once
+from fipo.doctor.recipe.memory import MemoryEstimate, checkpoint_bytes, estimate, tokens_at_once
 from fipo.doctor.recipe.outline import kept_per_token, outline_of
 from fipo.errors import UserError
 from fipo.models.loading import dtype_of, load
@@ -30,7 +30,7 @@ def recipe(repository: Path):
     return load_it
 
 
-def estimated(recipe: Recipe, device: torch.device) -> Estimate:
+def estimated(recipe: Recipe, device: torch.device) -> MemoryEstimate:
     outline = outline_of(recipe.model.path, dtype_of(recipe.model.dtype, device), recipe.model.lora)
     return estimate(recipe, outline, device, eval_problems=256, process=0)
 
@@ -138,7 +138,9 @@ def test_a_micro_batch_is_never_smaller_than_a_sequence_nor_larger_than_a_mini_b
 
 
 def test_the_peak_is_what_stays_and_the_largest_phase():
-    found = Estimate(stays={"a": 5.0, "b": 1.0}, sampling={"c": 3.0}, update={"d": 2.0, "e": 2.0}, optimizer_step={})
+    found = MemoryEstimate(
+        stays={"a": 5.0, "b": 1.0}, sampling={"c": 3.0}, update={"d": 2.0, "e": 2.0}, optimizer_step={}
+    )
     assert found.phase == ("the update", {"d": 2.0, "e": 2.0})
     assert found.peak == 10
 

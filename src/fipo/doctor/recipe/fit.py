@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from fipo.doctor.findings import Finding, Level
 from fipo.doctor.recipe.machine import Machine, amount
-from fipo.doctor.recipe.memory import Estimate, estimate
+from fipo.doctor.recipe.memory import MemoryEstimate, estimate
 from fipo.doctor.recipe.outline import Outline, outline_of
 from fipo.errors import UserError
 from fipo.models.loading import dtype_of
@@ -27,7 +27,7 @@ class Fit:
     process: int  # bytes that Python and its libraries take
 
     @property
-    def estimate(self) -> Estimate:
+    def estimate(self) -> MemoryEstimate:
         return self._estimate(self.recipe)
 
     def findings(self) -> list[Finding]:
@@ -74,7 +74,7 @@ class Fit:
             verdict = "which leaves room" if needed <= TIGHT * self.machine.memory else "which is still tight"
         return Finding(level=level, keys=(), text=f"{text} would free {amount(freed)}: {amount(needed)}, {verdict}")
 
-    def _estimate(self, recipe: Recipe) -> Estimate:
+    def _estimate(self, recipe: Recipe) -> MemoryEstimate:
         device = self.machine.device
         outline = self.outline
         if recipe.model != self.recipe.model:

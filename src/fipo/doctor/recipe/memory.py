@@ -22,7 +22,7 @@ CUDA_CONTEXT = GIB  # CUDA itself, its libraries, recorded decode steps
 
 
 @dataclass(frozen=True, kw_only=True)
-class Estimate:
+class MemoryEstimate:
     """Bytes. What stays is there all the time; of the phases of a step the largest comes on top of it."""
 
     stays: dict[str, float]
@@ -42,15 +42,17 @@ class Estimate:
         return sum(self.stays.values()) + sum(self.phase[1].values())
 
 
-def estimate(recipe: Recipe, outline: Outline, device: torch.device, *, eval_problems: int, process: int) -> Estimate:
-    """Of a run; `process` is what Python and its libraries take of the memory in question."""
+def estimate(
+    recipe: Recipe, outline: Outline, device: torch.device, *, eval_problems: int, process: int
+) -> MemoryEstimate:
+    """What a run takes; `process` is what Python and its libraries take of the memory in question."""
     rollout, width = recipe.rollout, dtype_of(recipe.model.dtype, device).itemsize
     answers = max(rollout.generation_batch * rollout.group_size, eval_problems * recipe.eval.samples)
     slots = min(rollout.decode_batch, answers)
     length = round_up(rollout.max_prompt_tokens + rollout.max_response_tokens, parts=8, least=32)
     own_copy = recipe.objective.kl_coef > 0 and recipe.model.lora is None  # else the adapters are switched off for it
     gradients = {"gradients": float(FLOAT32 * outline.trainable)}
-    return Estimate(
+    return MemoryEstimate(
         stays=_without_nothing(
             {
                 "weights": float(outline.weight_bytes),
@@ -70,7 +72,7 @@ def estimate(recipe: Recipe, outline: Outline, device: torch.device, *, eval_pro
 
 
 def checkpoint_bytes(recipe: Recipe, outline: Outline) -> float:
-    """Of the weights with the optimizer's state beside them."""
+    """The bytes of one checkpoint: the weights with the optimizer's state beside them."""
     state = STATE_BYTES[recipe.update.optimizer] * outline.trainable
     return outline.weight_bytes + FLOAT32 * outline.half_precision + state
 

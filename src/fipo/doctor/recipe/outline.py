@@ -37,7 +37,7 @@ class Outline:
 
 @lru_cache(maxsize=8)
 def outline_of(path: str, dtype: torch.dtype, lora: LoraTable | None) -> Outline:
-    """Of the model at `path` in the precision `dtype`, with its adapters if there shall be some.
+    """The outline of the model at `path` in the precision `dtype`, with its adapters if there shall be some.
 
     Raises UserError if it has no config that transformers knows, or cannot have these adapters.
     """

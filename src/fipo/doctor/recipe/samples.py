@@ -27,7 +27,7 @@ class SampleFigures:
 
 
 def figures_of(groups: Sequence[Group], group_size: int) -> SampleFigures:
-    """Of groups of any size; `group_size` is that of the recipe."""
+    """The figures of groups of any size; `group_size` is that of the recipe."""
     responses = [response for group in groups for response in group.responses]
     grades = [grade for group in groups for grade in group.grades]
     lengths = [len(response.tokens) for response in responses]
@@ -74,7 +74,7 @@ def sample_findings(recipe: Recipe, groups: Sequence[Group], figures: SampleFigu
 
 
 def gap_findings(recipe: Recipe, gap: float) -> list[Finding]:
-    """Of a sampler whose arithmetic differs from the trainer's by more than rounding."""
+    """Says so of a sampler whose arithmetic differs from the trainer's by more than rounding."""
     if gap <= LARGE_GAP or recipe.objective.importance_weight_cap is not None:
         return []
     return [

@@ -17,7 +17,7 @@ OVERLAP = "are also in data.eval"  # said by the setup too
 
 
 def position_findings(recipe: Recipe, outline: Outline) -> list[Finding]:
-    """Of a model that knows fewer positions than a prompt with its response may have."""
+    """Says so of a model that knows fewer positions than a prompt with its response may have."""
     needed = recipe.rollout.max_prompt_tokens + recipe.rollout.max_response_tokens
     if outline.positions is None or needed <= outline.positions:
         return []
@@ -42,7 +42,7 @@ def problems_of(recipe: Recipe, say: Callable[[str], None]) -> tuple[list[Proble
 
 
 def overlap_findings(train: list[Problem], held_out: list[Problem]) -> list[Finding]:
-    """Of evaluation problems that are in the training set as well."""
+    """Says so of evaluation problems that are in the training set as well."""
     shared = len(train) - len(without(train, held_out))
     if not shared:
         return []
@@ -59,7 +59,7 @@ def overlap_findings(train: list[Problem], held_out: list[Problem]) -> list[Find
 
 
 def disk_findings(recipe: Recipe, outline: Outline) -> list[Finding]:
-    """Of a disk without room for the checkpoints that a run keeps: some, the best, and one that is being written."""
+    """Says so of a disk without room for the checkpoints that a run keeps: some, the best, and one that is being written."""
     size = checkpoint_bytes(recipe, outline)
     most = recipe.checkpoint.keep + 2
     folder = Path(recipe.run.folder).absolute()

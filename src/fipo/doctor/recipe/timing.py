@@ -68,7 +68,7 @@ def fit_decode(small: tuple[int, float], large: tuple[int, float]) -> DecodeSpee
 
 
 def times(recipe: Recipe, speeds: Speeds, figures: SampleFigures, eval_problems: int, *, pessimistic: bool) -> Times:
-    """Of steps like the first ones.
+    """The times of steps like the first ones.
 
     The two ends of the range: responses a standard error shorter or longer than the sampled ones, the longest as
     long as the longest sampled one or as the recipe allows, decoding as near the prompt or as slow as it was on whole
@@ -113,7 +113,7 @@ def generation_batches(recipe: Recipe, mixed: float) -> int:
 
 
 def loss_findings(recipe: Recipe, low: Times) -> list[Finding]:
-    """Of checkpoints so far apart that a machine that dies costs hours."""
+    """Says so of checkpoints so far apart that a machine that dies costs hours."""
     every = min(recipe.checkpoint.every, recipe.run.steps)
     lost = every * low.step_seconds
     if lost <= LONG_LOSS:

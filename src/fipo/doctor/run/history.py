@@ -64,7 +64,7 @@ class History:
 
     @property
     def planned_steps(self) -> int | None:
-        """Of the recipe; None in a run that was collected from elsewhere."""
+        """Those of the recipe; None in a run that was collected from elsewhere."""
         return self.setting("run", "steps")
 
     def setting(self, *path: str, default: Any = None) -> Any:
