@@ -59,7 +59,7 @@ def overlap_findings(train: list[Problem], held_out: list[Problem]) -> list[Find
 
 
 def disk_findings(recipe: Recipe, outline: Outline) -> list[Finding]:
-    """Says so of a disk without room for the checkpoints that a run keeps: some, the best, and one that is being written."""
+    """Says so of a disk without room for the checkpoints of a run: those kept, the best, one that is being written."""
     size = checkpoint_bytes(recipe, outline)
     most = recipe.checkpoint.keep + 2
     folder = Path(recipe.run.folder).absolute()
