@@ -6,7 +6,7 @@ import torch
 from fipo.data.made.signed_sums import signed_sums
 from fipo.data.problem import Problem
 from fipo.evaluation import Evaluation, evaluate, interval
-from fipo.grading.registry import grade_number
+from fipo.grading.answers.number import grade_number
 from fipo.models.loading import stop_tokens
 from fipo.models.make_tiny import make_model
 from fipo.models.tokenizer import make_tokenizer

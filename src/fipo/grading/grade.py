@@ -26,3 +26,9 @@ class Grade:
 
 
 Grader = Callable[[str, Problem], Grade]
+
+
+def compared(found: str | None, expected: str | None) -> Grade:
+    if found is None:
+        return Grade(outcome="no_answer", answer=None)
+    return Grade(outcome="correct" if found == expected else "wrong", answer=found)

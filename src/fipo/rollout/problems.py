@@ -9,7 +9,7 @@ from fipo.data.bad_rows import BadRows
 from fipo.data.problem import Placed, Problem
 from fipo.data.sources import AnySource, Role, load_problems
 from fipo.errors import UserError
-from fipo.grading.registry import grade_number
+from fipo.grading.answers.number import grade_number
 from fipo.rollout.prompts import BadPrompt, Prompting, encode
 from fipo.rollout.table import ProblemTable
 

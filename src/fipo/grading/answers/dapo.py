@@ -7,6 +7,9 @@ compared as strings. There is no fallback to \boxed and no symbolic equality.
 
 import re
 
+from fipo.data.problem import Problem
+from fipo.grading.grade import Grade, compared
+
 TAIL = 300  # characters
 ANSWER_LINE = re.compile(r"answer\s*:\s*([^\n]+)", re.IGNORECASE)
 
@@ -39,6 +42,12 @@ REWRITES = [
     (re.compile(r"(frac)([^{])(.)"), r"frac{\2}{\3}"),  # \frac12 as \frac{1}{2}
     (re.compile(r"(sqrt)([^{])"), r"sqrt{\2}"),
 ]
+
+
+def grade_dapo(response: str, problem: Problem) -> Grade:
+    """DAPO's published rule: the last `Answer:` line in the final 300 characters, normalised as text."""
+    found = last_answer(response)
+    return compared(None if found is None else normalise(found), normalise(problem.answer))
 
 
 def last_answer(response: str) -> str | None:
