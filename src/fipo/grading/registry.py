@@ -1,4 +1,4 @@
-"""Graders: a response and its problem in, a typed outcome out. None of them executes what the model wrote."""
+"""Graders by name: ours, and the user's own functions and objects. None of ours executes what the model wrote."""
 
 import importlib
 import re
@@ -6,29 +6,28 @@ from typing import Annotated
 
 from pydantic import AfterValidator
 
-from fipo.data.problem import Problem
 from fipo.errors import UserError
+from fipo.grading.answers.countdown import grade_countdown
 from fipo.grading.answers.dapo import grade_dapo
 from fipo.grading.answers.exact import grade_exact
+from fipo.grading.answers.gym import grade_reasoning_gym
+from fipo.grading.answers.math import grade_math
 from fipo.grading.answers.number import grade_number
-from fipo.grading.grade import Grade, Grader, Outcome
+from fipo.grading.grade import Grade, Outcome
+from fipo.grading.grader import FunctionGrader, Grader
 
 __all__ = ["GRADERS", "Grade", "Grader", "GraderName", "Outcome", "resolve"]
 
-GRADERS: dict[str, Grader] = {"number": grade_number, "exact": grade_exact, "dapo": grade_dapo}
-IMPORTED = {  # when they are used: what they need takes a second to import
-    "math": "fipo.grading.answers.math:grade_math",
-    "countdown": "fipo.grading.answers.countdown:grade_countdown",
-    "reasoning_gym": "fipo.grading.answers.gym:grade_reasoning_gym",
+GRADERS: dict[str, Grader] = {
+    grader.name: grader
+    for grader in (grade_number, grade_exact, grade_dapo, grade_math, grade_countdown, grade_reasoning_gym)
 }
-NEEDED = {"math": "pip install math-verify", "reasoning_gym": 'pip install "fipo[gym]"'}
 MODULE_FUNCTION = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 
 
 def _known(name: str) -> str:
-    if name not in GRADERS and name not in IMPORTED and not MODULE_FUNCTION.fullmatch(name):
-        choices = ", ".join([*GRADERS, *IMPORTED])
-        raise ValueError(f"must be one of {choices} or module:function, got {name!r}")
+    if name not in GRADERS and not MODULE_FUNCTION.fullmatch(name):
+        raise ValueError(f"must be one of {', '.join(GRADERS)} or module:function, got {name!r}")
     return name
 
 
@@ -37,49 +36,39 @@ GraderName = Annotated[str, AfterValidator(_known)]
 
 
 def resolve(name: str) -> Grader:
-    """The grader of that name, imported now if need be.
+    """The grader of that name, with everything imported that it needs.
 
     The user's `module:function` is called as `function(response, problem)` and returns a Grade, or a bool for
-    correct or wrong. Raises UserError for a name that is none, or whose module or function cannot be had.
+    correct or wrong; what stands there may be a Grader, too. Raises UserError for a name that is none, or whose
+    module or function cannot be had.
     """
     try:
         _known(name)
     except ValueError as error:
         raise UserError(f"grader: {error}") from None
-    if name in GRADERS:
-        return GRADERS[name]
-    function = _imported(name)
-    return function if name in IMPORTED else _checked(function, name)
+    grader = GRADERS.get(name) or _imported(name)
+    try:
+        grader.load()
+    except ImportError as error:
+        need = f"another package: {grader.extra}" if grader.extra else f"what cannot be imported: {_line(error)}"
+        raise UserError(f"grader {name!r} needs {need}") from None
+    return grader
 
 
 def _imported(name: str) -> Grader:
-    module_name, function_name = IMPORTED.get(name, name).split(":")
+    module_name, attribute = name.split(":")
     try:
         module = importlib.import_module(module_name)
     except ImportError as error:
-        if name in NEEDED:
-            raise UserError(f"grader {name!r} needs another package: {NEEDED[name]}") from None
         raise UserError(f"grader {name!r}: cannot import {module_name!r}: {_line(error)}") from None
     except (Exception, SystemExit) as error:
         raise UserError(f"grader {name!r}: importing {module_name!r} raised {_line(error)}") from None
-    function = getattr(module, function_name, None)
-    if not callable(function):
-        raise UserError(f"grader {name!r}: module {module_name!r} has no function {function_name!r}")
-    return function
-
-
-def _checked(function: Grader, name: str) -> Grader:
-    """The user's function as a grader, whatever it returns."""
-
-    def grade(response: str, problem: Problem) -> Grade:
-        result: object = function(response, problem)
-        if isinstance(result, bool):
-            return Grade(outcome="correct" if result else "wrong", answer=None)
-        if isinstance(result, Grade):
-            return result
-        raise TypeError(f"grader {name!r} must return a Grade or a bool, got {type(result).__name__}: {result!r:.80}")
-
-    return grade
+    found = getattr(module, attribute, None)
+    if isinstance(found, Grader):
+        return found
+    if not callable(found):
+        raise UserError(f"grader {name!r}: module {module_name!r} has no function {attribute!r}")
+    return FunctionGrader(name, found)
 
 
 def _line(error: BaseException) -> str:

@@ -50,9 +50,7 @@ NUMBERS = [
     ("5\ud800", "5", "5", "correct"),
     ("1" * 40, "1" * 39 + "2", "1" * 40, "wrong"),  # no rounding of long numbers
     ("0." + "3" * 30 + "1", "0." + "3" * 30 + "2", "0." + "3" * 30 + "1", "wrong"),
-    ("9" * 41, "9" * 41, None, "no_answer"),  # too long to be read
     ("9**9**9**9", "9", "9", "correct"),  # read, not computed
-    ("five", "five", None, "no_answer"),
 ]
 
 

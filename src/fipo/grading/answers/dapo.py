@@ -9,6 +9,7 @@ import re
 
 from fipo.data.problem import Problem
 from fipo.grading.grade import Grade, compared
+from fipo.grading.grader import Grader
 
 TAIL = 300  # characters
 ANSWER_LINE = re.compile(r"answer\s*:\s*([^\n]+)", re.IGNORECASE)
@@ -44,10 +45,23 @@ REWRITES = [
 ]
 
 
-def grade_dapo(response: str, problem: Problem) -> Grade:
+class DapoGrader(Grader):
     """DAPO's published rule: the last `Answer:` line in the final 300 characters, normalised as text."""
-    found = last_answer(response)
-    return compared(None if found is None else normalise(found), normalise(problem.answer))
+
+    name = "dapo"
+    reads_boxes = False
+
+    def readable(self, problem: Problem) -> str | None:
+        if not normalise(problem.answer):
+            return f'grader "dapo" needs an answer that is more than units and signs, got {problem.answer!r:.80}'
+        return None
+
+    def grade(self, response: str, problem: Problem) -> Grade:
+        found = last_answer(response)
+        return compared(None if found is None else normalise(found), normalise(problem.answer))
+
+
+grade_dapo = DapoGrader()
 
 
 def last_answer(response: str) -> str | None:

@@ -5,6 +5,7 @@ from decimal import Context, Decimal
 
 from fipo.data.problem import Problem
 from fipo.grading.grade import Grade, compared
+from fipo.grading.grader import Grader
 
 # Bounded on purpose: a million digits are no number of ours, and cost no time. A comma belongs to a number
 # only before exactly three digits, so that `1,000` is one number and `1,2` are two.
@@ -15,11 +16,21 @@ NUMBER = re.compile(
 EXACT = Context(prec=100)  # more digits than NUMBER reads, so that nothing is rounded
 
 
-def grade_number(response: str, problem: Problem) -> Grade:
+class NumberGrader(Grader):
     """The last number in the response, by value: `12.50` equals `12.5`, `1,000` equals `1000`."""
-    expected = _last_number(problem.answer)
-    found = _last_number(response)
-    return compared(found, expected)
+
+    name = "number"
+
+    def readable(self, problem: Problem) -> str | None:
+        if _last_number(problem.answer) is None:
+            return f'grader "number" needs a numeric answer, got {problem.answer!r:.80}'
+        return None
+
+    def grade(self, response: str, problem: Problem) -> Grade:
+        return compared(_last_number(response), _last_number(problem.answer))
+
+
+grade_number = NumberGrader()
 
 
 def _last_number(text: str) -> str | None:
