@@ -9,7 +9,7 @@ from pathlib import Path
 
 from fipo.data.made.signed_sums import signed_sums
 from fipo.evaluation import avg_at_k, interval, pass_at_k
-from fipo.grading.registry import grade_number
+from fipo.grading.answers.number import grade_number
 from fipo.models.corpus import HABITS, LONG_HABITS, way_of
 from fipo.models.loading import load, stop_tokens
 from fipo.rollout.engine.select import make_sampler

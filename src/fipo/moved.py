@@ -18,6 +18,8 @@ MOVED = {
     "fipo.tasks.grade": "fipo.grading.grade",
     "fipo.tasks.graders": "fipo.grading.registry",
     "fipo.tasks.grading_pool": "fipo.grading.workers.pool",
+    "fipo.tasks.math_answer": "fipo.grading.answers.math",
+    "fipo.tasks.bad_rows": "fipo.data.bad_rows",
     "fipo.tasks.problem": "fipo.data.problem",
     "fipo.tasks.sources": "fipo.data.sources",
     "fipo.tasks.signed_sums": "fipo.data.made.signed_sums",

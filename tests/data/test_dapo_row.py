@@ -9,7 +9,7 @@ from tests.data.helpers import dapo_row
 from fipo.data.bad_rows import MalformedRow
 from fipo.data.dapo_row import to_problem
 from fipo.data.problem import Problem
-from fipo.grading.registry import grade_number
+from fipo.grading.answers.number import grade_number
 
 
 def refusal(row):

@@ -8,8 +8,9 @@ from tests.data.helpers import PUBLISHED, dapo_row
 from fipo.data.bad_rows import MalformedRow
 from fipo.data.layouts import LAYOUTS, after_hashes, columns_of, last_boxed, layout_of, to_problem, written_plainly
 from fipo.data.problem import Problem
+from fipo.grading.answers.dapo import grade_dapo
 from fipo.grading.answers.math import grade_math
-from fipo.grading.registry import grade_dapo, grade_number
+from fipo.grading.answers.number import grade_number
 
 ROWS = [(name, row, answer) for name, rows in PUBLISHED.items() for row, answer in rows]
 EACH_ROW = pytest.mark.parametrize(

@@ -6,7 +6,10 @@ import torch
 from fipo.data.made.signed_sums import signed_sums
 from fipo.data.problem import Problem
 from fipo.evaluation import Evaluation, evaluate, interval
-from fipo.grading.registry import grade_number
+from fipo.evaluation.summary import estimates_of
+from fipo.evaluation.votes import votes_of
+from fipo.grading.answers.math import grade_math
+from fipo.grading.answers.number import grade_number
 from fipo.models.loading import stop_tokens
 from fipo.models.make_tiny import make_model
 from fipo.models.tokenizer import make_tokenizer
@@ -39,6 +42,7 @@ EVALUATION = Evaluation(
         group("2", [("#2", 3, False)] * 4),
     ],
     greedy=[group("4", [("#4", 3, False)]), group("7", [("#1", 3, False)]), group("9", [("", 8, True)])],
+    votes=[[0, 0, 1, None], [1, 1, 0, 2], [None] * 4, [0] * 4],
 )
 
 
@@ -84,9 +88,13 @@ def roller():
     )
 
 
+def by_text(pairs):
+    return [a == b for a, b in pairs]
+
+
 def run(roller, seed=0):
     params = SamplingParams(temperature=1.0, max_tokens=6)
-    return evaluate(roller, signed_sums("eval", 5), samples=3, params=params, seed=seed, clock=Clock())
+    return evaluate(roller, signed_sums("eval", 5), samples=3, params=params, seed=seed, clock=Clock(), same=by_text)
 
 
 def test_every_problem_gets_its_samples_and_one_greedy_response(roller):
@@ -99,6 +107,41 @@ def test_every_problem_gets_its_samples_and_one_greedy_response(roller):
     lengths = [len(response.tokens) for group in evaluation.sampled for response in group.responses]
     assert max(lengths) <= 6
     assert evaluation.metrics()["eval/response_length/mean"] == pytest.approx(fmean(lengths))
+
+
+class Scripted:
+    """Gives these responses to the problem that it is asked, graded by the math grader."""
+
+    def groups(self, problems, group_size, params, seed, clock):
+        said = ["\\boxed{1/2}", "\\boxed{0.5}", "\\boxed{\\frac{2}{4}}", "\\boxed{7}", "\\boxed{8}"][:group_size]
+        return [
+            Group(
+                problem=problem,
+                prompt_tokens=[3],
+                responses=[Response(tokens=[5], logprobs=[-1.0], sampling_logprobs=[-1.0], truncated=False)]
+                * len(said),
+                texts=said,
+                grades=[grade_math(text, problem) for text in said],
+            )
+            for problem in problems
+        ]
+
+
+@pytest.mark.parametrize(("answer", "cons"), [("0.5", 1.0), ("7", 0.0), ("1", 0.0)])
+def test_three_equal_answers_spelled_differently_are_one_vote_in_training_as_in_fipo_eval(answer, cons):
+    scripted = Scripted()
+    problem = Problem(id="half", prompt="?", answer=answer, source="test")
+    params = SamplingParams(temperature=1.0, max_tokens=6)
+
+    def same(pairs):
+        return [grade_math.same(*pair) for pair in pairs]
+
+    evaluation = evaluate(scripted, [problem], samples=5, params=params, seed=0, clock=Clock(), same=same)
+    assert evaluation.metrics()["eval/cons_at_k"] == cons
+    grades = evaluation.sampled[0].grades
+    (votes,) = votes_of([grades], same)
+    results = [{"samples": [{"correct": g.correct, "vote": vote} for g, vote in zip(grades, votes, strict=True)]}]
+    assert estimates_of(results)["cons@5"] == [cons]
 
 
 def texts(groups):

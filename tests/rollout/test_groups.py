@@ -3,7 +3,8 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from fipo.data.problem import Problem
-from fipo.grading.registry import Grade, grade_number
+from fipo.grading.answers.number import grade_number
+from fipo.grading.grade import Grade
 from fipo.models.tokenizer import make_tokenizer
 from fipo.rollout.groups import PolicyRoller, ProblemStream, collect_groups
 from fipo.rollout.prompts import Prompting

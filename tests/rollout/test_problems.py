@@ -1,9 +1,12 @@
 import json
+from contextlib import ExitStack
+from functools import cache
 
 import pytest
 
 from fipo.data.sources import Countdown, File, SignedSums
 from fipo.errors import UserError
+from fipo.grading.workers.pool import GraderPool
 from fipo.models.tokenizer import make_tokenizer
 from fipo.rollout.problems import PromptLimit, usable_problems
 from fipo.rollout.table import ProblemTable
@@ -13,8 +16,20 @@ def row(question, answer="4", index=None):
     return {"prompt": question, "reward_model": {"ground_truth": answer}, "extra_info": {"index": index}}
 
 
+@pytest.fixture(scope="module")
+def graders():
+    """Real pools by the name of their grader."""
+    with ExitStack() as open_pools:
+
+        @cache
+        def pool(name):
+            return open_pools.enter_context(GraderPool(name, workers=1, deadline_seconds=10, memory_mib=1024))
+
+        yield pool
+
+
 @pytest.fixture
-def usable(tmp_path):
+def usable(tmp_path, graders):
     """Reads rows as the training file data.jsonl: (questions, what was said), the folder taken off."""
 
     def call(rows, role="train", budget=0, limit=100, grader="number", template=None):
@@ -30,6 +45,7 @@ def usable(tmp_path):
                 File(source="file", path=str(path)),
                 role,
                 table,
+                graders=graders(grader),
                 seed=0,
                 limit=PromptLimit(tokenizer=tokenizer, prompting=table, max_tokens=limit),
                 say=said.append,
@@ -116,15 +132,56 @@ def test_if_nothing_remains_the_line_counts_the_reasons(usable):
 
 
 @pytest.mark.parametrize("grader", ["countdown", "reasoning_gym"])
-def test_a_grader_that_is_made_for_a_source_refuses_another(grader):
+def test_a_grader_that_is_made_for_a_source_refuses_another(grader, graders):
+    if grader == "reasoning_gym":
+        pytest.importorskip(grader)
     sums = SignedSums(source="signed_sums", count=3)
     with pytest.raises(UserError) as error:
-        usable_problems(sums, "train", ProblemTable(grader=grader), seed=0, limit=None, say=print)
-    assert str(error.value) == (f'data.train: grader "{grader}" needs source "{grader}", got signed_sums, entry 0')
+        usable_problems(
+            sums, "train", ProblemTable(grader=grader), graders=graders(grader), seed=0, limit=None, say=print
+        )
+    assert str(error.value) == (
+        f'signed_sums, entry 0: grader "{grader}" needs source "{grader}", got signed_sums '
+        "(malformed row 1 of this source; data.max_bad_rows = 0 may be left out)"
+    )
 
 
-def test_a_generators_problems_are_used_as_they_come():
+@pytest.mark.parametrize(("grader", "answer"), [("math", "(" * 60), ("dapo", "\\text{m}"), ("number", "four")])
+def test_an_answer_that_its_grader_cannot_read_is_a_bad_row_whatever_the_grader(grader, answer, usable):
+    questions, said = usable([row("2+2="), row("how long?", answer)], grader=grader, budget=1)
+    assert questions == ["2+2="]
+    assert said[0].startswith(f'data.jsonl, line 2: grader "{grader}" needs a')
+
+
+def test_a_grader_of_the_users_may_say_what_it_cannot_read_and_may_fail(usable, graders, tmp_path, monkeypatch):
+    (tmp_path / "choosy.py").write_text(CHOOSY)
+    monkeypatch.chdir(tmp_path)
+    questions, said = usable([row("2+2="), row("1+3=", "odd"), row("4+0=", "boom")], grader="choosy:even", budget=2)
+    assert questions == ["2+2="]
+    assert said[:2] == [
+        "data.jsonl, line 2: must be a whole number; left out",
+        "data.jsonl, line 3: grader 'choosy:even' failed on the problem: ValueError: boom; left out",
+    ]
+
+
+CHOOSY = """
+from fipo.grading.grade import Grade
+from fipo.grading.grader import Grader
+
+class Even(Grader):
+    def readable(self, problem):
+        if problem.answer == "boom":
+            raise ValueError("boom")
+        return None if problem.answer.isdigit() else "must be a whole number"
+
+even = Even()
+"""
+
+
+def test_a_generators_problems_are_used_as_they_come(graders):
     said = []
     source, table = Countdown(source="countdown", count=3), ProblemTable(grader="countdown")
-    problems = usable_problems(source, "train", table, seed=0, limit=None, say=said.append)
+    problems = usable_problems(
+        source, "train", table, graders=graders("countdown"), seed=0, limit=None, say=said.append
+    )
     assert len(problems) == 3 and said == []

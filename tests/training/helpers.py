@@ -7,7 +7,7 @@ import torch
 from transformers import PreTrainedModel
 
 from fipo.data.problem import Problem
-from fipo.grading.registry import Grade
+from fipo.grading.grade import Grade
 from fipo.objective import Algorithm
 from fipo.rollout.groups import Group, ProblemStream
 from fipo.rollout.sampler import Response

@@ -4,7 +4,7 @@ import pytest
 import torch
 from tests.training.helpers import random_groups
 
-from fipo.grading.registry import Grade, Outcome
+from fipo.grading.grade import Grade, Outcome
 from fipo.rollout.table import RolloutTable
 from fipo.training.reward import RewardTable, group_rewards, overlong_penalty
 

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 from fipo.data.problem import Problem
 from fipo.evaluation.config import Sampling
+from fipo.grading.workers.pool import GraderPool
 from fipo.seeding import derive_seed
 
 
@@ -30,7 +31,7 @@ class Answerer(Protocol):
         """An answer for each, in order; `beat` is told of tokens as they come."""
         ...
 
-    def problems(self, say: Callable[[str], None]) -> list[Problem]:
+    def problems(self, graders: GraderPool, say: Callable[[str], None]) -> list[Problem]:
         """The problems of the recipe that it can be asked. Raises UserError if there is none, or they are malformed."""
         ...
 

@@ -12,6 +12,7 @@ from fipo.data.problem import Problem
 from fipo.errors import UserError
 from fipo.evaluation.answers import Answer, Asked, sample_seed
 from fipo.evaluation.config import EvalRecipe, Model
+from fipo.grading.workers.pool import GraderPool
 from fipo.models.loading import device_of, dtype_of, load, stop_tokens
 from fipo.rollout.engine.select import make_sampler
 from fipo.rollout.problems import PromptLimit, usable_problems
@@ -44,7 +45,7 @@ class LocalModel:
         self.chunk = table.decode_batch
         self.sampler = make_sampler(model, stop_tokens=stops, slots=table.decode_batch, say=say)
 
-    def problems(self, say: Callable[[str], None]) -> list[Problem]:
+    def problems(self, graders: GraderPool, say: Callable[[str], None]) -> list[Problem]:
         data, sampling = self.recipe.data, self.recipe.sampling
         limit = PromptLimit(
             tokenizer=self.tokenizer,
@@ -52,7 +53,7 @@ class LocalModel:
             max_tokens=self.max_prompt_tokens,
             key="sampling.max_prompt_tokens",
         )
-        return usable_problems(data.eval, "eval", data, seed=sampling.seed, limit=limit, say=say)
+        return usable_problems(data.eval, "eval", data, graders=graders, seed=sampling.seed, limit=limit, say=say)
 
     def answer(self, asked: Sequence[Asked], beat: Callable[[int], None]) -> list[Answer]:
         """All together. The random numbers of an answer are its own, whatever is asked beside it."""

@@ -6,6 +6,7 @@ from statistics import fmean
 
 from fipo.data.problem import Problem
 from fipo.evaluation.estimators import avg_at_k, cons_at_k, interval, pass_at_k_by_problem
+from fipo.evaluation.votes import Same, votes_of
 from fipo.rollout.groups import Group, Roller
 from fipo.rollout.sampler import SamplingParams
 from fipo.seeding import derive_seed
@@ -16,11 +17,11 @@ from fipo.telemetry.clock import Clock
 class Evaluation:
     sampled: list[Group]  # k responses per problem
     greedy: list[Group]  # one response per problem
+    votes: list[list[int | None]]  # of the sampled ones: equal numbers are equal answers
 
     def metrics(self) -> dict[str, float]:
         """Fractions under `eval/`, and their 95% intervals under `eval/ci/.../low` and `.../high`."""
         correct = [[grade.correct for grade in group.grades] for group in self.sampled]
-        answers = [[grade.answer for grade in group.grades] for group in self.sampled]
         by_problem = {
             "greedy": [float(group.grades[0].correct) for group in self.greedy],
             "avg_at_k": [fmean(row) for row in correct],
@@ -32,7 +33,7 @@ class Evaluation:
             "eval/greedy": fmean(by_problem["greedy"]),
             "eval/avg_at_k": avg_at_k(correct),
             "eval/pass_at_k": fmean(by_problem["pass_at_k"]),
-            "eval/cons_at_k": cons_at_k(answers, correct),
+            "eval/cons_at_k": cons_at_k(self.votes, correct),
             "eval/response_length/mean": fmean(len(response.tokens) for response in responses),
             "eval/truncated": fmean(response.truncated for response in responses),
             "eval/no_answer": fmean(grade.outcome == "no_answer" for grade in grades),
@@ -51,13 +52,16 @@ def evaluate(
     params: SamplingParams,
     seed: int,
     clock: Clock,
+    same: Same,
 ) -> Evaluation:
-    """`samples` responses by `params` and one greedy response to each problem.
+    """`samples` responses by `params` and one greedy response to each problem; `same` as for `votes_of`.
 
     The seed is the caller's, so that two evaluations can share their random numbers and differ less by chance.
     """
     greedy = SamplingParams.greedy(params.max_tokens)
+    sampled = roller.groups(problems, samples, params, derive_seed(seed, "sampled"), clock)
     return Evaluation(
-        sampled=roller.groups(problems, samples, params, derive_seed(seed, "sampled"), clock),
+        sampled=sampled,
         greedy=roller.groups(problems, 1, greedy, derive_seed(seed, "greedy"), clock),
+        votes=votes_of([group.grades for group in sampled], same),
     )

@@ -43,7 +43,7 @@ def score(recipe: EvalRecipe) -> ResultsFolder:
     with EvalProgress() as progress, run_lock(folder.path), graders:
         graders.start()
         answerer = make_answerer(recipe, progress.say)
-        problems = answerer.problems(progress.say)
+        problems = answerer.problems(graders, progress.say)
         settings = settings_of(recipe, answerer)
         samples = folder.read_samples(settings)
         keys = {key_of(problem, settings): problem for problem in problems}
@@ -122,7 +122,7 @@ def _results(
     """The first samples of each problem, with their votes, which depend on how many samples there are."""
     rows = [[samples[key, number] for number in range(recipe.sampling.samples)] for key in keys]
     grades = [[grade_of(sample) for sample in row] for row in rows]
-    votes = votes_of(list(keys.values()), grades, recipe.data.grader, graders.grade)
+    votes = votes_of(grades, graders.same)
     return [
         result_of(key, problem, row, own) for (key, problem), row, own in zip(keys.items(), rows, votes, strict=True)
     ]

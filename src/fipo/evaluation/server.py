@@ -9,6 +9,7 @@ from fipo.evaluation.answers import Answer, Asked, sample_seed
 from fipo.evaluation.client import Client
 from fipo.evaluation.config import EvalRecipe, Server
 from fipo.evaluation.threads import in_parallel
+from fipo.grading.workers.pool import GraderPool
 from fipo.rollout.problems import usable_problems
 
 SEEDS = 2**31  # the range that every server takes
@@ -26,10 +27,10 @@ class ServedModel:
         self.identity = {"url": table.url.rstrip("/"), "model": table.model}
         self.chunk = 4 * table.concurrency
 
-    def problems(self, say: Callable[[str], None]) -> list[Problem]:
+    def problems(self, graders: GraderPool, say: Callable[[str], None]) -> list[Problem]:
         """All of them: the server has the tokenizer, so none is too long as far as can be known here."""
         data, seed = self.recipe.data, self.recipe.sampling.seed
-        return usable_problems(data.eval, "eval", data, seed=seed, limit=None, say=say)
+        return usable_problems(data.eval, "eval", data, graders=graders, seed=seed, limit=None, say=say)
 
     def answer(self, asked: Sequence[Asked], beat: Callable[[int], None]) -> list[Answer]:
         """Raises UserError if the server refuses a request, RunStopped if it does not answer any more."""

@@ -1,10 +1,7 @@
-"""What a grader is, and what it says of one response."""
+"""What a grader says of one response."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
-
-from fipo.data.problem import Problem
 
 Outcome = Literal["correct", "wrong", "no_answer", "timeout", "crash"]
 
@@ -25,4 +22,8 @@ class Grade:
         return self.outcome in ("timeout", "crash")
 
 
-Grader = Callable[[str, Problem], Grade]
+def compared(found: str | None, expected: str | None) -> Grade:
+    """Of an answer that was found, or None, and the one that is right, in the form in which both are compared."""
+    if found is None:
+        return Grade(outcome="no_answer", answer=None)
+    return Grade(outcome="correct" if found == expected else "wrong", answer=found)

@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerBase
 
 from fipo.data.problem import Problem
 from fipo.grading.outcomes import failure_line
-from fipo.grading.registry import Grade
+from fipo.grading.grade import Grade
 from fipo.rollout.prompts import Prompting, encode
 from fipo.rollout.sampler import Response, Sampler, SamplingParams
 from fipo.rollout.table import RolloutTable

@@ -1,4 +1,4 @@
-"""The problems of a source that a run can use: loaded, not too long, with an answer that the grader can read."""
+"""The problems of a source that a run can use: loaded, not too long, and such that the grader can grade them."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,11 +9,9 @@ from fipo.data.bad_rows import BadRows
 from fipo.data.problem import Placed, Problem
 from fipo.data.sources import AnySource, Role, load_problems
 from fipo.errors import UserError
-from fipo.grading.registry import grade_number
+from fipo.grading.workers.pool import GraderPool
 from fipo.rollout.prompts import BadPrompt, Prompting, encode
 from fipo.rollout.table import ProblemTable
-
-MADE_FOR = {"countdown": "numbers", "reasoning_gym": "task"}  # graders, and what they read in a problem's metadata
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +35,7 @@ def usable_problems(
     role: Role,
     table: ProblemTable,
     *,
+    graders: GraderPool,
     seed: int,
     limit: PromptLimit | None,
     say: Callable[[str], None],
@@ -44,11 +43,11 @@ def usable_problems(
     """Each question once, in the order of the source. What is left out is said, with its place and the reason.
 
     `limit` None: prompts of any length. Raises UserError for more than `table.max_bad_rows` malformed rows or long
-    prompts, for a source that cannot be read, for one that the grader was not made for, and if no problem remains.
+    prompts, for a source that cannot be read, and if no problem remains.
     """
     bad_rows = BadRows(table.max_bad_rows, say)
     usable: list[Problem] = []
-    for placed in gradable_problems(source, role, table, seed=seed, bad_rows=bad_rows, say=say):
+    for placed in gradable_problems(source, role, graders, seed=seed, bad_rows=bad_rows, say=say):
         try:
             if limit is not None:
                 limit.check(placed.problem)
@@ -63,36 +62,27 @@ def usable_problems(
 def gradable_problems(
     source: AnySource,
     role: Role,
-    table: ProblemTable,
+    graders: GraderPool,
     *,
     seed: int,
     bad_rows: BadRows,
     say: Callable[[str], None],
 ) -> list[Placed]:
-    """Each question once, in the order of the source, with an answer that the grader can read: no tokenizer is needed.
+    """Each question once, in the order of the source, of those that the grader can grade: no tokenizer is needed.
 
     Repeats are said, and what cannot be read goes to `bad_rows`. Raises UserError as `usable_problems`.
     """
     loaded = load_problems(source, role, seed, bad_rows)
     if loaded.repeats:
         say(f"data.{role}: {_count(loaded.repeats, 'exact repeat')} merged")
-    refuse_other_sources(loaded.problems, role, table.grader)
     gradable: list[Placed] = []
-    for placed in loaded.problems:
-        problem = placed.problem
-        if table.grader == "number" and grade_number(problem.answer, problem).outcome == "no_answer":
-            bad_rows.leave_out(placed.where, f'grader "number" needs a numeric answer, got {problem.answer!r:.80}')
-        else:
+    reasons = graders.readable([placed.problem for placed in loaded.problems])
+    for placed, reason in zip(loaded.problems, reasons, strict=True):
+        if reason is None:
             gradable.append(placed)
+        else:
+            bad_rows.leave_out(placed.where, reason)
     return gradable
-
-
-def refuse_other_sources(problems: Sequence[Placed], role: Role, grader: str) -> None:
-    """Raise UserError if the grader is made for one source, and these problems are of another."""
-    needed = MADE_FOR.get(grader)
-    for placed in problems:
-        if needed is not None and needed not in placed.problem.metadata:
-            raise UserError(f'data.{role}: grader "{grader}" needs source "{grader}", got {placed.where}')
 
 
 def account_for(problems: Sequence[Problem], role: Role, bad_rows: BadRows, say: Callable[[str], None]) -> None:

@@ -173,6 +173,7 @@ class _Loop:
                 params=settings.params(self.recipe.rollout.max_response_tokens),
                 seed=derive_seed(self.recipe.run.seed, "eval"),
                 clock=Clock(),
+                same=lambda pairs: self.graders.same(pairs, self.beat),
             )
         self.say_failures(step, [*evaluation.sampled, *evaluation.greedy])
         metrics = evaluation.metrics()

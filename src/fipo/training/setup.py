@@ -42,7 +42,7 @@ def set_up(
     algorithm = recipe.objective.algorithm()
     for note in algorithm.config.notes():
         say(f"note: {note}")
-    train, held_out = _problems(recipe, policy, say)
+    train, held_out = _problems(recipe, policy, graders, say)
     sampler = make_sampler(model, stop_tokens=policy.stop_tokens, slots=recipe.rollout.decode_batch, beat=beat, say=say)
     trainer = Trainer(
         recipe=recipe,
@@ -71,12 +71,12 @@ def set_up(
     return Setup(trainer=trainer, eval_problems=held_out)
 
 
-def _problems(recipe: Recipe, policy: Policy, say: Say) -> tuple[list[Problem], list[Problem]]:
+def _problems(recipe: Recipe, policy: Policy, graders: GraderPool, say: Say) -> tuple[list[Problem], list[Problem]]:
     """(training, held-out) problems: no question in both. What goes is counted."""
     data, seed = recipe.data, recipe.run.seed
     limit = PromptLimit(tokenizer=policy.tokenizer, prompting=data, max_tokens=recipe.rollout.max_prompt_tokens)
-    held_out = usable_problems(data.eval, "eval", data, seed=seed, limit=limit, say=say)
-    train = usable_problems(data.train, "train", data, seed=seed, limit=limit, say=say)
+    held_out = usable_problems(data.eval, "eval", data, graders=graders, seed=seed, limit=limit, say=say)
+    train = usable_problems(data.train, "train", data, graders=graders, seed=seed, limit=limit, say=say)
     disjoint = without(train, held_out)
     if len(disjoint) < len(train):
         say(f"data.train: {len(train) - len(disjoint)} problems are also in data.eval; left out of training")

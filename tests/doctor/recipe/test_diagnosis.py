@@ -98,7 +98,7 @@ def test_what_is_left_out_of_the_problems_is_said_once(looks, small, capsys):
 @pytest.mark.parametrize(
     ("rows", "typed", "rule"),
     [
-        ("", ["--data.grader", "countdown"], 'data.eval: grader "countdown" needs source "countdown", got '),
+        ("", ["--data.grader", "countdown"], '{eval}, line 1: grader "countdown" needs source "countdown", got '),
         ('{"id": 1, "problem": "?", "answer": "x"}\n', [], '{train}, line 1: grader "number" needs a numeric answer'),
         (
             '{"id": 1, "problem": "?", "answer": "x"}\n',
@@ -113,7 +113,9 @@ def test_problems_that_training_refuses_are_refused_with_the_same_line(looks, ro
     train.write_text(rows or train.read_text())
     code, _, err = doctor(capsys, small, *typed, *looks)
     assert code == 2
-    assert err.startswith(f"fipo: {rule.format(train=train)}") and err.count("\n") == 1
+    assert (
+        err.startswith("fipo: " + rule.format(train=train, eval=small.parent / "eval.jsonl")) and err.count("\n") == 1
+    )
     assert main(["train", str(small), *typed]) == 2
     assert capsys.readouterr().err == err
 

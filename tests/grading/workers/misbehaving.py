@@ -9,7 +9,7 @@ import threading
 import time
 from pathlib import Path
 
-from fipo.grading.registry import Grade
+from fipo.grading.grade import Grade
 
 KEPT = []
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fipo.data.problem import Problem
-from fipo.grading.registry import Grade
+from fipo.grading.grade import Grade
 from fipo.grading.workers.pool import GraderPool
 from fipo.grading.workers.system import descendants
 

@@ -208,7 +208,7 @@ def test_ctrl_c_while_sampling_drops_the_step_saves_and_the_resumed_run_is_the_s
 
 GRADERS = """
 import os, time
-from fipo.grading.registry import grade_number
+from fipo.grading.answers.number import grade_number
 def number_or_crash(response, problem):
     if response.endswith("3"):
         raise RuntimeError("three")

@@ -11,9 +11,6 @@ from typing import Literal
 
 from fipo.data.problem import Problem
 from fipo.errors import UserError
-from fipo.grading.answers.arithmetic import evaluate, integers
-from fipo.grading.answers.extract import marked_answer
-from fipo.grading.grade import Grade
 from fipo.seeding import derive_seed
 
 Role = Literal["train", "eval"]
@@ -23,7 +20,6 @@ Order = Literal["ascending", "solution"]
 
 LARGEST_TARGET = 999
 PATIENCE = 10_000  # draws without a new question until there are no more of them
-AS_EQUATION = re.compile(r"=\s*-?[0-9]{1,20}\s*$")
 
 
 def countdown(
@@ -76,36 +72,6 @@ def question(numbers: list[int], target: int, form: Form) -> str:
     )
 
 
-def grade_countdown(response: str, problem: Problem) -> Grade:
-    """By value and use: the expression equals the target and uses each given number exactly once.
-
-    The expression stands after the last `Answer:`, in the last `<answer>` tag, or else in the last line that is
-    not empty; an `= target` at its end is left out. problem.metadata gives `numbers` and `target`.
-    """
-    written = _expression(response)
-    if not written:
-        return Grade(outcome="no_answer", answer=None)
-    right = solves(written, problem.metadata["numbers"], problem.metadata["target"])
-    return Grade(outcome="correct" if right else "wrong", answer=written)
-
-
-def solves(expression: str, numbers: list[int], target: int) -> bool:
-    """Whether the expression equals the target and uses each number exactly once."""
-    try:
-        return evaluate(expression) == target and sorted(integers(expression)) == sorted(numbers)
-    except ValueError:
-        return False
-
-
-def _expression(response: str) -> str:
-    marked = marked_answer(response)
-    lines = (response if marked is None else marked).strip().splitlines()
-    if not lines:
-        return ""
-    line = lines[-1] if marked is None else lines[0]
-    return AS_EQUATION.sub("", line.strip(" \t`$")[:1000]).strip()
-
-
 def _drawn(
     rng: random.Random, terms: int, largest: int, operators: tuple[Operator, ...], form: Form, order: Order
 ) -> Problem | None:
@@ -123,7 +89,8 @@ def _drawn(
     target, text = parts[0]
     if not 1 <= target <= LARGEST_TARGET or target in numbers:
         return None
-    prompt = question(integers(text) if order == "solution" else sorted(numbers), target, form)
+    listed = [int(digits) for digits in re.findall("[0-9]+", text)] if order == "solution" else sorted(numbers)
+    prompt = question(listed, target, form)
     return Problem(
         id=f"countdown/{derive_seed(0, prompt):016x}",
         prompt=prompt,

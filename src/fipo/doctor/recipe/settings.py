@@ -10,6 +10,7 @@ import torch
 
 from fipo.data.sources import Published
 from fipo.doctor.findings import Finding
+from fipo.grading.registry import GRADERS
 from fipo.training.recipe import Recipe
 
 Rule = Callable[[Recipe, torch.device], Finding | None]
@@ -72,12 +73,13 @@ def truncated_sampling(recipe: Recipe, _: torch.device) -> Finding | None:
 def boxed_without_reader(recipe: Recipe, _: torch.device) -> Finding | None:
     sources = {"data.train": recipe.data.train, "data.eval": recipe.data.eval}
     boxed = [key for key, table in sources.items() if isinstance(table, Published) and table.template == "boxed"]
-    if not boxed or recipe.data.grader != "dapo":
+    grader = GRADERS.get(recipe.data.grader)
+    if not boxed or grader is None or grader.reads_boxes:
         return None
     return Finding(
         level="warning",
         keys=(*(f"{key}.template" for key in boxed), "data.grader"),
-        text='the template asks for \\boxed{}, and the "dapo" grader reads an "Answer:" line and nothing else',
+        text=f'the template asks for \\boxed{{}}, and the "{grader.name}" grader does not look into it',
         advice='template = "dapo", or data.grader = "math"',
     )
 

@@ -37,8 +37,10 @@ def problems_of(recipe: Recipe, say: Callable[[str], None]) -> tuple[list[Proble
     Raises UserError for what `fipo train` would refuse before it looks at their tokens.
     """
     data, seed = recipe.data, recipe.run.seed
-    held_out = usable_problems(data.eval, "eval", data, seed=seed, limit=None, say=say)
-    return usable_problems(data.train, "train", data, seed=seed, limit=None, say=say), held_out
+    with recipe.grading.pool(data.grader) as graders:
+        held_out = usable_problems(data.eval, "eval", data, graders=graders, seed=seed, limit=None, say=say)
+        train = usable_problems(data.train, "train", data, graders=graders, seed=seed, limit=None, say=say)
+    return train, held_out
 
 
 def overlap_findings(train: list[Problem], held_out: list[Problem]) -> list[Finding]:

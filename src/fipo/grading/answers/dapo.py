@@ -7,6 +7,10 @@ compared as strings. There is no fallback to \boxed and no symbolic equality.
 
 import re
 
+from fipo.data.problem import Problem
+from fipo.grading.grade import Grade, compared
+from fipo.grading.grader import Grader
+
 TAIL = 300  # characters
 ANSWER_LINE = re.compile(r"answer\s*:\s*([^\n]+)", re.IGNORECASE)
 
@@ -39,6 +43,25 @@ REWRITES = [
     (re.compile(r"(frac)([^{])(.)"), r"frac{\2}{\3}"),  # \frac12 as \frac{1}{2}
     (re.compile(r"(sqrt)([^{])"), r"sqrt{\2}"),
 ]
+
+
+class DapoGrader(Grader):
+    """DAPO's published rule: the last `Answer:` line in the final 300 characters, normalised as text."""
+
+    name = "dapo"
+    reads_boxes = False
+
+    def readable(self, problem: Problem) -> str | None:
+        if not normalise(problem.answer):
+            return f'grader "dapo" needs an answer that is more than units and signs, got {problem.answer!r:.80}'
+        return None
+
+    def grade(self, response: str, problem: Problem) -> Grade:
+        found = last_answer(response)
+        return compared(None if found is None else normalise(found), normalise(problem.answer))
+
+
+grade_dapo = DapoGrader()
 
 
 def last_answer(response: str) -> str | None:

@@ -9,23 +9,31 @@ from collections import OrderedDict
 from functools import lru_cache
 from typing import Any
 
-import reasoning_gym
-from reasoning_gym.dataset import ProceduralDataset
-
 from fipo.data.problem import Problem
 from fipo.grading.answers.extract import marked_answer
 from fipo.grading.answers.gym_guards import GUARDS, within_bounds
 from fipo.grading.grade import Grade
+from fipo.grading.grader import Grader
 
 ENTRIES = 512  # kept: the responses to one problem come one after the other
 UNREADABLE = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 
 
-class ReasoningGymGrader:
-    """Called as a grader. `prepare` makes a problem's entry, which may take seconds, and is no part of grading."""
+class ReasoningGymGrader(Grader):
+    """`prepare` makes a problem's entry, which may take seconds."""
+
+    name = "reasoning_gym"
+    extra = 'pip install "fipo[gym]"'
 
     def __init__(self) -> None:
         self._entries: OrderedDict[str, dict[str, Any]] = OrderedDict()
+
+    def load(self) -> None:
+        import reasoning_gym  # noqa: F401
+
+    def readable(self, problem: Problem) -> str | None:
+        made = "task" in problem.metadata
+        return None if made else f'grader "reasoning_gym" needs source "reasoning_gym", got {problem.source}'
 
     def prepared(self, problem: Problem) -> bool:
         return _key(problem) in self._entries
@@ -43,7 +51,7 @@ class ReasoningGymGrader:
         if len(self._entries) > ENTRIES:
             self._entries.popitem(last=False)
 
-    def __call__(self, response: str, problem: Problem) -> Grade:
+    def grade(self, response: str, problem: Problem) -> Grade:
         """By the task's scorer, or by our guard where that one would execute or be taken in by the answer."""
         answer = marked_answer(response)
         answer = response.strip() if answer is None else answer
@@ -83,6 +91,8 @@ def _dataset(problem: Problem) -> Any:
 def _created(task: str, size: int, seed: int, options: str) -> Any:
     if task == "composite":
         raise ValueError("reasoning_gym: task 'composite' is not graded: its scorers would run unguarded")
+    import reasoning_gym
+
     return reasoning_gym.create_dataset(task, size=size, seed=seed, **json.loads(options))
 
 
@@ -93,5 +103,7 @@ def _reads_answer_alone(dataset: Any, task: str) -> bool:
     processes (isomorphic_strings, ransom_note, polynomial_multiplication), or on what was drawn before
     (list_functions).
     """
+    from reasoning_gym.dataset import ProceduralDataset
+
     own = type(dataset).score_answer is not ProceduralDataset.score_answer
     return not own or task == "polynomial_multiplication"

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
 
-from fipo.data.made.countdown import solves
 from fipo.grading.answers.arithmetic import nesting
+from fipo.grading.answers.countdown import solves
 
 Guard = Callable[[str, dict[str, Any]], bool | None]  # right, wrong, or None: the scorer may see the answer
 

@@ -15,12 +15,14 @@ import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from fipo.data.problem import Problem
 from fipo.errors import UserError
 from fipo.grading.grade import Grade, Outcome
+from fipo.grading.grader import Grader
+from fipo.grading.registry import GRADERS
 from fipo.grading.workers.process import GradingProcess, Request
 from fipo.grading.workers.system import death_of, kill
 
@@ -71,25 +73,45 @@ class GraderPool:
 
         Raises UserError if the grader cannot be had, or its workers do not start any more.
         """
-        self.start()
         written: dict[int, str] = {}  # the responses of a group share their problem
+        return self._asked((_of_problem(problem, written, response) for response, problem in answers), beat)
+
+    def readable(self, problems: Sequence[Problem], beat: Callable[[], None] = lambda: None) -> list[str | None]:
+        """Why the grader cannot grade responses to each problem; None where it can. Raises UserError as `grade`."""
+        verdicts = self._asked((_of_problem(problem, {}) for problem in problems), beat)
+        return [
+            f"grader {self._grader!r} failed on the problem: {verdict.reason}" if verdict.failed else verdict.reason
+            for verdict in verdicts
+        ]
+
+    def same(self, pairs: Sequence[tuple[str, str]], beat: Callable[[], None] = lambda: None) -> list[bool]:
+        """Whether the two answers of each pair are the same one to the grader. Raises UserError as `grade`."""
+        grader = GRADERS.get(self._grader)
+        if grader is not None and type(grader).same is Grader.same:
+            return [a == b for a, b in pairs]  # which needs no worker
+        return [verdict.correct for verdict in self._asked((f'"same": {json.dumps(pair)}' for pair in pairs), beat)]
+
+    def _asked(self, questions: Iterable[str], beat: Callable[[], None]) -> list[Grade]:
+        """A verdict on each: what follows the id in a request to a worker."""
+        self.start()
         self._grades = {}
         self._waiting.clear()
+        coming, asked = iter(questions), 0
         try:
-            position = 0
-            while len(self._grades) < len(answers):
-                while position < len(answers) and len(self._waiting) < self._size * WINDOW:
-                    self._waiting.append(_request(position, *answers[position], written))
-                    position += 1
+            while True:
+                while len(self._waiting) < self._size * WINDOW and (question := next(coming, None)) is not None:
+                    self._waiting.append(_request(asked, question))
+                    asked += 1
+                if (graded := len(self._grades)) == asked:
+                    break
                 self._hand_out()
-                graded = len(self._grades)
                 self._turn()
                 if len(self._grades) > graded:
                     beat()
         except BaseException:  # Ctrl-C too: no stale answer may reach the next call
             self.close()
             raise
-        return [self._grades[index] for index in range(len(answers))]
+        return [self._grades[index] for index in range(asked)]
 
     def worker_stacks(self) -> str:
         """What every thread of every worker is doing, or that a worker did not answer. For another thread, too."""
@@ -219,12 +241,15 @@ class GraderPool:
         return worker.kill()
 
 
-def _request(index: int, response: str, problem: Problem, written: dict[int, str]) -> Request:
-    """A line for a worker. ASCII, so that lone surrogates and control characters travel, too."""
+def _request(index: int, question: str) -> Request:
+    return Request(index=index, line=f'{{"id": {index}, {question}}}\n'.encode())
+
+
+def _of_problem(problem: Problem, written: dict[int, str], response: str | None = None) -> str:
+    """In ASCII, so that lone surrogates and control characters travel, too."""
     if id(problem) not in written:
-        written[id(problem)] = json.dumps(vars(problem))
-    line = f'{{"id": {index}, "problem": {written[id(problem)]}, "response": {json.dumps(response)}}}\n'
-    return Request(index=index, line=line.encode())
+        written[id(problem)] = f'"problem": {json.dumps(vars(problem))}'
+    return written[id(problem)] + ("" if response is None else f', "response": {json.dumps(response)}')
 
 
 def _stacks(worker: GradingProcess) -> str:

@@ -10,6 +10,9 @@ What the worker writes, in this order:
     {"id": 7, "clock": "stopped"}          this answer's problem has to be prepared first
     {"id": 7, "clock": "started"}          and now its grading begins
     {"id": 7, "outcome": "wrong", "answer": "35", "reason": null, "leaving": false}
+
+A request has an id and a problem with a response to grade; a problem alone, which is "correct" if the grader can grade
+responses to it, and else "wrong" with the reason; or two answers, which are "correct" if they are the same one.
 """
 
 import faulthandler
@@ -25,7 +28,8 @@ from typing import Any, get_args
 
 from fipo.data.problem import Problem
 from fipo.errors import UserError
-from fipo.grading.grade import Grade, Grader, Outcome
+from fipo.grading.grade import Grade, Outcome
+from fipo.grading.grader import Grader
 from fipo.grading.registry import resolve
 from fipo.grading.workers.system import adopt_orphans, die_with_parent, kill_children, limit_memory
 
@@ -97,9 +101,7 @@ def _answered(
     request = json.loads(line)
     leaving = False
     try:
-        problem = Problem(**request["problem"])
-        _prepare(grader, problem, settings, lambda clock: reply({"id": request["id"], "clock": clock}))
-        grade = _shortened(grader(request["response"], problem))
+        grade = _verdict(request, grader, settings, lambda clock: reply({"id": request["id"], "clock": clock}))
     except BaseException as error:  # SystemExit and KeyboardInterrupt too: none of them may end the worker
         leaving = isinstance(error, MemoryError)  # what fills the memory may stay
         said = " ".join(str(error).split())[:REASON_LENGTH]
@@ -113,6 +115,17 @@ def _answered(
     return {"id": request["id"], **asdict(grade), "leaving": leaving}
 
 
+def _verdict(request: dict[str, Any], grader: Grader, settings: Settings, clock: Callable[[str], None]) -> Grade:
+    if "same" in request:
+        return Grade(outcome="correct" if grader.same(*request["same"]) else "wrong", answer=None)
+    problem = Problem(**request["problem"])
+    if "response" not in request:
+        why_not = grader.readable(problem)
+        return Grade(outcome="correct" if why_not is None else "wrong", answer=None, reason=why_not)
+    _prepare(grader, problem, settings, clock)
+    return _shortened(grader(request["response"], problem))
+
+
 def _only_in(worker: int) -> None:
     """End here in a process that the grader forked: it does not answer in the worker's place."""
     if os.getpid() != worker:
@@ -121,12 +134,12 @@ def _only_in(worker: int) -> None:
 
 def _prepare(grader: Grader, problem: Problem, settings: Settings, clock: Callable[[str], None]) -> None:
     """Let a grader that has to make something of a problem first do so, on no answer's time and memory."""
-    if not hasattr(grader, "prepared") or grader.prepared(problem):
+    if grader.prepared(problem):
         return
     clock("stopped")
     limit_memory(None)
     try:
-        grader.prepare(problem)  # type: ignore[attr-defined]
+        grader.prepare(problem)
     finally:
         limit_memory(settings.memory_mib)
     clock("started")

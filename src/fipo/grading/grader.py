@@ -1,0 +1,67 @@
+"""What a grader is: an object that knows its name, what it needs, what it reads, and which answers are the same."""
+
+from collections.abc import Callable
+
+from fipo.data.problem import Problem
+from fipo.grading.grade import Grade
+
+GradeFunction = Callable[[str, Problem], Grade | bool]
+
+
+class Grader:
+    """One rule of right and wrong. All of its methods run in worker processes, each call within a deadline.
+
+    A subclass has to have `grade`; the rest says more of it where there is more to say.
+    """
+
+    name: str
+    extra: str | None = None  # the command that installs what `load` imports
+    reads_boxes: bool = True  # it finds an answer that stands in \boxed{}
+
+    def load(self) -> None:
+        """Import what takes time to import. Raises ImportError if it is not installed."""
+
+    def readable(self, problem: Problem) -> str | None:
+        """Why no response to this problem can be graded, in one line; None if they can."""
+        return None
+
+    def prepared(self, problem: Problem) -> bool:
+        """Whether `grade` can begin with this problem at once."""
+        return True
+
+    def prepare(self, problem: Problem) -> None:
+        """Make what `grade` needs of a problem; this may take a while, and is on no answer's time."""
+
+    def grade(self, response: str, problem: Problem) -> Grade:
+        """Whether the response to a readable problem is right. Raises ValueError, say, where it cannot decide."""
+        raise NotImplementedError
+
+    def same(self, a: str, b: str) -> bool:
+        """Whether two answers, as `Grade.answer` holds them, are the same one: they vote together."""
+        return a == b
+
+    def __call__(self, response: str, problem: Problem) -> Grade:
+        """As `grade`; raises ValueError for a problem that is not readable."""
+        reason = self.readable(problem)
+        if reason is not None:
+            raise ValueError(reason)
+        return self.grade(response, problem)
+
+
+class FunctionGrader(Grader):
+    """A user's function(response, problem), whatever it returns."""
+
+    def __init__(self, name: str, function: GradeFunction) -> None:
+        self.name = name
+        self._function = function
+
+    def grade(self, response: str, problem: Problem) -> Grade:
+        """Raises TypeError if the function returns neither a Grade nor a bool."""
+        result: object = self._function(response, problem)
+        if isinstance(result, bool):
+            return Grade(outcome="correct" if result else "wrong", answer=None)
+        if isinstance(result, Grade):
+            return result
+        raise TypeError(
+            f"grader {self.name!r} must return a Grade or a bool, got {type(result).__name__}: {result!r:.80}"
+        )
