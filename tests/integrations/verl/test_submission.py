@@ -17,6 +17,9 @@ import pytest
 
 pytest.importorskip("verl", reason="verl is not installed here; make test-verl has it")
 
+from fipo.integrations.verl.launch.keys import overrides_of
+from fipo.integrations.verl.launch.recipe import load_launch_recipe
+
 pytestmark = pytest.mark.slow
 RECIPE = Path(__file__).parents[3] / "recipe" / "fipo" / "fipo_qwen2.5_32b.toml"
 BIN = Path(sys.executable).parent
@@ -29,7 +32,8 @@ time.sleep(float(os.environ["SECONDS"]))
 sys.exit(int(os.environ["CODE"]))
 """
 
-LINES = ("cwd holds ['probe.py']\n", "environment yes\n", "overrides 75 data.prompt_key=prompt\n")
+OVERRIDES = f"overrides {1 + len(overrides_of(load_launch_recipe(RECIPE, {}, {})))}"
+LINES = ("cwd holds ['probe.py']\n", "environment yes\n", f"{OVERRIDES} data.prompt_key=prompt\n")
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +138,7 @@ def test_a_job_that_fails_is_the_commands_failure(launch, tmp_path):
 def test_after_ctrl_c_the_job_goes_on_until_the_printed_command_stops_it(launch, cluster, tmp_path):
     following = launch(seconds=600)
     read = (tmp_path / "out").read_text
-    wait_for(lambda: "overrides 75" in read(), what=read)
+    wait_for(lambda: OVERRIDES in read(), what=read)
     following.send_signal(signal.SIGINT)
     assert following.wait(60) == 130
     (stop,) = re.findall(r"the job goes on: .*, (ray job stop .*)", read())

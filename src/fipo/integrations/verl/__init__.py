@@ -9,7 +9,7 @@
     loss.py         verl's whole loss with our metrics, each with its own reduction
     metrics.py      typed metrics of ours as verl's
     credit.py       per-token credit of sampled sequences as JSON lines
-    trainer.py      verl's trainers with that whole loss
+    v1.py           verl's trainers with that whole loss
     main.py         `python -m fipo.integrations.verl.main <verl's overrides>`
     reward.py       our graders as verl's custom reward function
     rehearsal/      the same trainer on a CPU, with a tiny model

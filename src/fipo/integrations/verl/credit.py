@@ -9,7 +9,7 @@ from torch import Tensor
 from fipo.objective import LossOutput, token_credit
 from fipo.telemetry.rollouts import RolloutRecord, line_of
 
-STEP_KEY = "fipo_step"  # set by trainer.py; travels with the batch
+STEP_KEY = "fipo_step"  # set by v1.py; travels with the batch
 
 
 class CreditWriter:

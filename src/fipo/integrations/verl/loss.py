@@ -1,4 +1,4 @@
-"""verl's whole loss with FIPO's metrics, each with its own reduction: what `trainer.py` hands to the workers.
+"""verl's whole loss with FIPO's metrics, each with its own reduction: what `v1.py` hands to the workers.
 
 verl's `ppo_loss` makes a mean of whatever metric a policy loss returns. Around it there is room for maxima.
 """

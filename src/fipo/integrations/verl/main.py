@@ -23,7 +23,7 @@ from fipo.integrations.verl.validate import check_config, check_files
 @ray.remote
 class FIPOTaskRunner(TaskRunnerV1.__ray_actor_class__):  # type: ignore[misc, name-defined, unused-ignore]
     def run(self, config: Any) -> Any:
-        from fipo.integrations.verl import trainer
+        from fipo.integrations.verl import v1 as trainer
 
         check_files(config)
         mode = config.trainer.v1.trainer_mode

@@ -2,11 +2,15 @@
 
 import logging
 import socket
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from omegaconf import OmegaConf
+
 from fipo.integrations.verl.checks import check_engine
 from fipo.integrations.verl.knobs import LOSS_NAME, POLICY_LOSS
+from fipo.integrations.verl.lengths import check_lengths
 from fipo.integrations.verl.policy_loss import aggregation_of, longest_of, options_of, require_registered
 
 logger = logging.getLogger(__name__)
@@ -49,7 +53,7 @@ def check_config(config: Any) -> None:
 def check_files(config: Any) -> None:
     """Raise FileNotFoundError with one line for a model or data file that this node does not see.
 
-    Names of hub models and addresses with :// are not looked at.
+    And ValueError for lengths that the model does not have. Hub models and addresses with :// are not looked at.
     """
     data = config.data
     places = {
@@ -63,6 +67,7 @@ def check_files(config: Any) -> None:
                 raise FileNotFoundError(
                     f"{key}: {place} is not there on node {socket.gethostname()}, where verl reads it"
                 )
+    check_lengths(partial(OmegaConf.select, config), places["actor_rollout_ref.model.path"])
 
 
 def _must_be(key: str, found: Any, expected: Any) -> None:

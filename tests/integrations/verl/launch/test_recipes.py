@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from fipo.errors import UserError
 from fipo.integrations.verl.launch.estimate import estimate
 from fipo.integrations.verl.launch.keys import overrides_of
 from fipo.integrations.verl.launch.recipe import load_launch_recipe
@@ -51,6 +52,7 @@ SHARED = {
     "trainer.test_freq": 5,
     "trainer.save_freq": 5,
     "trainer.resume_mode": "auto",
+    "trainer.total_epochs": 1,
     "trainer.n_gpus_per_node": 8,
 }
 
@@ -76,6 +78,20 @@ def test_a_recipe_gives_the_values_of_the_table(name: str) -> None:
     assert command.get("+actor_rollout_ref.model.override_config.max_position_embeddings") == (
         "32768" if "7b" in name else None
     )
+
+
+@pytest.mark.parametrize(
+    ("size", "nodes", "sequence", "tensor", "sharded"), [("32b", 16, 8, 4, -1), ("7b_math", 8, 4, 4, 32)]
+)
+def test_a_recipe_has_the_machines_of_its_launcher(
+    size: str, nodes: int, sequence: int, tensor: int, sharded: int
+) -> None:
+    for name in (name for name in TABLE if size in name):
+        command = command_of(name)
+        assert command["trainer.nnodes"] == str(nodes)
+        assert command[f"{ACTOR}.ulysses_sequence_parallel_size"] == str(sequence)
+        assert command[f"{ROLLOUT}.tensor_model_parallel_size"] == str(tensor)
+        assert command[f"{ACTOR}.fsdp_config.fsdp_size"] == str(sharded)
 
 
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
@@ -106,3 +122,13 @@ def test_the_estimate_of_the_32b_run() -> None:
     assert sum(found.sampling.values()) == pytest.approx(0.8 * 80 * 2**30)
     # a token's keys and values: 64 layers x 8 heads x 128 x 2 x 2 bytes = 256 KiB, over 4 GPUs
     assert found.cached_sequences == pytest.approx(found.sampling["key-value cache"] / (2**16 * 22528))
+
+
+def test_a_model_that_is_sharded_over_fewer_gpus_takes_more_of_each() -> None:
+    path = FOLDER / "fipo_qwen2.5_7b_math.toml"
+    found = estimate(load_launch_recipe(path, {}, {}))
+    assert found.gpus == 64
+    assert found.training["float32 weights, gradients and AdamW's state"] == pytest.approx(16 * 7_615_616_512 / 32)
+    key = "verl.actor_rollout_ref.actor.fsdp_config.fsdp_size"
+    with pytest.raises(UserError, match=f"{key} must divide the 64 GPUs, got 48"):
+        estimate(load_launch_recipe(path, {key: "48"}, {}))

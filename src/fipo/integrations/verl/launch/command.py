@@ -4,12 +4,14 @@ import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
+from fipo.errors import UserError
 from fipo.integrations.verl.launch.estimate import described
 from fipo.integrations.verl.launch.keys import overrides_of
 from fipo.integrations.verl.launch.objective import knobs_of
-from fipo.integrations.verl.launch.recipe import Place, load_launch_recipe, place_of
+from fipo.integrations.verl.launch.recipe import LaunchRecipe, Place, load_launch_recipe, place_of
 from fipo.integrations.verl.launch.rehearse import rehearse
 from fipo.integrations.verl.launch.submit import submit
+from fipo.integrations.verl.lengths import check_lengths
 
 
 def launch(
@@ -31,7 +33,7 @@ def launch(
     place = place_of(path, environment)
     entry = ["python3", "-m", recipe.job.entry_point]
     lines = overrides_of(recipe)
-    knobs_of(recipe)  # before anything is reserved
+    check(recipe)
     for line in described(recipe):
         print(f"# {line}" if dry_run else line)
     if dry_run:
@@ -40,6 +42,15 @@ def launch(
         rehearse(lines, rehearsal / recipe.job.name, ranks)
     else:
         submit(place, shlex.join([*entry, *lines]))
+
+
+def check(recipe: LaunchRecipe) -> None:
+    """What can be known before anything is reserved. Raises UserError with one line."""
+    knobs_of(recipe)
+    try:
+        check_lengths(recipe.value, recipe.job.model)
+    except ValueError as error:
+        raise UserError(f"verl.{error}") from None
 
 
 def shell_command(place: Place, entry: list[str], overrides: list[str]) -> str:

@@ -25,7 +25,7 @@ class Estimate:
 
 
 def estimate(recipe: LaunchRecipe) -> Estimate:
-    """Of the job as verl would run it with FSDP over all GPUs.
+    """Of the job as verl would run it with FSDP, over `fsdp_size` GPUs or all of them.
 
     Raises UserError for a batch, length or parallel size that the recipe leaves out or that does not divide.
     """
@@ -35,11 +35,11 @@ def estimate(recipe: LaunchRecipe) -> Estimate:
     response = recipe.whole_number("data.max_response_length")
     length = recipe.whole_number("data.max_prompt_length") + response
     pack = recipe.whole_number("actor_rollout_ref.actor.ppo_max_token_len_per_gpu")
-    for key in ("actor.ulysses_sequence_parallel_size", "rollout.tensor_model_parallel_size"):
-        size = recipe.whole_number(f"actor_rollout_ref.{key}")
-        if gpus % size:
-            raise UserError(f"verl.actor_rollout_ref.{key} must divide the {gpus} GPUs, got {size}")
-    tensor_parallel = recipe.whole_number("actor_rollout_ref.rollout.tensor_model_parallel_size")
+    _divides(recipe, "actor_rollout_ref.actor.ulysses_sequence_parallel_size", gpus)
+    tensor_parallel = _divides(recipe, "actor_rollout_ref.rollout.tensor_model_parallel_size", gpus)
+    sharded = gpus  # -1, verl's default, means all
+    if recipe.table("actor_rollout_ref.actor.fsdp_config").get("fsdp_size", -1) != -1:
+        sharded = _divides(recipe, "actor_rollout_ref.actor.fsdp_config.fsdp_size", gpus)
     weights = BF16 * shape.parameters / tensor_parallel
     share = recipe.number("actor_rollout_ref.rollout.gpu_memory_utilization")
     cache = max(0.0, share * job.gpu_memory_gib * GIB - weights)
@@ -50,7 +50,7 @@ def estimate(recipe: LaunchRecipe) -> Estimate:
         tokens=prompts * group * response,
         updates=recipe.updates,
         training={
-            "float32 weights, gradients and AdamW's state": (2 * FP32 + STATE) * shape.parameters / gpus,
+            "float32 weights, gradients and AdamW's state": (2 * FP32 + STATE) * shape.parameters / sharded,
             "two gathered layers": 2 * BF16 * shape.parameters / shape.layers,
             "activations at the layers' edges": float(BF16 * shape.layers * shape.hidden * pack),
             "logits": float(LOGIT_BYTES * shape.vocabulary * pack),
@@ -58,6 +58,13 @@ def estimate(recipe: LaunchRecipe) -> Estimate:
         sampling={"weights": weights, "key-value cache": cache},
         cached_sequences=cache / per_token / length,
     )
+
+
+def _divides(recipe: LaunchRecipe, key: str, gpus: int) -> int:
+    size = recipe.whole_number(key)
+    if gpus % size:
+        raise UserError(f"verl.{key} must divide the {gpus} GPUs, got {size}")
+    return size
 
 
 def described(recipe: LaunchRecipe) -> list[str]:

@@ -60,10 +60,15 @@ class LaunchRecipe(Table):
             table = table.get(part) if isinstance(table, dict) else None
         return table if isinstance(table, dict) else {}
 
-    def number(self, key: str) -> float:
-        """verl's value of a dotted key. Raises UserError unless the recipe gives a number."""
+    def value(self, key: str) -> Any:
+        """verl's value of a dotted key, None where the recipe has none or "null"."""
         table, _, name = key.rpartition(".")
         value = self.table(table).get(name)
+        return None if value == "null" else value
+
+    def number(self, key: str) -> float:
+        """verl's value of a dotted key. Raises UserError unless the recipe gives a number."""
+        value = self.value(key)
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise UserError(f"verl.{key} must be a number, got {value!r}")
         return value

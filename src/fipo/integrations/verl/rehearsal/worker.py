@@ -26,7 +26,7 @@ def register_trainer() -> None:
     from verl.trainer.ppo.v1 import PPOTrainerSync
     from verl.trainer.ppo.v1 import register_trainer as register
 
-    from fipo.integrations.verl.trainer import with_fipo_loss
+    from fipo.integrations.verl.v1 import with_fipo_loss
 
     class RehearsalTrainer(with_fipo_loss("sync", PPOTrainerSync)):  # type: ignore[misc]
         def _init_resource_pool_mgr(self) -> None:

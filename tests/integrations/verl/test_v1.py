@@ -9,7 +9,7 @@ from verl.trainer.main_ppo import TaskRunnerV1
 from verl.trainer.ppo.v1 import get_trainer_cls
 from verl.trainer.ppo.v1.trainer_base import TRAINER_REGISTRY
 
-from fipo.integrations.verl import trainer
+from fipo.integrations.verl import v1 as trainer
 from fipo.integrations.verl.loss import WorkerLoss
 from fipo.integrations.verl.main import FIPOTaskRunner, fresh_metrics_file
 
