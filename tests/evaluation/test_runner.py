@@ -118,8 +118,7 @@ class Scripted:
             Group(
                 problem=problem,
                 prompt_tokens=[3],
-                responses=[Response(tokens=[5], logprobs=[-1.0], sampling_logprobs=[-1.0], truncated=False)]
-                * len(said),
+                responses=[Response(tokens=[5], logprobs=[-1.0], truncated=False)] * len(said),
                 texts=said,
                 grades=[grade_math(text, problem) for text in said],
             )

@@ -12,8 +12,8 @@ from typing import Protocol
 from transformers import PreTrainedTokenizerBase
 
 from fipo.data.problem import Problem
-from fipo.grading.outcomes import failure_line
 from fipo.grading.grade import Grade
+from fipo.grading.outcomes import failure_line
 from fipo.rollout.prompts import Prompting, encode
 from fipo.rollout.sampler import Response, Sampler, SamplingParams
 from fipo.rollout.table import RolloutTable
