@@ -124,12 +124,14 @@ def _score(recipe_path: Path, overrides: dict[str, str]) -> None:
 
 def _compare(a: Path, b: Path, target: Path | None) -> None:
     from fipo.evaluation.compare import compare, comparison_notes, comparison_table
-    from fipo.telemetry.durable import replace_file
+    from fipo.telemetry.durable import refuse_unwritable, write_output
     from fipo.telemetry.progress import PatientConsole
 
+    if target is not None:
+        refuse_unwritable(target)
     comparison = compare(a, b)
     if target is not None:
-        replace_file(target, (json.dumps(comparison, indent=2) + "\n").encode())
+        write_output(target, (json.dumps(comparison, indent=2) + "\n").encode())
     console = PatientConsole(highlight=False)
     console.print(comparison_table(comparison))
     for note in comparison_notes(comparison):
