@@ -201,6 +201,16 @@ def test_a_report_of_two_runs_goes_where_it_is_asked(tmp_path, capsys):
     assert not one.report.exists()
 
 
+def test_a_report_replaces_no_fifo_and_goes_through_a_link(tmp_path, refusal, capsys):
+    run = begun(tmp_path / "one")
+    os.mkfifo(tmp_path / "fifo")
+    out, link = tmp_path / "fifo", tmp_path / "link.html"
+    assert refusal("report", run.path, "--out", out) == f"{out}: must be a file in an existing folder, got a FIFO"
+    link.symlink_to("target.html")
+    assert main(["report", str(run.path), "--out", str(link)]) == 0
+    assert link.is_symlink() and (tmp_path / "target.html").stat().st_size > 1000
+
+
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
     """Two untrained models that answer differently."""

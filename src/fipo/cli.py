@@ -12,21 +12,28 @@ from fipo.arguments import REHEARSALS, fipo_parser
 from fipo.errors import UserError
 from fipo.recipe.toml import split_overrides
 from fipo.telemetry.exit_codes import exit_code_of
+from fipo.telemetry.terminal import prepare_output
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch loads: threads that spin starve one another
-    code = exit_code_of(lambda: _run(sys.argv[1:] if arguments is None else arguments))
-    try:
-        if sys.stdout is not None:
-            sys.stdout.flush()
-    except OSError:  # the reader went away or the log's disk is full, which says nothing about the command
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if arguments is None:
+        prepare_output()
+        arguments = sys.argv[1:]
+    words = arguments
+    code = exit_code_of(lambda: _run(words))
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:  # the reader went away or the log's disk is full, which says nothing about the command
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
     return code
 
 
 def _run(arguments: Sequence[str]) -> int:
+    if any("\0" in word for word in arguments):
+        raise UserError("no argument can hold the character NUL")
     if not arguments:
         fipo_parser().print_help(sys.stderr)
         return 2
@@ -64,7 +71,7 @@ def _loading(*, quiet: bool = False) -> Iterator[None]:
     """Say that something happens: the first import of torch and transformers takes seconds."""
     from fipo.telemetry.progress import PatientConsole
 
-    console = PatientConsole(highlight=False)
+    console = PatientConsole()
     if quiet or "torch" in sys.modules:
         yield
     elif console.is_terminal:
@@ -72,7 +79,6 @@ def _loading(*, quiet: bool = False) -> Iterator[None]:
             yield
     else:
         console.print("loading torch and transformers")
-        sys.stdout.flush()
         yield
 
 
@@ -87,7 +93,7 @@ def _train(recipe_path: Path, overrides: dict[str, str], *, resume: bool, quiet:
     write_report([run], run.report)
     if quiet:
         return
-    console = PatientConsole(highlight=False)
+    console = PatientConsole()
     console.print()
     console.print(summary_table(run))
     console.print(f"report: {run.report}", soft_wrap=True)
@@ -116,7 +122,7 @@ def _score(recipe_path: Path, overrides: dict[str, str]) -> None:
 
         recipe = load_eval_recipe(recipe_path, overrides)
     folder = score(recipe)
-    console = PatientConsole(highlight=False)
+    console = PatientConsole()
     console.print()
     console.print(figures_table(folder.read_summary(), str(folder.path)))
     console.print(f"results: {folder.results}\nsummary: {folder.summary}", soft_wrap=True)
@@ -124,16 +130,18 @@ def _score(recipe_path: Path, overrides: dict[str, str]) -> None:
 
 def _compare(a: Path, b: Path, target: Path | None) -> None:
     from fipo.evaluation.compare import compare, comparison_notes, comparison_table
-    from fipo.telemetry.durable import replace_file
+    from fipo.telemetry.durable import refuse_unwritable, write_output
     from fipo.telemetry.progress import PatientConsole
 
+    if target is not None:
+        refuse_unwritable(target)
     comparison = compare(a, b)
     if target is not None:
-        replace_file(target, (json.dumps(comparison, indent=2) + "\n").encode())
-    console = PatientConsole(highlight=False)
+        write_output(target, (json.dumps(comparison, indent=2) + "\n").encode())
+    console = PatientConsole()
     console.print(comparison_table(comparison))
     for note in comparison_notes(comparison):
-        console.print(note, soft_wrap=True, markup=False)
+        console.print(note, soft_wrap=True)
     if target is not None:
         console.print(f"comparison: {target}", soft_wrap=True)
 

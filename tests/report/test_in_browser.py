@@ -239,3 +239,11 @@ def test_a_figure_that_is_zero_at_every_step_says_so_in_words(make_run, open_pag
     notes = "plot => (plot.layout.annotations || []).map(note => note.text)"
     assert plot_of(page, "Dual-clipped tokens").evaluate(notes) == ["0 at every step"]
     assert plot_of(page, "Gradient norm").evaluate(notes) == []
+
+
+@pytest.mark.parametrize("name", ["=cmd()", "+1+1", "-2+3", "@SUM(1)", "\t=x"])
+def test_a_run_named_like_a_formula_is_a_text_in_the_csv(name, make_run, open_page):
+    run = make_run(name)
+    rows = downloaded(shown(open_page, [run]), "Reward")
+    assert {row["run"] for row in rows} == {f"'{name}"}
+    assert rows[0]["reward/mean"] == str(run.read_metrics()[1]["reward/mean"])

@@ -115,4 +115,4 @@ def test_a_place_that_cannot_be_written_is_named_in_one_line(make_run, tmp_path)
     out = tmp_path / "no such folder" / "report.html"
     with pytest.raises(UserError) as error:
         write_report([make_run()], out)
-    assert str(error.value) == f"{out}: cannot write the report: not a file in an existing folder"
+    assert str(error.value) == f"{out}: must be a file in an existing folder, got none: there is no such folder"

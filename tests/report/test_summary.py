@@ -2,18 +2,18 @@ import io
 import re
 
 import pytest
-from rich.console import Console
 
 from fipo.errors import UserError
 from fipo.report import summary_table
 from fipo.report.summary import summarize
+from fipo.telemetry.progress import PatientConsole
 from fipo.telemetry.run_directory import RunDirectory
 
 
 def rendered(run):
     """The table as a terminal shows it: {label: cells}, and its other lines."""
     out = io.StringIO()
-    Console(file=out, width=250, no_color=True).print(summary_table(run))
+    PatientConsole(file=out, width=250, no_color=True).print(summary_table(run))
     lines = [[cell.strip() for cell in re.split("[│┃]", line.strip("│┃"))] for line in out.getvalue().splitlines()]
     return {line[0]: line[1:] for line in lines if len(line) == 4}, out.getvalue()
 

@@ -85,6 +85,13 @@ def test_the_archive_alone_is_enough_to_go_on_from_and_never_for_another_recipe(
         run_study(path, {})
 
 
+def test_runs_import_nothing_from_the_working_directory(write_study, tmp_path, monkeypatch):
+    (tmp_path / "tomllib.py").write_text("raise SystemExit('taken from the working directory')")
+    monkeypatch.chdir(tmp_path)
+    _, outcome = run_study(write_study("[arms.fipo]", "[]", seeds=1), {})
+    assert outcome.failed == {"fipo": 0}
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_saves_every_run_and_the_same_command_ends_with_the_same_outcome(number, write_study):
     path = write_study(ONE, seeds=1)

@@ -11,14 +11,6 @@ def show_finding(console: Console, finding: Finding, rule: str = "") -> None:
     """`warning: weights_idle, steps 3-7: what was found`, and what to try on a line of its own."""
     about = ", ".join(filter(None, (rule, finding.where)))
     line = ": ".join(filter(None, (finding.level, about, finding.text)))
-    console.print(printable(line), style=STYLES[finding.level], markup=False, soft_wrap=True)
+    console.print(line, style=STYLES[finding.level], soft_wrap=True)
     if finding.advice:
-        console.print(f"  try: {printable(finding.advice)}", markup=False, soft_wrap=True)
-
-
-def printable(text: str) -> str:
-    """A lone surrogate cannot be written, and a control character would act on the terminal."""
-    shown = "".join(
-        character if character.isprintable() or character in "\n" else "\N{REPLACEMENT CHARACTER}" for character in text
-    )
-    return shown.encode(errors="backslashreplace").decode()
+        console.print(f"  try: {finding.advice}", soft_wrap=True)

@@ -12,12 +12,12 @@ class EvalProgress:
     """`with EvalProgress() as progress:`, then `start`, `tokens`, `answered` and `say` as things happen."""
 
     def __init__(self) -> None:
-        self.console = PatientConsole(highlight=False, soft_wrap=True)
+        self.console = PatientConsole(soft_wrap=True)
         self.bar = Progress(
             SpinnerColumn(),
             MofNCompleteColumn(),
             BarColumn(bar_width=10),
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             console=self.console,
             disable=not self.console.is_terminal,
         )
@@ -40,7 +40,7 @@ class EvalProgress:
 
     def say(self, text: str) -> None:
         """A line that stays."""
-        self.console.print(text.encode(errors="backslashreplace").decode(), markup=False)
+        self.console.say(text)
 
     def tokens(self, count: int) -> None:
         """So many more tokens came."""

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from statistics import fmean
 from typing import Any
 
-from rich.markup import escape
 from rich.table import Table
 
 from fipo.evaluation.answers import identity_text
@@ -69,8 +68,8 @@ def quantile(ordered: Sequence[float], q: float) -> float:
 
 def figures_table(summary: dict[str, Any], title: str) -> Table:
     """The figures in %, with their intervals."""
-    table = Table(title=escape(f"{title}: % [95% interval]"), title_justify="left")
-    table.add_column(escape(identity_text(summary["answered_by"])))
+    table = Table(title=f"{title}: % [95% interval]", title_justify="left")
+    table.add_column(identity_text(summary["answered_by"]))
     table.add_column(f"{summary['problems']} problems x {summary['samples_per_problem']}", justify="right")
     for name, figure in (summary["estimates"] | summary["rates"]).items():
         low, high = (100 * end for end in figure["ci"])

@@ -7,12 +7,11 @@ from html import escape
 from importlib.resources import files
 from pathlib import Path
 
-from fipo.errors import UserError
 from fipo.report.cards import card
 from fipo.report.credit import credit_section
 from fipo.report.data import Arm, Columns, arms, drawn_columns, named
 from fipo.report.figures import CHAPTERS, Chapter, Figure, all_figures, used_keys
-from fipo.telemetry.durable import replace_file
+from fipo.telemetry.durable import refuse_unwritable, write_output
 from fipo.telemetry.run_directory import RunDirectory
 
 DEFAULT_SMOOTHING = 0.6
@@ -23,9 +22,8 @@ def write_report(runs: Sequence[RunDirectory], out: Path) -> None:
 
     Raises UserError if there can be no such file, DiskError if it cannot be written.
     """
-    if not out.parent.is_dir() or out.is_dir():
-        raise UserError(f"{out}: cannot write the report: not a file in an existing folder")
-    replace_file(out, _page(named(runs)).encode(errors="backslashreplace"))
+    refuse_unwritable(out)
+    write_output(out, _page(named(runs)).encode(errors="backslashreplace"))
 
 
 def _page(runs: Mapping[str, RunDirectory]) -> str:

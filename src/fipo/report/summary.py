@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rich.markup import escape
 from rich.table import Table
 
 from fipo.errors import UserError
@@ -45,7 +44,7 @@ def summary_table(run: RunDirectory) -> Table:
     summary = summarize(run.read_metrics(), run.read_config())
     if summary is None:
         raise UserError(f"{run.path}: no evaluation has been written yet")
-    table = Table(title=escape(f"{run.path}: held-out accuracy, % [95% interval]"), title_justify="left")
+    table = Table(title=f"{run.path}: held-out accuracy, % [95% interval]", title_justify="left")
     table.add_column("")
     for column in summary.columns:
         table.add_column(column, justify="right")

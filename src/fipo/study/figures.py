@@ -1,6 +1,7 @@
 """The pictures of a study: curves of every arm with its 95% band, and the paired differences."""
 
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 
 import matplotlib
@@ -13,6 +14,7 @@ from fipo.study.config import Study
 from fipo.study.endpoints import TESTED
 from fipo.study.outcome import Outcome, title
 from fipo.study.statistics import estimate
+from fipo.telemetry.durable import replace_file
 
 LEAST_FOR_A_BAND = 6  # seeds: of fewer, each run is drawn
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe and Ito's
@@ -36,8 +38,14 @@ def draw_curves(study: Study, runs: Sequence[ArchivedRun], path: Path) -> None:
             _curve(axis, [run for run in runs if run.arm == arm and not run.failure], key, i, title(study, arm))
         axis.set(title=label, xlabel="step")
     figure.legend(*axes.flat[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
-    figure.savefig(path, dpi=110)
+    _save(figure, path)
+
+
+def _save(figure: plt.Figure, path: Path) -> None:
+    picture = BytesIO()
+    figure.savefig(picture, format="png", dpi=110)
     plt.close(figure)
+    replace_file(path, picture.getvalue())
 
 
 def _curve(axis: plt.Axes, runs: Sequence[ArchivedRun], key: str, number: int, label: str) -> None:
@@ -74,5 +82,4 @@ def draw_contrasts(study: Study, outcome: Outcome, path: Path) -> None:
         axis.locator_params(axis="x", nbins=5)
         axis.axvline(0, color="#888888", linewidth=1)
     figure.tight_layout()
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
+    _save(figure, path)

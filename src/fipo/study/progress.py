@@ -20,11 +20,11 @@ class StudyProgress:
 
     def __init__(self, jobs: Sequence[Job], finished: Collection[str]) -> None:
         self.jobs = jobs
-        self.console = PatientConsole(highlight=False, soft_wrap=True)
+        self.console = PatientConsole(soft_wrap=True)
         self.bar = Progress(
             SpinnerColumn(),
             BarColumn(bar_width=10),
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             console=self.console,
             disable=not self.console.is_terminal,
         )
@@ -44,7 +44,7 @@ class StudyProgress:
 
     def say(self, text: str) -> None:
         """A line that stays."""
-        self.console.print(text.encode(errors="backslashreplace").decode(), markup=False)
+        self.console.say(text)
 
     def show(self, running: Sequence[str], failed: int) -> None:
         """The state of the study, from what the runs have written."""

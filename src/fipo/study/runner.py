@@ -17,6 +17,7 @@ from fipo.grading.workers.system import kill
 from fipo.study.archive import Archive
 from fipo.study.config import Job, Study
 from fipo.study.progress import StudyProgress
+from fipo.telemetry.durable import replace_file
 from fipo.telemetry.run_directory import RunDirectory
 from fipo.training.interruption import StopRequests
 from fipo.training.recipe import Recipe
@@ -119,11 +120,11 @@ class Runner:
     def _start(self, job: Job) -> Running:
         path = self.study.folder / "jobs" / f"{job.name}.toml"
         log = self.study.folder / "logs" / f"{job.name}.log"
-        path.write_text(tomli_w.dumps(self._recipe(job).model_dump(exclude_none=True)), encoding="utf-8")
+        replace_file(path, tomli_w.dumps(self._recipe(job).model_dump(exclude_none=True)).encode())
         control = [job.control.name] if job.control else []
         with log.open("ab") as output:
             process = subprocess.Popen(
-                [sys.executable, "-m", "fipo.study.run", str(path), *control],
+                [sys.executable, "-P", "-m", "fipo.study.run", str(path), *control],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

@@ -2,11 +2,16 @@
 
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from secrets import token_hex
 
 from rich.filesize import decimal
+
+from fipo.errors import UserError
+from fipo.files import odd_kind, refuse_odd
 
 
 class DiskError(Exception):
@@ -14,25 +19,51 @@ class DiskError(Exception):
 
 
 def replace_file(path: Path, content: bytes) -> None:
-    """`path` holds exactly `content`, or what it held before and a DiskError is raised; never a part."""
-    temporary = path.with_name(f".{path.name}.tmp")
+    """`path` holds exactly `content`, or what it held before and a DiskError is raised; never a part.
+
+    Where it is a link the file that it leads to is replaced. What is not a regular file stays as it is.
+    """
     with disk_errors(path, len(content)):
+        refuse_odd(path)
+        target = Path(os.path.realpath(path))
+        temporary = target.with_name(f".{token_hex(8)}.tmp")  # of this call alone, whoever else writes here
         try:
-            with temporary.open("wb", buffering=0) as file:
+            with temporary.open("xb", buffering=0) as file:
                 _write_all(file.fileno(), content)
                 os.fsync(file.fileno())
-            temporary.replace(path)
+            temporary.replace(target)
         except OSError:
             with suppress(OSError):
                 temporary.unlink(missing_ok=True)
             raise
-        fsync(path.parent)
+        fsync(target.parent)
+
+
+def write_output(path: Path, content: bytes) -> None:
+    """A file that the user named, as `replace_file`; what leads to the output of this process is written to."""
+    descriptor = _own_output(path)
+    if descriptor is None:
+        replace_file(path, content)
+        return
+    sys.stdout.flush()
+    with disk_errors(path, len(content)):
+        _write_all(descriptor, content)
+
+
+def refuse_unwritable(path: Path) -> None:
+    """Raise UserError for a path that `write_output` could not write to: to be called before any work."""
+    kind = odd_kind(path)
+    if not Path(os.path.realpath(path)).parent.is_dir():
+        kind = "none: there is no such folder"
+    if kind and _own_output(path) is None:
+        raise UserError(f"{path}: must be a file in an existing folder, got {kind}")
 
 
 def append_line(path: Path, line: str) -> None:
     """One more line at the end of `path`, or the file as it was and a DiskError."""
     content = f"{line}\n".encode()
     with disk_errors(path, len(content)):
+        refuse_odd(path)
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         end = os.fstat(descriptor).st_size
         try:
@@ -62,6 +93,15 @@ def fsync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _own_output(path: Path) -> int | None:
+    """1 or 2 if the path leads to stdout or stderr, as /dev/stdout does."""
+    for descriptor in (1, 2):
+        with suppress(OSError, ValueError):
+            if os.path.samestat(os.stat(path), os.fstat(descriptor)):
+                return descriptor
+    return None
 
 
 def _write_all(descriptor: int, content: bytes) -> None:

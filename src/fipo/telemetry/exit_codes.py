@@ -1,10 +1,10 @@
 """What a command that failed says and returns."""
 
-import sys
 from collections.abc import Callable
 
 from fipo.errors import RunStopped, UserError
 from fipo.telemetry.durable import DiskError
+from fipo.telemetry.terminal import say_failure
 
 
 def exit_code_of(command: Callable[[], int]) -> int:
@@ -12,16 +12,17 @@ def exit_code_of(command: Callable[[], int]) -> int:
     try:
         return command()
     except (UserError, RunStopped) as error:
-        print(f"fipo: {error}", file=sys.stderr)
+        say_failure(str(error))
         return error.exit_code
     except DiskError as error:
-        print(f"fipo: {error}", file=sys.stderr)
+        say_failure(str(error))
         return 1
     except BrokenPipeError:  # the reader of the output went away, as after `| head`
         return 1
     except OSError as error:
-        print(f"fipo: {error.filename}: {error.strerror}", file=sys.stderr)
+        where = "" if error.filename is None else f"{error.filename}: "
+        say_failure(f"{where}{error.strerror or error or type(error).__name__}")
         return 2 if error.filename else 1
     except KeyboardInterrupt:
-        print("fipo: interrupted", file=sys.stderr)
+        say_failure("interrupted")
         return 130

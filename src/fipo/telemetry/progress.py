@@ -1,13 +1,18 @@
 """What a run shows: a live bar in a terminal, one line that changes in a notebook, plain lines in a file or CI."""
 
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
+from rich.segment import Segment
 from rich.table import Column
+from rich.text import Text
+
+from fipo.telemetry.terminal import in_one_line, visible
 
 SECONDS_BETWEEN_LINES = 10.0
 SECONDS_OF_A_LONG_PHASE = 60.0
@@ -21,11 +26,28 @@ PHASES = {
 
 
 class PatientConsole(Console):
-    """A terminal that went away, or a log on a full disk, stops no run."""
+    """A terminal that went away, or a log on a full disk, stops no run; text is shown as it is, markup included."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(markup=False, emoji=False, highlight=False, **settings)
 
     def print(self, *objects: Any, **settings: Any) -> None:
         with suppress(OSError):
             super().print(*objects, **settings)
+
+    def render_str(self, text: str, **settings: Any) -> Text:
+        return super().render_str(visible(text), **settings)  # before rich drops some of it
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+        """The segments, each with what its terminal can show."""
+        encoding = self.encoding
+        for segment in super().render(renderable, options):
+            text = visible(segment.text).encode(encoding, "backslashreplace").decode(encoding)
+            yield segment if segment.control else Segment(text, segment.style)
+
+    def say(self, text: str) -> None:
+        """One line, whatever is in the text."""
+        self.print(in_one_line(text), soft_wrap=True)
 
     def on_broken_pipe(self) -> None:
         """Go on in silence, where rich would end the process."""
@@ -36,7 +58,7 @@ class TrainingProgress:
     """`with TrainingProgress(...) as progress:`, then `phase`, `beat`, `step` and `say` as things happen."""
 
     def __init__(self, *, steps: int, quiet: bool = False) -> None:
-        self.console = PatientConsole(highlight=False, soft_wrap=True, quiet=quiet)
+        self.console = PatientConsole(soft_wrap=True, quiet=quiet)
         self.line = NotebookLine() if self.console.is_jupyter and not quiet else None
         self.first_step = 0
         self.steps = steps
@@ -48,7 +70,11 @@ class TrainingProgress:
             MofNCompleteColumn(),
             BarColumn(bar_width=10),
             TextColumn("{task.fields[left]}"),
-            TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1)),
+            TextColumn(
+                "{task.description}",
+                markup=False,
+                table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1),
+            ),
             console=self.console,
             expand=True,  # so that a narrow terminal cuts the figures, not the step or the time left
             disable=quiet or not self.console.is_terminal,
@@ -71,8 +97,7 @@ class TrainingProgress:
 
     def say(self, text: str) -> None:
         """A line that stays."""
-        printable = text.encode(errors="backslashreplace").decode()  # a lone surrogate cannot be written
-        self.console.print(printable, markup=False)
+        self.console.say(text)
 
     def phase(self, name: str) -> None:
         """What is being done now."""

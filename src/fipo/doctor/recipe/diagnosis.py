@@ -38,7 +38,7 @@ def diagnose(path: Path, overrides: dict[str, str], options: Options) -> int:
     Raises UserError, one line, for a recipe that `fipo train` would refuse.
     """
     recipe = load_recipe(path, overrides)
-    console = PatientConsole(highlight=False)
+    console = PatientConsole()
     device = _device(recipe, options)
     findings = setting_findings(recipe, device)
     show_findings(console, findings)
@@ -50,7 +50,6 @@ def diagnose(path: Path, overrides: dict[str, str], options: Options) -> int:
         f"{path}: {outline.architecture}, {count(outline.parameters)} weights, {count(outline.trainable)} of them "
         f"trained, on {device.type} in {dtype_of(recipe.model.dtype, device)}".replace("torch.", ""),
         soft_wrap=True,
-        markup=False,
     )
     around = [Finding(level="note", keys=(), text=line) for line in said]
     around += position_findings(recipe, outline) + overlap_findings(train, held_out) + disk_findings(recipe, outline)

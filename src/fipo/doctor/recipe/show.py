@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from fipo.data.templates import bare_question
@@ -12,7 +11,7 @@ from fipo.doctor.recipe.fit import Fit
 from fipo.doctor.recipe.machine import GIB
 from fipo.doctor.recipe.probe import Probe
 from fipo.doctor.recipe.timing import Times, duration
-from fipo.doctor.show import printable, show_finding
+from fipo.doctor.show import show_finding
 from fipo.rollout.groups import Group
 from fipo.training.recipe import Recipe
 
@@ -39,7 +38,7 @@ def show_memory(console: Console, fit: Fit) -> None:
         table.add_row(name, f"{size / GIB:.2f}")
     table.add_section()
     table.add_row("together", f"{estimate.peak / GIB:.2f}")
-    table.add_row(escape(f"there is ({machine.source})"), f"{machine.memory / GIB:.2f}")
+    table.add_row(f"there is ({machine.source})", f"{machine.memory / GIB:.2f}")
     console.print(table)
 
 
@@ -49,7 +48,7 @@ def show_samples(console: Console, probe: Probe) -> None:
     console.print(f"sampled: {len(probe.groups)} problems x {len(probe.groups[0].responses)} responses")
     for group in probe.groups[:SHOWN_PROBLEMS]:
         for line in _group_lines(group):
-            console.print(printable(line), markup=False, soft_wrap=True)
+            console.print(line, soft_wrap=True)
     console.print(
         f"stopped by themselves {figures.stopped:.0%}, with an answer {figures.answered:.0%}, right "
         f"{figures.correct:.0%}, {figures.mean_length:.0f} tokens on average, {figures.longest} at most",

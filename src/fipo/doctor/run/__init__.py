@@ -16,10 +16,10 @@ def check_up(run: RunDirectory) -> int:
 
     Raises UserError for metrics that no run wrote.
     """
-    console = PatientConsole(highlight=False)
+    console = PatientConsole()
     running = is_locked(run.path)
     history = History(run, run.read_metrics())
-    console.print(f"{run.path}: {standing(history, running=running)}", markup=False, soft_wrap=True)
+    console.print(f"{run.path}: {standing(history, running=running)}", soft_wrap=True)
     examination = examine(history)
     show_examination(console, examination)
     return 1 if examination.failing else 0

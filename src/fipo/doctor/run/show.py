@@ -22,7 +22,7 @@ def show_examination(console: Console, examination: Examination) -> None:
         for name, reason in examination.unchecked.items():
             names.setdefault(reason, []).append(name)
         said = "; ".join(f"{', '.join(names[reason])} ({reason})" for reason in names)
-        console.print(f"not checked: {said}", markup=False, soft_wrap=True)
+        console.print(f"not checked: {said}", soft_wrap=True)
     console.print(verdict(examination), soft_wrap=True)
 
 

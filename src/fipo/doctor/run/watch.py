@@ -37,7 +37,7 @@ def watch(run: RunDirectory) -> int:
 
     Raises UserError for a folder that is no run, and for metrics that no run wrote.
     """
-    console = PatientConsole(highlight=False)
+    console = PatientConsole()
     _await_config(run, console)
     tail, screen = Tail(run.metrics), _Screen(console)
     lines: list[dict[str, float]] | None = None
@@ -52,7 +52,7 @@ def watch(run: RunDirectory) -> int:
             if finished or not running:
                 break
             time.sleep(SECONDS_BETWEEN_LOOKS)
-    console.print(f"{run.path}: {standing(history, running=running)}", markup=False, soft_wrap=True)
+    console.print(f"{run.path}: {standing(history, running=running)}", soft_wrap=True)
     show_examination(console, screen.examination)
     return 0 if finished or history.planned_steps is None else 1
 
@@ -60,7 +60,7 @@ def watch(run: RunDirectory) -> int:
 def _await_config(run: RunDirectory, console: Console) -> None:
     """A run that is loading holds its lock and has written nothing yet."""
     if is_locked(run.path) and not run.config.is_file():
-        console.print(f"{run.path}: loading", markup=False, soft_wrap=True)
+        console.print(f"{run.path}: loading", soft_wrap=True)
         while is_locked(run.path) and not run.config.is_file():
             time.sleep(SECONDS_BETWEEN_LOOKS)
     RunDirectory.existing(run.path)
@@ -84,7 +84,7 @@ class _Screen:
             said = before.last_step if before is not None else history.last_step - 1
             for line in history.training:
                 if line["step"] > said:
-                    self.console.print(_status(line, history.planned_steps), markup=False, soft_wrap=True)
+                    self.console.print(_status(line, history.planned_steps), soft_wrap=True)
         for name, finding in examination.findings.items():
             known = self.examination.findings.get(name)
             if known is None or known.level != finding.level:

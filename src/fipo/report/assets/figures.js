@@ -126,16 +126,20 @@ function layoutOf(figure) {
   };
 }
 
-// What the figure shows of these arms, as measured: one row per run and step.
+// What the figure shows of these arms, as measured: one row per run and step. A text that a spreadsheet would take for
+// a formula gets an apostrophe in front.
 function csvOf(data, arms, figure) {
-  const quoted = (text) => (/[",\r\n]/.test(text) ? `"${text.replace(/"/g, '""')}"` : text);
+  const cell = (value) => {
+    const text = typeof value === "string" ? value.replace(/^[=+\-@\t\r]/, "'$&") : String(value);
+    return /[",\r\n]/.test(text) ? `"${text.replace(/"/g, '""')}"` : text;
+  };
   const rows = [["run", "step", ...figure.keys]];
   for (const run of arms.flatMap((arm) => arm.runs)) {
     const columns = data.runs[run];
     (columns.step || []).forEach((step, row) => {
       const values = figure.keys.map((key) => columns[key]?.[row] ?? "");
-      if (values.some((value) => value !== "")) rows.push([quoted(run), step, ...values]);
+      if (values.some((value) => value !== "")) rows.push([run, step, ...values]);
     });
   }
-  return rows.map((row) => row.join(",") + "\r\n").join("");
+  return rows.map((row) => row.map(cell).join(",") + "\r\n").join("");
 }
