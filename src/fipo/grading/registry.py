@@ -45,6 +45,7 @@ GRADERS: dict[str, Grader] = {"number": grade_number, "exact": grade_exact, "dap
 IMPORTED = {  # when they are used: what they need takes a second to import
     "math": "fipo.grading.answers.math:grade_math",
     "countdown": "fipo.data.made.countdown:grade_countdown",
+    "relay": "fipo.data.made.relay:grade_relay",
     "reasoning_gym": "fipo.grading.answers.gym:grade_reasoning_gym",
 }
 NEEDED = {"math": "pip install math-verify", "reasoning_gym": 'pip install "fipo[gym]"'}
