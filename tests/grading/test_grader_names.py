@@ -51,7 +51,8 @@ def test_a_missing_package_is_named_by_the_command_that_installs_it(name, packag
 REFUSED = [
     (
         "llm",
-        "grader: must be one of number, exact, dapo, math, countdown, relay, reasoning_gym or module:function, got 'llm'",
+        "grader: must be one of number, exact, dapo, math, countdown, relay, reasoning_gym or module:function, "
+        "got 'llm'",
     ),
     ("no_such_module:grade", "grader 'no_such_module:grade': cannot import 'no_such_module': ModuleNotFoundError: "),
     ("misbehaving:no_such", "grader 'misbehaving:no_such': module 'misbehaving' has no function 'no_such'"),
