@@ -24,12 +24,14 @@ from fipo.telemetry.progress import PatientConsole
 from fipo.training.recipe import Recipe, load_recipe
 
 
+PROBLEMS = 8  # that are sampled
+RESPONSES = 2  # to each of them
+
+
 @dataclass(frozen=True, kw_only=True)
 class Options:
     samples: bool = True  # load the model, let it answer, and time it
     memory_gib: float | None = None  # of a CUDA device that is not here; without samples then
-    problems: int = 8
-    responses: int = 2  # to each of them
 
 
 def diagnose(path: Path, overrides: dict[str, str], options: Options) -> int:
@@ -61,7 +63,7 @@ def diagnose(path: Path, overrides: dict[str, str], options: Options) -> int:
     stops = any(finding.level == "problem" for finding in findings)
     if options.samples and options.memory_gib is None and not stops:
         with _status(console) as progress:
-            found = probe(recipe, problems=options.problems, samples=options.responses, progress=progress)
+            found = probe(recipe, problems=PROBLEMS, samples=RESPONSES, progress=progress)
         findings += _show_probe(console, recipe, found, said)
     else:
         console.print("not sampled and not timed: the model was not loaded")
