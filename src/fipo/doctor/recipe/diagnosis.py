@@ -23,7 +23,6 @@ from fipo.models.loading import device_of, dtype_of
 from fipo.telemetry.progress import PatientConsole
 from fipo.training.recipe import Recipe, load_recipe
 
-
 PROBLEMS = 8  # that are sampled
 RESPONSES = 2  # to each of them
 
