@@ -5,13 +5,17 @@ import torch
 
 pytest.importorskip("verl", reason="verl is not installed here; make test-verl has it")
 
+from itertools import chain
+
 from tensordict import TensorDict
 from verl.utils import tensordict_utils as tu
 from verl.utils.metric import Metric, reduce_metrics
+from verl.utils.py_functional import append_to_dict, rename_dict
 
-from fipo.integrations.verl.credit import STEP_KEY, CreditWriter
-from fipo.integrations.verl.loss import fipo_loss
-from fipo.objective import LossInputs, metric_values, policy_loss
+from fipo.integrations.verl.credit import CreditWriter
+from fipo.integrations.verl.loss import STEP_KEY, WholeLoss
+from fipo.integrations.verl.metrics import unpack
+from fipo.objective import LossInputs, merge_metrics, metric_values, policy_loss
 
 PROMPT = 2
 
@@ -57,65 +61,86 @@ def whole(golden, config):
     return policy_loss(inputs, config.policy_loss.fipo_config())
 
 
+def through_verl(steps):
+    """What verl's worker and its driver make of metrics[mini-batch][rank][micro-batch], by their own functions."""
+    of_the_step = {}
+    for ranks in steps:
+        gathered = {}
+        for micro_batches in ranks:
+            of_the_rank = {}
+            for metrics in micro_batches:
+                append_to_dict(of_the_rank, metrics)
+            for key, value in of_the_rank.items():
+                gathered.setdefault(key, []).append(value)
+        for key, value in gathered.items():
+            gathered[key] = (
+                Metric.aggregate_dp(value) if isinstance(value[0], Metric) else list(chain.from_iterable(value))
+            )
+        append_to_dict(of_the_step, gathered)
+    metrics = reduce_metrics(rename_dict(of_the_step, "actor/"))
+    unpack(metrics)
+    return metrics
+
+
 @pytest.mark.parametrize("name", ["dropped_sequences", "qwen7b_spikes"])
 @pytest.mark.parametrize("ranks", [1, 2])
-def test_metrics_of_a_cut_mini_batch_are_those_of_the_whole(name, ranks, vector, actor_config):
+def test_metrics_of_a_step_that_was_cut_are_those_of_the_whole(name, ranks, vector, actor_config):
     golden = vector(name)
     config = actor_config(golden.options, **golden.actor)
     pieces = torch.arange(len(golden.log_prob)).split(2)
     if len(pieces) % ranks:
         pytest.skip(f"{len(pieces)} micro-batches on {ranks} ranks")
-    parts = [fipo_loss(config, *micro_batch(golden, rows, ranks=ranks)) for rows in pieces]
-    loss = sum(loss.item() for loss, _ in parts) / ranks
-    per_rank = [parts[rank::ranks] for rank in range(ranks)]
-
-    def merged(key):
-        lists = []
-        for share in per_rank:
-            metric = share[0][1][key].init_list()
-            for _, metrics in share:
-                metric.append(metrics[key])
-            lists.append(metric)
-        return Metric.aggregate_dp(lists)
-
-    got = reduce_metrics({f"actor/{key}": [merged(key)] for key in parts[0][1]})
+    workers = [WholeLoss(config) for _ in range(ranks)]
+    parts = [
+        [worker(*micro_batch(golden, rows, ranks=ranks)) for rows in pieces[rank::ranks]]
+        for rank, worker in enumerate(workers)
+    ]
+    loss = sum(loss.item() for rank in parts for loss, _ in rank) / ranks
+    got = through_verl([[[metrics for _, metrics in rank] for rank in parts]])
     out = whole(golden, config)
     share = int(out.kept_tokens) / int(out.loss_mask.sum())
     assert loss == pytest.approx(out.loss.item() * share)
     assert got["actor/fipo/kept_token_share"] == pytest.approx(share)
-    compared = 0
-    for key, value in metric_values(out.metrics()).items():
-        if f"actor/{key}" in got:
-            compared += 1
-            assert got[f"actor/{key}"] == pytest.approx(value, rel=1e-9, abs=1e-12), key
-    assert compared >= 20
+    expected = metric_values(out.metrics())
+    expected.pop("policy/loss")  # verl has its own
+    assert {key: got[f"actor/{key}"] for key in expected} == pytest.approx(expected, rel=1e-9, abs=1e-12)
+    for statistic in ("influence_weight/mean", "influence_weight/std"):
+        assert got[f"actor/fipo/mini_batch_0/{statistic}"] == pytest.approx(expected[f"fipo/{statistic}"], rel=1e-9)
     gap = (0.25 * torch.arange(len(golden.log_prob))[:, None]).expand_as(out.loss_mask)[out.loss_mask]
     assert got["actor/rollout/logprob_gap/mean"] == pytest.approx(gap.mean().item())
     assert got["actor/rollout/logprob_gap/max"] == pytest.approx(gap.max().item())
-    for key in ("fipo/influence_weight", "fipo/raw_influence_weight"):
-        mean, square = got[f"actor/{key}/mean"], got[f"actor/{key}/mean_square"]
-        expected = metric_values(out.metrics())[f"{key}/std"]
-        assert (square - mean * mean) ** 0.5 == pytest.approx(expected, rel=1e-6)
 
 
-def test_an_extreme_over_updates_is_an_extreme_because_of_its_name():
-    values = {"actor/fipo/influence_weight/max": [1.0, 3.0], "actor/fipo/influence_weight/min": [1.0, 3.0]}
-    assert reduce_metrics(values) == {
-        "actor/fipo/influence_weight/max": 3.0,
-        "actor/fipo/influence_weight/min": 1.0,
-    }
+def test_metrics_of_two_mini_batches_are_over_the_tokens_of_both_and_the_weights_of_each_are_there(
+    vector, actor_config
+):
+    golden = vector("qwen7b_spikes")
+    config = actor_config(golden.options, **golden.actor)
+    worker = WholeLoss(config)
+    rows = torch.arange(len(golden.log_prob))
+    once = worker(*micro_batch(golden, rows))[1]
+    again = [worker(*micro_batch(golden, piece))[1] for piece in rows.split(3)]  # as in a second epoch
+    got = through_verl([[[once]], [again]])
+    expected = metric_values(merge_metrics([whole(golden, config).metrics()] * 2))
+    expected.pop("policy/loss")
+    assert {key: got[f"actor/{key}"] for key in expected} == pytest.approx(expected, rel=1e-9, abs=1e-12)
+    assert expected["policy/filtered_sequences"] > 0
+    for i in range(2):
+        assert got[f"actor/fipo/mini_batch_{i}/influence_weight/std"] == pytest.approx(
+            expected["fipo/influence_weight/std"], rel=1e-9
+        )
 
 
 def test_the_exact_denominator_gives_objective_mds_loss_and_refuses_micro_batches(vector, actor_config):
     golden = vector("dropped_sequences")
     config = actor_config({**golden.options, "denominator": "kept"}, **golden.actor)
     rows = torch.arange(len(golden.log_prob))
-    loss, _ = fipo_loss(config, *micro_batch(golden, rows))
+    loss, _ = WholeLoss(config)(*micro_batch(golden, rows))
     loss.backward()
     assert loss.item() == pytest.approx(golden.metrics["loss"], rel=1e-8)
     torch.testing.assert_close(golden.log_prob.grad, golden.gradient, rtol=1e-6, atol=1e-12)
     with pytest.raises(ValueError, match="needs one micro-batch per mini-batch"):
-        fipo_loss(config, *micro_batch(golden, rows[:3]))
+        WholeLoss(config)(*micro_batch(golden, rows[:3]))
 
 
 def test_credit_of_the_first_sequences_of_each_mini_batch_is_written(tmp_path, vector, actor_config):
@@ -125,10 +150,10 @@ def test_credit_of_the_first_sequences_of_each_mini_batch_is_written(tmp_path, v
 
     golden = vector("mask_with_holes")
     config = actor_config(golden.options, **golden.actor)
-    writer = CreditWriter(str(tmp_path), sequences=3, tokenizer=Tokenizer())
+    worker = WholeLoss(config, CreditWriter(str(tmp_path), sequences=3, tokenizer=Tokenizer()))
     for _ in range(2):  # the same sequences again, as in a second epoch
         for rows in torch.arange(len(golden.log_prob)).split(2):
-            fipo_loss(config, *micro_batch(golden, rows), credit=writer)
+            worker(*micro_batch(golden, rows))
     lines = [json.loads(line) for line in (tmp_path / "step_000003.jsonl").read_text().splitlines()]
     assert [line["mini_batch"] for line in lines] == [0, 0, 0, 1, 1, 1]
     out = whole(golden, config)
@@ -141,7 +166,7 @@ def test_credit_of_the_first_sequences_of_each_mini_batch_is_written(tmp_path, v
         ("influence_weight", out.influence_weights),
     ):
         assert lines[1][key] == pytest.approx(tensor[1][mask].tolist(), rel=1e-5)
-    fipo_loss(config, *micro_batch(golden, torch.arange(2), step=4), credit=writer)
+    worker(*micro_batch(golden, torch.arange(2), step=4))
     assert (tmp_path / "step_000004.jsonl").exists()
 
 
@@ -163,4 +188,4 @@ def test_a_whole_loss_that_never_asks_for_ours_is_noticed(monkeypatch, vector, a
 
     monkeypatch.setattr(losses, "ppo_loss", lambda config, model_output, data, dp_group: (torch.zeros(()), {}))
     with pytest.raises(VerlMismatch, match="did not call the policy loss 'future_kl'"):
-        fipo_loss(actor_config(), {}, {})
+        WholeLoss(actor_config())({}, {})

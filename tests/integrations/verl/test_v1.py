@@ -1,17 +1,24 @@
 import os
+from itertools import islice
+from types import SimpleNamespace
 
 import pytest
 
 pytest.importorskip("verl", reason="verl is not installed here; make test-verl has it")
 
+import torch
 from omegaconf import OmegaConf
 from verl.trainer.main_ppo import TaskRunnerV1
 from verl.trainer.ppo.v1 import get_trainer_cls
+from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer
 from verl.trainer.ppo.v1.trainer_base import TRAINER_REGISTRY
 
-from fipo.integrations.verl import v1 as trainer
+from fipo.errors import RunStopped
+from fipo.integrations.shared import FailurePolicy
+from fipo.integrations.verl import compat, v1
+from fipo.integrations.verl.generated import Generated, Limits
 from fipo.integrations.verl.loss import WorkerLoss
-from fipo.integrations.verl.main import FIPOTaskRunner, fresh_metrics_file
+from fipo.integrations.verl.v1 import FIPOTaskRunner, fresh_metrics_file
 
 
 def job(trainer, *, model="hub/model", files="hdfs://train.parquet"):
@@ -20,10 +27,10 @@ def job(trainer, *, model="hub/model", files="hdfs://train.parquet"):
 
 
 def test_every_mode_of_verls_trainer_has_one_with_our_loss():
-    theirs = {name for name in TRAINER_REGISTRY if not name.startswith(trainer.PREFIX)}
-    assert theirs == set(trainer.MODES)
-    for mode, base in trainer.MODES.items():
-        assert issubclass(get_trainer_cls(trainer.PREFIX + mode), base)
+    theirs = {name for name in TRAINER_REGISTRY if not name.startswith(v1.PREFIX)}
+    assert theirs == set(v1.MODES)
+    for mode, base in v1.MODES.items():
+        assert issubclass(get_trainer_cls(v1.PREFIX + mode), base)
 
 
 def test_the_task_runner_picks_our_class_of_the_mode(monkeypatch):
@@ -80,10 +87,177 @@ def test_the_workers_get_our_loss_and_each_update_its_step():
         def _update_actor(self, batch, metrics):
             return batch
 
-    one = object.__new__(trainer.with_fipo_loss("sync", Base))
+    one = object.__new__(v1.with_fipo_loss("sync", Base))
     one.config = OmegaConf.create({"actor_rollout_ref": {"actor": {}, "model": {}}})
     one.global_steps = 7
     one._setup()
     assert isinstance(one.loss_fn, WorkerLoss)
     batch = type("Batch", (), {"extra_info": {}})()
     assert one._update_actor(batch, {}).extra_info == {"fipo_step": 7}
+
+
+def test_a_part_of_verls_trainer_that_is_gone_is_named(monkeypatch):
+    monkeypatch.delattr("verl.trainer.ppo.v1.PPOTrainerColocateAsync")
+    with pytest.raises(
+        compat.VerlMismatch, match=r"needs verl.trainer.ppo.v1.PPOTrainerColocateAsync, which verl 0.9.1"
+    ):
+        compat.check_v1()
+    monkeypatch.undo()
+    monkeypatch.delattr("verl.trainer.ppo.v1.replay_buffer.ReplayBuffer.sample")
+    with pytest.raises(compat.VerlMismatch, match=r"verl's ReplayBuffer must have .*; missing: sample"):
+        compat.check_v1()
+
+
+class Queue:
+    """Stands in for the TransferQueue of a running job: prompts and responses with their tags and fields."""
+
+    def __init__(self):
+        self.tags, self.fields = {}, {}
+
+    def add(self, uid, infos):
+        self.tags[uid] = {"is_prompt": True, "status": "finished", "global_steps": 1}
+        for i, info in enumerate(infos):
+            self.tags[f"{uid}_{i}_0"] = {"status": "success"}
+            self.fields[f"{uid}_{i}_0"] = {
+                "extra_fields": {"reward_extra_info": info},
+                "prompts": torch.tensor([1, 2]),
+                "responses": torch.tensor([3]),
+            }
+
+    def kv_list(self):
+        return {"train": dict(self.tags)}
+
+    def kv_clear(self, *, partition_id, keys):
+        for key in keys:
+            self.tags.pop(key, None)
+
+    def kv_batch_get(self, *, keys, partition_id, select_fields):
+        return {name: [self.fields[key][name] for key in keys] for name in select_fields}
+
+
+def response(outcome, *, overlong=0.0):
+    right, failed = outcome == "correct", outcome in ("timeout", "crash")
+    return {
+        "score": 1.0 if right else 0.0 if failed else -1.0,
+        "acc": float(right),
+        "pred": "7" if right else "",
+        "outcome": outcome,
+        "grade/failed": float(failed),
+        "overlong_reward": overlong,
+    }
+
+
+RIGHT, WRONG, NONE, SLOW = (response(outcome) for outcome in ("correct", "wrong", "no_answer", "timeout"))
+
+
+@pytest.fixture
+def buffer(monkeypatch):
+    """verl's own replay buffer, watched, whose refills are the groups that a test gives, one after the other."""
+    queue = Queue()
+    for module in ("verl.trainer.ppo.v1.replay_buffer", "fipo.integrations.verl.v1"):
+        monkeypatch.setattr(f"{module}.tq", queue)
+
+    def build(groups, *, wanted=2, batches=3, on_failure="zero", max_failures=None):
+        coming = iter(enumerate(groups))
+
+        def refill(count):
+            asked = list(islice(coming, count))
+            assert asked, "the test has no more groups"
+            for i, infos in asked:
+                queue.add(f"group{i:03d}", infos)
+
+        buffer = ReplayBuffer(
+            trainer_mode="sync",
+            trainer_config=OmegaConf.create({}),
+            max_off_policy_threshold=None,
+            max_off_policy_strategy="drop",
+            sampler_kwargs=OmegaConf.create({}),
+            poll_interval=0.0,
+            refill_fn=refill,
+            filter_groups_metric="acc",
+            train_batch_size=wanted,
+            gen_batch_size=1,
+        )
+        buffer.__class__ = v1.WatchedReplayBuffer
+        trainer = SimpleNamespace(tokenizer=SimpleNamespace(decode=lambda tokens: " ".join(f"w{t}" for t in tokens)))
+        limits = Limits(wanted=wanted, batch=4, batches=batches)
+        buffer.watch(trainer, Generated(limits, FailurePolicy(on_failure, max_failures)))
+        refill(wanted)
+        return buffer
+
+    return build
+
+
+def sample(buffer):
+    batch, metrics = buffer.sample(global_steps=1, partition_id="train", batch_size=2)
+    return sorted({key.split("_")[0] for key in batch.keys}), metrics
+
+
+def test_metrics_of_a_step_are_over_everything_that_it_generated(buffer):
+    groups = [[WRONG] * 2, [RIGHT, WRONG], [RIGHT] * 2, [NONE, response("correct", overlong=-0.5)], [SLOW, RIGHT]]
+    kept, metrics = sample(buffer(groups))
+    assert kept == ["group001", "group003"]
+    assert {key: value for key, value in metrics.items() if not key.startswith(("training/", "_"))} == {
+        "groups/generated": 4,
+        "groups/kept": 2,
+        "groups/all_correct": 1,
+        "groups/all_wrong": 1,
+        "reward/mean": -0.0625,
+        "reward/overlong": -0.0625,
+        "accuracy/mean": 0.5,
+        "grade/correct": 0.5,
+        "grade/wrong": 0.375,
+        "grade/no_answer": 0.125,
+        "grade/timeout": 0.0,
+        "grade/crash": 0.0,
+        "grade/failed": 0,
+    }
+
+
+def test_a_step_begins_to_count_anew(buffer):
+    watched = buffer([[WRONG] * 2, *[[RIGHT, WRONG]] * 9])
+    assert sample(watched)[1]["groups/generated"] == 4
+    watched.refill_fn(2)
+    assert sample(watched)[1]["groups/generated"] == 2
+
+
+def test_a_step_in_which_no_group_has_contrast_ends_at_the_recipes_limit(buffer, caplog):
+    groups = [[NONE] * 2] * 9 + [[RIGHT] * 2] + [[NONE] * 2] * 90
+    with pytest.raises(RunStopped) as stopped:
+        sample(buffer(groups))
+    assert "step 1: 8 groups generated, 0 of 2 kept; 100% all wrong, 0% all right" in caplog.text
+    message = str(stopped.value)
+    assert "12 groups generated, 0 of 2 kept; 92% all wrong, 8% all right: no more than" in message
+    assert "algorithm.filter_groups.max_num_gen_batches 3 generation batches of 4 prompts" in message
+    assert "'outcome': 'no_answer', 'pred': ''" in message and message.endswith("'w3', to the prompt 'w1 w2'")
+    assert "\n" not in message
+
+
+def test_without_a_limit_it_goes_on_and_says_how_it_stands(buffer, caplog):
+    groups = [[WRONG] * 2] * 30 + [[RIGHT, WRONG]] * 9
+    assert len(sample(buffer(groups, batches=0))[0]) == 2
+    assert "0 of 2 kept; 100% all wrong" in caplog.text
+
+
+def test_a_group_with_a_failed_grade_is_dropped_where_the_recipe_says_so(buffer):
+    groups = [[RIGHT, SLOW], [RIGHT, WRONG], [RIGHT, WRONG]]
+    kept, metrics = sample(buffer(groups, on_failure="drop_group"))
+    assert kept == ["group001", "group002"]
+    assert metrics["grade/failed"] == 1
+    assert sample(buffer(groups))[0] == ["group000", "group001"]
+
+
+def test_too_many_failed_grades_end_the_job(buffer):
+    with pytest.raises(RuntimeError, match=r"2 grades timed out or crashed, more than grading.max_failures = 1"):
+        sample(buffer([[SLOW, WRONG]] * 30, max_failures=1))
+
+
+def test_the_limit_is_that_of_the_recipe():
+    v1_settings = {"trainer_mode": "sync"}
+    job = {"data": {"train_batch_size": 8, "gen_batch_size": 24}, "trainer": {"v1": v1_settings}}
+    groups = {"enable": True, "max_num_gen_batches": 10}
+    config = OmegaConf.create({**job, "algorithm": {"filter_groups": groups}})
+    assert v1.limits_of(config) == Limits(wanted=8, batch=24, batches=10)
+    config.algorithm.filter_groups.enable = False
+    config.data.gen_batch_size = None
+    assert v1.limits_of(config) == Limits(wanted=8, batch=8, batches=0)

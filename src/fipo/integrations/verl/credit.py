@@ -9,8 +9,6 @@ from torch import Tensor
 from fipo.objective import LossOutput, token_credit
 from fipo.telemetry.rollouts import RolloutRecord, line_of
 
-STEP_KEY = "fipo_step"  # set by v1.py; travels with the batch
-
 
 class CreditWriter:
     """Appends to `folder/step_NNNNNN.jsonl`: the first `sequences` responses of each mini-batch on this rank.
@@ -23,21 +21,17 @@ class CreditWriter:
         self._sequences = sequences
         self._tokenizer = tokenizer
         self._step: int | None = None
-        self._seen = 0  # sequences of this step
 
-    def add(self, out: LossOutput, data: Any) -> None:
-        """One micro-batch: the loss's output and verl's data (nested prompts and responses)."""
-        from verl.utils import tensordict_utils as tu
+    def add(self, out: LossOutput, data: Any, *, step: int, mini_batch: int, before: int) -> None:
+        """One micro-batch: the loss's output, verl's data (nested prompts and responses), and its place in the step.
 
-        step = int(tu.get_non_tensor_data(data=data, key=STEP_KEY, default=0))
+        before: rows of its mini-batch that this rank has had already.
+        """
         if step != self._step:
             self._folder.mkdir(parents=True, exist_ok=True)
             self._path(step).unlink(missing_ok=True)
-            self._step, self._seen = step, 0
-        rows = out.loss_mask.shape[0]
-        mini_batch, before = divmod(self._seen, data["global_batch_size"] // data["dp_size"])
-        self._seen += rows
-        count = min(self._sequences - before, rows)
+            self._step = step
+        count = min(self._sequences - before, out.loss_mask.shape[0])
         if count <= 0:
             return
         prompts, responses = _rows(data["prompts"]), _rows(data["responses"])

@@ -1,9 +1,6 @@
-"""verl's whole loss with FIPO's metrics, each with its own reduction: what `v1.py` hands to the workers.
+"""verl's whole loss with all of FIPO's metrics, and the credit of tokens: what `v1.py` hands to the workers."""
 
-verl's `ppo_loss` makes a mean of whatever metric a policy loss returns. Around it there is room for maxima.
-"""
-
-from functools import partial
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -13,37 +10,57 @@ from fipo.integrations.shared import sampler_gap
 from fipo.integrations.verl.compat import VerlMismatch, check_whole_loss
 from fipo.integrations.verl.credit import CreditWriter
 from fipo.integrations.verl.knobs import LOSS_NAME
-from fipo.integrations.verl.metrics import typed
+from fipo.integrations.verl.metrics import travelling
 from fipo.integrations.verl.policy_loss import require_registered, whole_loss
-from fipo.objective import LossOutput, Mean, Metric
+from fipo.objective import Metric
+
+STEP_KEY = "fipo_step"  # set by v1.py; travels with the batch
 
 
-def fipo_loss(
-    config: Any, model_output: Any, data: Any, dp_group: Any = None, *, credit: CreditWriter | None = None
-) -> tuple[Tensor, dict[str, Any]]:
-    """`ppo_loss` of verl, entropy and KL terms included, with the policy loss `future_kl`. Returns (loss, metrics)."""
-    from verl.workers.utils.losses import ppo_loss
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where a micro-batch of this rank stands."""
 
-    with whole_loss(dp_group) as call:
-        loss, metrics = ppo_loss(config, model_output, data, dp_group)
-    if call.output is None:
-        raise VerlMismatch(f"verl's ppo_loss did not call the policy loss {LOSS_NAME!r} of fipo")
-    batch = config.global_batch_info
-    tokens, ranks = float(batch["batch_num_tokens"]), float(batch["dp_size"])
-    metrics.update(typed(_metrics(call.output, data), tokens=tokens, ranks=ranks))
-    if credit is not None:
-        credit.add(call.output, data)
-    return loss, metrics
+    step: int
+    mini_batch: int  # of the step
+    row: int  # of the mini-batch, its first one
 
 
-def _metrics(out: LossOutput, data: Any) -> dict[str, Metric]:
-    """Of a micro-batch: the objective's, the share of tokens that the filter kept, and the gap to the sampler."""
-    kept: dict[str, Metric] = {"fipo/kept_token_share": Mean(float(out.kept_tokens), float(out.loss_mask.sum()))}
-    if "rollout_log_probs" not in data:
-        return kept | out.metrics()
-    padded = data.select("rollout_log_probs", "old_log_probs", "response_mask").to_padded_tensor()
-    mask = padded["response_mask"].bool()
-    return kept | out.metrics() | sampler_gap(padded["old_log_probs"], padded["rollout_log_probs"], mask)
+class WholeLoss:
+    """`ppo_loss` of verl, entropy and KL terms included, with the policy loss `future_kl`, for one worker.
+
+    config: verl's ActorConfig. credit: where the credit of the first sequences is written, if anywhere.
+    """
+
+    def __init__(self, config: Any, credit: CreditWriter | None = None) -> None:
+        self._config = config
+        self._credit = credit
+        self._step: int | None = None
+        self._seen = 0  # rows of this step on this rank
+
+    def __call__(self, model_output: Any, data: Any, dp_group: Any = None) -> tuple[Tensor, dict[str, Any]]:
+        """(loss, metrics) of a micro-batch."""
+        from verl.workers.utils.losses import ppo_loss
+
+        with whole_loss(dp_group) as call:
+            loss, metrics = ppo_loss(self._config, model_output, data, dp_group)
+        if call.output is None:
+            raise VerlMismatch(f"verl's ppo_loss did not call the policy loss {LOSS_NAME!r} of fipo")
+        place = self._place_of(data, rows=call.output.loss_mask.shape[0])
+        metrics |= travelling(call.output, mini_batch=place.mini_batch, more=_gap(data))
+        if self._credit is not None:
+            self._credit.add(call.output, data, step=place.step, mini_batch=place.mini_batch, before=place.row)
+        return loss, metrics
+
+    def _place_of(self, data: Any, *, rows: int) -> Place:
+        from verl.utils import tensordict_utils as tu
+
+        step = int(tu.get_non_tensor_data(data=data, key=STEP_KEY, default=0))
+        if step != self._step:
+            self._step, self._seen = step, 0
+        mini_batch, row = divmod(self._seen, data["global_batch_size"] // data["dp_size"])
+        self._seen += rows
+        return Place(step=step, mini_batch=mini_batch, row=row)
 
 
 class WorkerLoss:
@@ -55,14 +72,14 @@ class WorkerLoss:
     def __init__(self, actor: Any, model: Any) -> None:
         self._actor = actor
         self._model = model
-        self._loss: Any = None
+        self._loss: WholeLoss | None = None
 
     def __call__(self, model_output: Any, data: Any, dp_group: Any = None) -> tuple[Tensor, dict[str, Any]]:
         if self._loss is None:
             self._loss = self._build()
-        return self._loss(model_output=model_output, data=data, dp_group=dp_group)
+        return self._loss(model_output, data, dp_group)
 
-    def _build(self) -> Any:
+    def _build(self) -> WholeLoss:
         from verl.utils.config import omega_conf_to_dataclass
 
         require_registered()
@@ -75,4 +92,12 @@ class WorkerLoss:
         if options.credit_sequences and first:
             tokenizer = config.model_config.tokenizer
             credit = CreditWriter(options.credit_dir, sequences=options.credit_sequences, tokenizer=tokenizer)
-        return partial(fipo_loss, config, credit=credit)
+        return WholeLoss(config, credit)
+
+
+def _gap(data: Any) -> dict[str, Metric]:
+    """To the sampler's log-probs, where verl's data has them."""
+    if "rollout_log_probs" not in data:
+        return {}
+    padded = data.select("rollout_log_probs", "old_log_probs", "response_mask").to_padded_tensor()
+    return sampler_gap(padded["old_log_probs"], padded["rollout_log_probs"], padded["response_mask"].bool())

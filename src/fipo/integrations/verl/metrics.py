@@ -1,52 +1,55 @@
-"""Typed metrics of ours as verl's.
+"""Our metrics through verl's reductions.
 
-verl reduces in two stages: over the micro-batches and ranks of a mini-batch by the type of the metric, then over the
-mini-batches of a step by its name: np.max where it contains "max", np.min where it contains "min", else the mean.
-So the names here contain neither word unless they mean it.
+verl reduces a metric over micro-batches and ranks by its type, then over the mini-batches of a step by a word in its
+name, or else by np.mean. So all of ours travel under one name, in an object that is merged wherever verl adds, and that
+a division leaves alone: what arrives is over every token of the step.
 """
 
-import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from fipo.objective import LossOutput, Max, Mean, Metric, Min, RatioHistogram, Std, Sum
+from fipo.objective import LossOutput, Mean, Metric, merge_metrics, metric_values
 
+TRAVELS_AS = "fipo"
 SKIPPED = ("policy/loss",)  # verl's actor/pg_loss
 
 
+@dataclass(frozen=True)
+class Travelling:
+    """The metrics of a micro-batch, or of what verl made one of."""
+
+    metrics: Mapping[str, Metric]
+
+    def __add__(self, other: "Travelling") -> "Travelling":
+        return Travelling(merge_metrics([self.metrics, other.metrics]))
+
+    def __truediv__(self, parts: float) -> "Travelling":
+        return self
+
+    def __iter__(self) -> Iterator["Travelling"]:
+        yield self  # without data parallelism verl takes what it finds for the list of a rank
+
+
+def travelling(out: LossOutput, *, mini_batch: int | None, more: Mapping[str, Metric]) -> dict[str, Any]:
+    """What the loss of a micro-batch returns. mini_batch: which one of the step, for the weights of each."""
+    metrics = {name: metric for name, metric in out.metrics().items() if name not in SKIPPED}
+    if mini_batch is not None:
+        for statistic in ("influence_weight/mean", "influence_weight/std"):
+            metrics[f"fipo/mini_batch_{mini_batch}/{statistic}"] = metrics[f"fipo/{statistic}"]
+    metrics["fipo/kept_token_share"] = Mean(float(out.kept_tokens), float(out.loss_mask.sum()))
+    return {TRAVELS_AS: Travelling(metrics | dict(more))}
+
+
+def unpack(metrics: dict[str, Any]) -> None:
+    """Put the values of what has travelled in its place, under `actor/` as verl's own."""
+    arrived = metrics.pop(f"actor/{TRAVELS_AS}", None)
+    if arrived is not None:
+        metrics.update({f"actor/{name}": value for name, value in metric_values(arrived.metrics).items()})
+
+
 def means(out: LossOutput) -> dict[str, float]:
-    """What may be averaged over micro-batches: means, each over this micro-batch's tokens."""
+    """What may be averaged over micro-batches, for verl's own trainer: means, each over this micro-batch's tokens."""
     return {
         name: metric.value for name, metric in out.metrics().items() if isinstance(metric, Mean) and name not in SKIPPED
     }
-
-
-def typed(metrics: Mapping[str, Metric], *, tokens: float, ranks: float) -> dict[str, Any]:
-    """Metrics of a micro-batch as verl's Metric objects, which give the mini-batch's own value.
-
-    tokens: loss tokens of the mini-batch, over all micro-batches and ranks. ranks: data-parallel size.
-    verl sums over micro-batches and averages over ranks, so a mean's part is its total x ranks / tokens.
-    `mean_square` stands for the standard deviation: sqrt(mean_square - mean^2).
-    """
-    from verl.utils.metric import AggregationType
-    from verl.utils.metric import Metric as VerlMetric
-
-    share = ranks / max(tokens, 1.0)
-    values: dict[str, tuple[str, float]] = {}
-    for name, metric in metrics.items():
-        match metric:
-            case _ if name in SKIPPED:
-                continue
-            case Mean(total=total):
-                values[name] = ("SUM", total * share)
-            case Std(count=count, mean=mean, squares=squares):
-                values[name.removesuffix("std") + "mean_square"] = ("SUM", (squares + count * mean * mean) * share)
-            case Sum(total=total):
-                values[name] = ("SUM", total * ranks)
-            case Max(largest=largest):
-                values[name] = ("MAX", largest)
-            case Min(smallest=smallest):
-                values[name] = ("MIN", smallest)
-            case RatioHistogram(largest=Max(largest=log_ratio)):
-                values[f"{name}/max"] = ("MAX", math.exp(log_ratio))
-    return {name: VerlMetric(AggregationType[kind], value) for name, (kind, value) in values.items()}

@@ -23,6 +23,10 @@ from fipo.grading.outcomes import reward_of
 from fipo.grading.workers.pool import GraderPool
 from fipo.integrations.shared import graded, grader_pool, json_value
 
+OUR_REWARD = "pkg://fipo.integrations.verl.reward"
+DEFAULT_GRADER = "dapo"
+VERL_ADDS = ("reward_router_address", "reward_model_tokenizer", "reward_model")
+OF_THE_TRAINER = ("on_failure", "max_failures")  # v1.py acts on them: what is raised here fails one group, no more
 _OPENING = threading.Lock()
 _Request = tuple[str, Problem, "Future[Grade]"]
 
@@ -33,11 +37,11 @@ def compute_score(
     ground_truth: Any,
     extra_info: Mapping[str, Any] | None = None,
     *,
-    grader: str = "dapo",
+    grader: str = DEFAULT_GRADER,
     workers: int = 1,
     deadline_seconds: float = 10.0,
     memory_mib: int = 2048,
-    **verl_adds: Any,
+    **others: Any,
 ) -> dict[str, Any]:
     """+1 or -1 for one response, 0 where the grader failed, and how that came about.
 
@@ -46,7 +50,7 @@ def compute_score(
     grader: one of ours (dapo: the last `Answer:` line of the final 300 characters) or `module:function`.
     Errors: ValueError for settings that do not exist, UserError for a grader that cannot be had.
     """
-    unknown = sorted(set(verl_adds) - {"reward_router_address", "reward_model_tokenizer", "reward_model"})
+    unknown = sorted(set(others) - {*VERL_ADDS, *OF_THE_TRAINER})
     if unknown:
         raise ValueError(f"reward_kwargs has unknown keys: {', '.join(unknown)}")
     problem = Problem(

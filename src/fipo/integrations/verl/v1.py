@@ -1,22 +1,37 @@
-"""verl's V1 trainers with FIPO's whole loss: nothing else differs.
+"""All that stands on verl's V1 trainer: its classes with FIPO's loss, its replay buffers watched, its task runner.
 
-The class of each mode is registered as `fipo_MODE`; `main.py` chooses it.
+The class of each mode is registered as `fipo_MODE`; the task runner chooses it. The next verl may drop V1: what is
+missing then is said when this is imported, and the rest of the plugin does not depend on it.
 """
 
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
-from verl.trainer.ppo.v1 import (
+from fipo.integrations.verl.compat import check_v1
+
+check_v1()
+
+import ray  # noqa: E402
+import transfer_queue as tq  # noqa: E402
+from verl.trainer.main_ppo import TaskRunnerV1, run_ppo  # noqa: E402
+from verl.trainer.ppo.v1 import (  # noqa: E402
     PPOTrainer,
     PPOTrainerColocateAsync,
     PPOTrainerSeparateAsync,
     PPOTrainerSync,
     register_trainer,
 )
+from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer, ReplayBufferAsync  # noqa: E402
 
-from fipo.integrations.verl.compat import VerlMismatch, check_whole_loss
-from fipo.integrations.verl.credit import STEP_KEY
-from fipo.integrations.verl.loss import WorkerLoss
-from fipo.integrations.verl.validate import check_config
+from fipo.integrations.verl.compat import check_whole_loss  # noqa: E402
+from fipo.integrations.verl.generated import Generated, Info, Limits  # noqa: E402
+from fipo.integrations.verl.loss import STEP_KEY, WorkerLoss  # noqa: E402
+from fipo.integrations.verl.metrics import unpack  # noqa: E402
+from fipo.integrations.verl.validate import check_config, check_files, failure_policy  # noqa: E402
+
+__all__ = ["MODES", "FIPOTaskRunner", "register_trainer", "run_ppo", "with_fipo_loss"]
 
 PREFIX = "fipo_"
 MODES: dict[str, type[PPOTrainer]] = {
@@ -34,7 +49,15 @@ def with_fipo_loss(mode: str, base: Any) -> Any:
             check_config(config)
             check_whole_loss()
             config.trainer.v1.trainer_mode = mode  # verl also looks other settings up by this name
+            self._limits = limits_of(config)  # before verl changes gen_batch_size
             super().__init__(config)
+
+        def _build_replay_buffer(self) -> Any:
+            buffer = super()._build_replay_buffer()
+            if type(buffer) in WATCHED:  # not a sampler of the user's own
+                buffer.__class__ = WATCHED[type(buffer)]
+                buffer.watch(self, Generated(self._limits, failure_policy(self.config)))
+            return buffer
 
         def _setup(self) -> None:
             super()._setup()
@@ -43,13 +66,118 @@ def with_fipo_loss(mode: str, base: Any) -> Any:
 
         def _update_actor(self, batch: Any, metrics: dict[str, Any]) -> Any:
             batch.extra_info[STEP_KEY] = self.global_steps
-            return super()._update_actor(batch, metrics)
+            batch = super()._update_actor(batch, metrics)
+            unpack(metrics)
+            return batch
 
-    for name in ("_setup", "_update_actor"):
-        if not callable(getattr(base, name, None)):
-            raise VerlMismatch(f"verl's {base.__name__} must have {name}")
     FIPOTrainer.__name__ = f"FIPO{base.__name__}"
     return FIPOTrainer
+
+
+def limits_of(config: Any) -> Limits:
+    """As the recipe has them: verl makes the generation batch 1 and ignores how many there may be."""
+    data, groups = config.data, config.algorithm.get("filter_groups", None) or {}
+    v1 = config.trainer.v1
+    return Limits(
+        wanted=data.train_batch_size // v1.get(v1.trainer_mode, {}).get("parameter_sync_step", 1),
+        batch=data.get("gen_batch_size", None) or data.train_batch_size,
+        batches=groups.get("max_num_gen_batches", 0) or 0 if groups.get("enable", False) else 0,
+    )
+
+
+class Watching:
+    """A replay buffer of verl that looks at every group of training before it is dropped or sampled."""
+
+    def watch(self, trainer: Any, generated: Generated) -> None:
+        self._trainer = trainer  # its tokenizer comes later
+        self._generated = generated
+        self._looked_at: set[str] = set()
+        self._broken: set[str] = set()  # groups with a failed grade, where those are dropped
+
+    def _terminal_eviction_reasons(self: Any, global_steps: int, partition_id: str) -> Any:
+        reasons = super()._terminal_eviction_reasons(global_steps, partition_id)  # type: ignore[misc]
+        if partition_id == "val":
+            return reasons
+        before = self._generated.groups
+        new = (self.finished_keys[partition_id] | self.failure_keys[partition_id]) - self._looked_at
+        for uid, infos in self._infos(partition_id, new):
+            if self._generated.add(infos):
+                self._broken.add(uid)
+        self._looked_at |= new
+        stale, constant, failed, counts = reasons
+        reasons = (stale, constant, failed | (self._broken & self.finished_keys[partition_id] - constant), counts)
+        if new:
+            kept = len(self._sampleable_terminal_keys(partition_id, reasons))
+            example = (new & constant) or new
+            self._generated.check(global_steps, kept, lambda: self._example(partition_id, min(example)), before=before)
+        return reasons
+
+    def sample(self: Any, global_steps: int, partition_id: str, batch_size: int) -> tuple[Any, dict[str, Any]]:
+        batch, metrics = super().sample(global_steps, partition_id, batch_size)  # type: ignore[misc]
+        if partition_id != "val":
+            metrics |= self._generated.metrics(batch_size)
+            self._generated = Generated(self._generated.limits, self._generated.failures)
+            waiting = self.finished_keys[partition_id] | self.failure_keys[partition_id]
+            self._looked_at &= waiting  # an asynchronous trainer samples them later
+            self._broken &= waiting
+        return batch, metrics
+
+    def _infos(self: Any, partition_id: str, uids: set[str]) -> Iterator[tuple[str, list[Info]]]:
+        """What is known of the responses of each group."""
+        keys = [key for key in self.partitions[partition_id] if key.split("_")[0] in uids]
+        found: dict[str, list[Info]] = {uid: [] for uid in uids}
+        if keys:
+            data = tq.kv_batch_get(keys=keys, partition_id=partition_id, select_fields=["extra_fields"])
+            for key, fields in zip(keys, data["extra_fields"], strict=True):
+                fields = getattr(fields, "data", fields)
+                info = fields.get("reward_extra_info", {}) if isinstance(fields, Mapping) else {}
+                found[key.split("_")[0]].append(info)
+        yield from found.items()
+
+    def _example(self: Any, partition_id: str, uid: str) -> str:
+        """A response of a group, with its prompt and what was read from it."""
+        keys = sorted(key for key in self.partitions[partition_id] if key.split("_")[0] == uid)
+        if not keys:
+            return "no response of theirs is there"
+        fields = ["prompts", "responses"]
+        data = tq.kv_batch_get(keys=keys[:1], partition_id=partition_id, select_fields=fields)
+        ((_, infos),) = self._infos(partition_id, {uid})
+        prompt, response = (self._trainer.tokenizer.decode(data[name][0].tolist())[-400:] for name in fields)
+        read = {key: infos[0][key] for key in ("outcome", "pred", "acc", "score") if key in infos[0]}
+        return f"a response, {read}: {response!r}, to the prompt {prompt!r}"
+
+
+class WatchedReplayBuffer(Watching, ReplayBuffer):  # type: ignore[misc, unused-ignore]
+    pass
+
+
+class WatchedReplayBufferAsync(Watching, ReplayBufferAsync):  # type: ignore[misc, unused-ignore]
+    pass
+
+
+WATCHED = {ReplayBuffer: WatchedReplayBuffer, ReplayBufferAsync: WatchedReplayBufferAsync}
+
+
+@ray.remote
+class FIPOTaskRunner(TaskRunnerV1.__ray_actor_class__):  # type: ignore[misc, name-defined, unused-ignore]
+    """verl's own, with our trainer of the mode, and a metrics file of its own for each start of a job."""
+
+    def run(self, config: Any) -> Any:
+        check_files(config)
+        mode = config.trainer.v1.trainer_mode
+        if not mode.startswith(PREFIX):
+            config.trainer.v1.trainer_mode = PREFIX + mode
+        if "file" in config.trainer.logger:
+            fresh = fresh_metrics_file(Path(config.trainer.default_local_dir))
+            os.environ.setdefault("VERL_FILE_LOGGER_PATH", str(fresh))
+        return super().run(config)
+
+
+def fresh_metrics_file(folder: Path) -> Path:
+    """`metrics_001.jsonl` in the folder, or the next number: verl truncates the file that it finds, also on resume."""
+    folder.mkdir(parents=True, exist_ok=True)
+    taken = [int(path.stem.removeprefix("metrics_")) for path in folder.glob("metrics_[0-9][0-9][0-9].jsonl")]
+    return folder / f"metrics_{max(taken, default=0) + 1:03d}.jsonl"
 
 
 for _mode, _base in MODES.items():

@@ -8,10 +8,15 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from fipo.grading.registry import resolve
+from fipo.integrations.shared import FailurePolicy
 from fipo.integrations.verl.checks import check_engine
 from fipo.integrations.verl.knobs import LOSS_NAME, POLICY_LOSS
 from fipo.integrations.verl.lengths import check_lengths
 from fipo.integrations.verl.policy_loss import aggregation_of, longest_of, options_of, require_registered
+from fipo.integrations.verl.reward import DEFAULT_GRADER, OUR_REWARD
+
+REWARD = "reward.custom_reward_function.reward_kwargs"
 
 logger = logging.getLogger(__name__)
 
@@ -19,6 +24,7 @@ logger = logging.getLogger(__name__)
 def check_config(config: Any) -> None:
     """Raise ValueError or VerlMismatch with one line unless verl's configuration trains with FIPO as written.
 
+    And UserError for a grader that cannot be had: raised where it grades, it would fail every group in silence.
     Warns of what is legal and may not do what its reader thinks.
     """
     from verl.utils.config import omega_conf_to_dataclass
@@ -39,6 +45,13 @@ def check_config(config: Any) -> None:
     _must_be("algorithm.rollout_correction.bypass_mode", bool(correction.get("bypass_mode", False)), False)
     _must_be("distillation.enabled", bool(distillation.get("enabled", False)), False)
 
+    policy = failure_policy(config)
+    dynamic = bool((config.algorithm.get("filter_groups", None) or {}).get("enable", False))
+    if policy.drops_groups and not dynamic:
+        raise ValueError(f"{REWARD}.on_failure drop_group needs algorithm.filter_groups.enable, which refills")
+    if config.reward.custom_reward_function.path == OUR_REWARD:
+        resolve(_reward_kwargs(config).get("grader", DEFAULT_GRADER))
+
     if actor.ppo_mini_batch_size >= config.data.train_batch_size and actor.ppo_epochs == 1:
         logger.warning(
             "actor.ppo_mini_batch_size %s >= data.train_batch_size %s: with one update per batch every ratio is 1, "
@@ -48,6 +61,19 @@ def check_config(config: Any) -> None:
         )
     for note in cfg.notes():
         logger.warning("actor.policy_loss: %s", note)
+
+
+def failure_policy(config: Any) -> FailurePolicy:
+    """What follows where our graders fail. Raises ValueError for a word or a number that is none."""
+    kwargs = _reward_kwargs(config)
+    try:
+        return FailurePolicy(kwargs.get("on_failure", "zero"), kwargs.get("max_failures", None))
+    except ValueError as error:
+        raise ValueError(f"{REWARD}.{error}") from None
+
+
+def _reward_kwargs(config: Any) -> Any:
+    return config.reward.custom_reward_function.get("reward_kwargs", None) or {}
 
 
 def check_files(config: Any) -> None:

@@ -6,8 +6,8 @@ import ray
 import torch
 from verl.workers.engine_workers import ActorRolloutRefWorker
 
-from fipo.integrations.verl.main import FIPOTaskRunner
 from fipo.integrations.verl.rehearsal.registration import register_fsdp_for_cpu
+from fipo.integrations.verl.v1 import MODES, FIPOTaskRunner, register_trainer, with_fipo_loss
 
 TRAINER = "fipo_rehearsal"
 
@@ -22,24 +22,16 @@ class CPUActorRolloutRefWorker(ActorRolloutRefWorker):  # type: ignore[misc, unu
         register_fsdp_for_cpu()
 
 
-def register_trainer() -> None:
-    from verl.trainer.ppo.v1 import PPOTrainerSync
-    from verl.trainer.ppo.v1 import register_trainer as register
-
-    from fipo.integrations.verl.v1 import with_fipo_loss
-
-    class RehearsalTrainer(with_fipo_loss("sync", PPOTrainerSync)):  # type: ignore[misc]
-        def _init_resource_pool_mgr(self) -> None:
-            super()._init_resource_pool_mgr()
-            for role in self.role_worker_mapping:
-                self.role_worker_mapping[role] = ray.remote(CPUActorRolloutRefWorker)
-
-    register(TRAINER)(RehearsalTrainer)
+@register_trainer(TRAINER)
+class RehearsalTrainer(with_fipo_loss("sync", MODES["sync"])):  # type: ignore[misc]
+    def _init_resource_pool_mgr(self) -> None:
+        super()._init_resource_pool_mgr()
+        for role in self.role_worker_mapping:
+            self.role_worker_mapping[role] = ray.remote(CPUActorRolloutRefWorker)
 
 
 @ray.remote
 class RehearsalTaskRunner(FIPOTaskRunner.__ray_actor_class__):  # type: ignore[misc, name-defined, unused-ignore]
     def run(self, config: Any) -> Any:
-        register_trainer()
         config.trainer.v1.trainer_mode = TRAINER
         return super().run(config)
