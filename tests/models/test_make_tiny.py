@@ -8,6 +8,8 @@ from fipo.models.loading import EMBEDDED, load
 from fipo.models.make_tiny import IGNORED, PEAK_LEARNING_RATES, POOL, TOKENS_PER_BATCH, batches, make_model, pretrain
 from fipo.models.tokenizer import make_tokenizer
 
+TOKENS = TOKENS_PER_BATCH["embedded"]
+
 
 @pytest.fixture(scope="module")
 def tokenizer():
@@ -17,7 +19,7 @@ def tokenizer():
 @pytest.fixture(scope="module")
 def many_batches(tokenizer):
     """More than one pool of examples gives."""
-    return list(batches(HABITS, 45, tokenizer, 0))
+    return list(batches(HABITS, 45, tokenizer, 0, tokens=TOKENS))
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +46,7 @@ def test_a_batch_trains_on_the_response_and_its_end_and_on_nothing_else(tokenize
 
 def test_a_batch_keeps_within_its_budget_of_tokens_and_pads_little(tokenizer, some_batches):
     for input_ids, _ in some_batches:
-        assert input_ids.numel() <= TOKENS_PER_BATCH
+        assert input_ids.numel() <= TOKENS
         assert (input_ids == tokenizer.pad_token_id).float().mean() < 0.35
 
 
@@ -54,7 +56,7 @@ def test_batches_hold_every_way_of_solving(tokenizer, some_batches):
 
 
 def test_the_stream_of_batches_is_as_long_as_asked_and_always_the_same(tokenizer, some_batches):
-    again = list(batches(HABITS, 2, tokenizer, 0))
+    again = list(batches(HABITS, 2, tokenizer, 0, tokens=TOKENS))
     assert len(again) == 2
     for first, second in zip(again, some_batches, strict=False):
         assert all(torch.equal(one, other) for one, other in zip(first, second, strict=True))
@@ -68,7 +70,7 @@ def test_the_stream_goes_on_with_new_examples_when_a_pool_is_used_up(many_batche
 def trained(tokenizer, corpus, steps):
     torch.manual_seed(0)
     model = make_model(tokenizer)
-    pretrain(model, tokenizer, corpus, steps, peak_learning_rate=PEAK_LEARNING_RATES["embedded"], seed=0)
+    pretrain(model, tokenizer, corpus, steps, peak_learning_rate=PEAK_LEARNING_RATES["embedded"], tokens=TOKENS, seed=0)
     return list(model.parameters())
 
 
@@ -82,9 +84,11 @@ def test_pretraining_changes_the_weights_and_gives_the_same_bits_again(tokenizer
         assert not torch.equal(one, before)
 
 
-@pytest.mark.parametrize("base", ["embedded", "long_sums"])
-def test_the_base_for_long_sums_goes_on_from_the_embedded_model_which_begins_with_noise(base, monkeypatch):
+@pytest.mark.parametrize("base", ["embedded", "long_sums", "relay"])
+def test_the_base_for_long_sums_goes_on_from_the_embedded_model_and_the_others_begin_with_noise(base, monkeypatch):
     monkeypatch.setitem(make_tiny.ROUNDS, base, ())
-    state, embedded = make_tiny.make(base)[0].state_dict(), load(EMBEDDED)[0].state_dict()
-    equal = {name: torch.equal(state[name], weights) for name, weights in embedded.items() if "norm" not in name}
+    model, tokenizer = make_tiny.make(base)
+    state, embedded = model.state_dict(), load(EMBEDDED)[0].state_dict()
+    assert len(tokenizer) == model.config.vocab_size
+    equal = {name: state[name].equal(weights) for name, weights in embedded.items() if "norm" not in name}
     assert set(equal.values()) == {base == "long_sums"}

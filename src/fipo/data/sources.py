@@ -13,6 +13,7 @@ from fipo.data.layouts import columns_of, to_problem
 from fipo.data.made.champ import champ_problems
 from fipo.data.made.countdown import Form, Operator, Order, countdown
 from fipo.data.made.gym import gym_entries
+from fipo.data.made.relay import Filler, relay
 from fipo.data.made.signed_sums import MAX_TERMS, MIN_TERMS, signed_sums
 from fipo.data.problem import Placed, Problem
 from fipo.data.repeats import Merged, first_of_each, merge_repeats
@@ -59,6 +60,15 @@ class Countdown(Table):
     """"instructions": says what to do; "bare": `Numbers: 3, 1, 2. Target: 4. Answer:`, to stand after examples."""
     order: Order = "ascending"
     """How the numbers are listed: "solution" = as they stand in one, so that only the operators are to be found."""
+
+
+class Relay(Table):
+    """Four digits to be passed on between letters that mean nothing, for the `relay` grader: the credit is known."""
+
+    source: Literal["relay"]
+    count: PositiveInt
+    filler: Filler = 8
+    """Letters in a block."""
 
 
 class Published(Table):
@@ -113,7 +123,7 @@ class ReasoningGym(Table):
     """Passed on to the task, e.g. `{ min_terms = 3 }`."""
 
 
-AnySource = SignedSums | Countdown | File | Hub | Champ | ReasoningGym
+AnySource = SignedSums | Countdown | Relay | File | Hub | Champ | ReasoningGym
 Source = Annotated[AnySource, Field(discriminator="source")]
 
 
@@ -140,6 +150,8 @@ def load_problems(source: AnySource, role: Role, seed: int, bad_rows: BadRows) -
                     order=source.order,
                 )
             )
+        case Relay():
+            return first_of_each(relay(role, source.count, seed, filler=source.filler))
         case File():
             return _published(_file_rows(source, bad_rows), source, bad_rows)
         case Hub():

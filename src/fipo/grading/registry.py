@@ -13,6 +13,7 @@ from fipo.grading.answers.exact import grade_exact
 from fipo.grading.answers.gym import grade_reasoning_gym
 from fipo.grading.answers.math import grade_math
 from fipo.grading.answers.number import grade_number
+from fipo.grading.answers.relay import grade_relay
 from fipo.grading.grade import Grade, Outcome
 from fipo.grading.grader import FunctionGrader, Grader
 
@@ -20,7 +21,7 @@ __all__ = ["GRADERS", "Grade", "Grader", "GraderName", "Outcome", "resolve"]
 
 GRADERS: dict[str, Grader] = {
     grader.name: grader
-    for grader in (grade_number, grade_exact, grade_dapo, grade_math, grade_countdown, grade_reasoning_gym)
+    for grader in (grade_number, grade_exact, grade_dapo, grade_math, grade_countdown, grade_relay, grade_reasoning_gym)
 }
 MODULE_FUNCTION = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 

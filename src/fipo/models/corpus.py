@@ -9,6 +9,10 @@ import random
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from fipo.data.made.relay import DIGITS, LETTERS, Filler
+from fipo.data.made.relay import answer as relay_answer
+from fipo.data.made.relay import question as relay_question
+from fipo.data.made.relay import questions_of as relay_questions
 from fipo.data.made.signed_sums import MAX_TERMS, MIN_TERMS, draw_terms, question
 
 STEP, CHECK, MISMATCH, ANSWER = ";", "?", "x", "#"
@@ -89,6 +93,28 @@ LONG_LESSONS = Corpus(  # the same for the base model of docs/evidence.md: sums 
     ways={"fine": 0.35, "checked": 0.65}, mistake_rates={1: 0.01}, min_terms=9, max_terms=12, check="undo"
 )
 LONG_HABITS = replace(LONG_LESSONS, ways={"direct": 0.50, "fine": 0.32, "checked": 0.18}, mistake_rates={1: 0.04})
+
+
+@dataclass(frozen=True, kw_only=True)
+class RelayCorpus:
+    """Relays (`fipo.data.made.relay`) of the pretraining split, with mistakes at a fixed rate a block."""
+
+    mistake_rate: float
+    fillers: tuple[Filler, ...]
+    questions: tuple[str, ...] = field(default_factory=lambda: tuple(relay_questions("pretrain")), repr=False)
+
+    def draw(self, rng: random.Random) -> Example:
+        digits, filler = rng.choice(self.questions), rng.choice(self.fillers)
+        response = ""
+        for right in relay_answer(digits):
+            wrong = rng.random() < self.mistake_rate
+            digit = rng.choice([other for other in DIGITS if other != right]) if wrong else right
+            response += "".join(rng.choices(LETTERS, k=filler)) + digit
+        return Example(prompt=relay_question(digits, filler), response=response, way=str(filler))
+
+
+RELAY_LESSONS = RelayCorpus(mistake_rate=0.0, fillers=(0, 8))
+RELAY_HABITS = replace(RELAY_LESSONS, mistake_rate=0.15)
 
 
 def way_of(response: str) -> str:

@@ -1,4 +1,4 @@
-"""Make a base model: `python -m fipo.models.make_tiny [embedded|long_sums] [--out FOLDER]`.
+"""Make a base model: `python -m fipo.models.make_tiny [embedded|long_sums|relay] [--out FOLDER]`.
 
 A Qwen2 of 0.8 million parameters, trained from scratch on `fipo.models.corpus`: lessons without mistakes, then
 the habits that the base model is to have, and both once more. The base for long sums goes on from the embedded
@@ -24,18 +24,29 @@ from transformers import (
     get_cosine_schedule_with_warmup,
 )
 
-from fipo.models.corpus import HABITS, LESSONS, LONG_HABITS, LONG_LESSONS, Corpus
+from fipo.data.made.relay import ALPHABET as RELAY_ALPHABET
+from fipo.models.corpus import (
+    HABITS,
+    LESSONS,
+    LONG_HABITS,
+    LONG_LESSONS,
+    RELAY_HABITS,
+    RELAY_LESSONS,
+    Corpus,
+    RelayCorpus,
+)
 from fipo.models.loading import EMBEDDED, EMBEDDED_FOLDER, load
 from fipo.models.tokenizer import make_tokenizer
 from fipo.seeding import derive_seed
 
-ROUNDS = {  # corpus, steps
+ROUNDS: dict[str, tuple[tuple[Corpus | RelayCorpus, int], ...]] = {  # corpus, steps
     "embedded": ((LESSONS, 900), (HABITS, 1300), (LESSONS, 500), (HABITS, 400)),
     "long_sums": 3 * ((LONG_LESSONS, 850), (LONG_HABITS, 500)),
+    "relay": 2 * ((RELAY_LESSONS, 600), (RELAY_HABITS, 400)),
 }
-PEAK_LEARNING_RATES = {"embedded": 4e-3, "long_sums": 3e-3}
-FOLDERS = {"embedded": EMBEDDED_FOLDER, "long_sums": Path("models/long_sums")}
-TOKENS_PER_BATCH = 4096
+PEAK_LEARNING_RATES = {"embedded": 4e-3, "long_sums": 3e-3, "relay": 4e-3}
+FOLDERS = {"embedded": EMBEDDED_FOLDER, "long_sums": Path("models/long_sums"), "relay": Path("models/relay")}
+TOKENS_PER_BATCH = {"embedded": 4096, "long_sums": 4096, "relay": 1024}
 POOL = 4096  # examples sorted by length together, so that a batch holds little padding
 WARMUP_STEPS = 100
 WEIGHT_DECAY = 0.05
@@ -61,18 +72,20 @@ def make_model(tokenizer: PreTrainedTokenizerFast) -> Qwen2ForCausalLM:
 
 
 def batches(
-    corpus: Corpus, count: int, tokenizer: PreTrainedTokenizerBase, seed: int
+    corpus: Corpus | RelayCorpus, count: int, tokenizer: PreTrainedTokenizerBase, seed: int, *, tokens: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """`count` pairs (input_ids, labels) [B, T]: of similar lengths, padded on the right, in random order."""
     rng = random.Random(derive_seed(seed, "corpus", repr(corpus)))
     waiting: list[tuple[Tensor, Tensor]] = []
     for _ in range(count):
         if not waiting:
-            waiting = _pool(corpus, rng, tokenizer)
+            waiting = _pool(corpus, rng, tokenizer, tokens)
         yield waiting.pop()
 
 
-def _pool(corpus: Corpus, rng: random.Random, tokenizer: PreTrainedTokenizerBase) -> list[tuple[Tensor, Tensor]]:
+def _pool(
+    corpus: Corpus | RelayCorpus, rng: random.Random, tokenizer: PreTrainedTokenizerBase, tokens: int
+) -> list[tuple[Tensor, Tensor]]:
     rows = []
     for _ in range(POOL):
         example = corpus.draw(rng)
@@ -81,7 +94,7 @@ def _pool(corpus: Corpus, rng: random.Random, tokenizer: PreTrainedTokenizerBase
     rows.sort(key=lambda row: len(row[0]) + len(row[1]))
     result = []
     while rows:
-        height = max(1, TOKENS_PER_BATCH // (len(rows[-1][0]) + len(rows[-1][1])))
+        height = max(1, tokens // (len(rows[-1][0]) + len(rows[-1][1])))
         result.append(_collate(rows[-height:], tokenizer.pad_token_id))
         rows = rows[:-height]
     rng.shuffle(result)
@@ -102,24 +115,25 @@ def _collate(rows: list[tuple[list[int], list[int]]], pad_id: int) -> tuple[Tens
 def pretrain(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
-    corpus: Corpus,
+    corpus: Corpus | RelayCorpus,
     steps: int,
     *,
     peak_learning_rate: float,
+    tokens: int,
     seed: int,
 ) -> None:
-    """One round: `steps` optimizer steps on one corpus."""
+    """One round: `steps` optimizer steps on one corpus, each of at most `tokens` tokens with padding."""
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=peak_learning_rate, weight_decay=WEIGHT_DECAY, betas=(0.9, 0.98)
     )
     schedule = get_cosine_schedule_with_warmup(optimizer, WARMUP_STEPS, steps)
-    stream = track(batches(corpus, steps, tokenizer, seed), total=steps, description="pretraining")
+    stream = track(batches(corpus, steps, tokenizer, seed, tokens=tokens), total=steps, description="pretraining")
     for step, (input_ids, labels) in enumerate(stream, start=1):
         logits = model(input_ids=input_ids, use_cache=False).logits
         total = cross_entropy(
             logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten(), ignore_index=IGNORED, reduction="sum"
         )
-        loss = total / TOKENS_PER_BATCH  # not a mean: a batch of short responses must not count their tokens more
+        loss = total / tokens  # not a mean: a batch of short responses must not count their tokens more
         optimizer.zero_grad()
         torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -129,17 +143,25 @@ def pretrain(
             print(f"step {step}/{steps}  loss {loss.item():.4f}", flush=True)
 
 
-def _start() -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    tokenizer = make_tokenizer()
+def _start(base: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    tokenizer = make_tokenizer(RELAY_ALPHABET) if base == "relay" else make_tokenizer()
     return make_model(tokenizer), tokenizer
 
 
 def make(base: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """The base model of that name, trained from its start: noise, or the embedded model."""
     torch.manual_seed(SEED)
-    model, tokenizer = _start() if base == "embedded" else load(EMBEDDED)
+    model, tokenizer = load(EMBEDDED) if base == "long_sums" else _start(base)
     for i, (corpus, steps) in enumerate(ROUNDS[base]):
-        pretrain(model, tokenizer, corpus, steps, peak_learning_rate=PEAK_LEARNING_RATES[base], seed=SEED + i // 2)
+        pretrain(
+            model,
+            tokenizer,
+            corpus,
+            steps,
+            peak_learning_rate=PEAK_LEARNING_RATES[base],
+            tokens=TOKENS_PER_BATCH[base],
+            seed=SEED + i // 2,
+        )
     return model, tokenizer
 
 

@@ -1,4 +1,4 @@
-"""The embedded model's tokenizer: one token per character, in transformers' format."""
+"""The tokenizer of the models made here: one token per character, in transformers' format."""
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
@@ -8,9 +8,9 @@ from fipo.models.corpus import ALPHABET
 PAD, EOS, UNKNOWN = "<pad>", "<eos>", "<unk>"
 
 
-def make_tokenizer() -> PreTrainedTokenizerFast:
-    """A tokenizer over the corpus alphabet; anything else becomes `<unk>`."""
-    vocabulary = {token: i for i, token in enumerate([PAD, EOS, UNKNOWN, *ALPHABET])}
+def make_tokenizer(alphabet: str = ALPHABET) -> PreTrainedTokenizerFast:
+    """A tokenizer over an alphabet, by default that of the embedded model; anything else becomes `<unk>`."""
+    vocabulary = {token: i for i, token in enumerate([PAD, EOS, UNKNOWN, *alphabet])}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=UNKNOWN))
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex("."), behavior="isolated")
     tokenizer.decoder = decoders.Fuse()
