@@ -115,7 +115,7 @@ def _arms_table(study: Study, outcome: Outcome, endpoints: Mapping[str, Endpoint
         seeds = max((e.seeds for e in estimates.values()), default=0)
         cells = [_with_half(estimates.get(name), endpoint) for name, endpoint in shown.items()]
         rows.append([title(study, arm), str(seeds), str(outcome.failed[arm]), *cells])
-    return _table(head, rows)
+    return table(head, rows)
 
 
 def _contrasts_table(study: Study, outcome: Outcome, name: str, endpoint: Endpoint) -> str:
@@ -134,7 +134,7 @@ def _contrasts_table(study: Study, outcome: Outcome, name: str, endpoint: Endpoi
             ]
         )
     head = ["A - B", "seeds", "difference [95%]", "p", "p corrected", "detectable"]
-    return f"## Differences: {endpoint.title}\n\n{_table(head, rows)}"
+    return f"## Differences: {endpoint.title}\n\n{table(head, rows)}"
 
 
 def title(study: Study, arm: str) -> str:
@@ -150,6 +150,6 @@ def _with_half(e: SeedEstimate | None, endpoint: Endpoint) -> str:
     return f"{e.mean:.{endpoint.digits}f}{half}"
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [head, ["---"] * len(head), *rows]
     return "".join("| " + " | ".join(line) + " |\n" for line in lines)

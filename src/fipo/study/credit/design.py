@@ -1,0 +1,77 @@
+"""The design: cells, what is sampled in each, and where the records go."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, PositiveFloat, PositiveInt
+
+from fipo.data.made.relay import Filler
+from fipo.recipe.table import Table, validate
+from fipo.recipe.toml import read_recipe
+
+Kind = Literal["once", "two epochs", "siblings"]
+
+
+class Sampling(Table):
+    name: str
+    folder: str = "docs/evidence"
+    """The records of a cell are in `folder/name/CELL.jsonl.gz`."""
+    checkpoints: PositiveInt
+    """Of a cell. Each is a DAPO run of its own with a seed of its own, the unit of every interval."""
+    steps: list[PositiveInt]
+    """Checkpoint number i is measured in training step `steps[i % len(steps)]` of its run."""
+    groups: PositiveInt
+    """Mixed groups that are measured at a checkpoint."""
+    group_size: PositiveInt
+    target_problems: PositiveInt
+    """Problems of the target gradient, fresh, with two responses each."""
+    branches: PositiveInt
+    """Continuations from either side of a token, where the exact advantage is checked."""
+    checked: PositiveFloat
+    """Share of the measured decisions that are checked so, and as many letters."""
+    shuffles: PositiveInt
+    """Of each set of weights, their cosines averaged."""
+    learning_rate: PositiveFloat
+    """Of the first step; from step to step it is then steered to the cell's `spread`."""
+
+
+class Cell(Table):
+    model: str = "models/relay"
+    """The base, which knows the cell's filler."""
+    responses: PositiveInt
+    """Per update."""
+    filler: Filler
+    """Letters in a block."""
+    spread: PositiveFloat = 0.15
+    """Wanted standard deviation of the FutureKL where it is measured."""
+    mini_batches: PositiveInt = 16
+    """Updates of a training step. What is measured is as the mini-batch after the last."""
+    kind: Kind = "once"
+    """once: the measured responses were not trained on; two epochs: once, in this step; siblings: others of their
+    problems were, in this step."""
+    first_seed: int = 0
+
+
+class Design(Table):
+    credit: Sampling
+    cells: dict[str, Cell] = Field(min_length=1)
+    """In the order in which they are measured; the first is the primary one."""
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.credit.folder) / self.credit.name
+
+    def archive(self, cell: str) -> Path:
+        return self.folder / f"{cell}.jsonl.gz"
+
+    def fingerprint(self, cell: str) -> str:
+        """Equal for records that the same design made."""
+        said = [self.credit.model_dump(exclude={"folder", "checkpoints"}), self.cells[cell].model_dump()]
+        return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def load_design(path: Path, overrides: dict[str, str]) -> Design:
+    """Raises UserError with one line for what cannot be."""
+    return validate(Design, read_recipe(path, overrides), str(path))
