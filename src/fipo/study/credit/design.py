@@ -18,6 +18,8 @@ class Sampling(Table):
     name: str
     folder: str = "docs/evidence"
     """The records of a cell are in `folder/name/CELL.jsonl.gz`."""
+    recipe: str
+    """The base of the runs, in recipe/study."""
     checkpoints: PositiveInt
     """Of a cell. Each is a DAPO run of its own with a seed of its own, the unit of every interval."""
     steps: list[PositiveInt]

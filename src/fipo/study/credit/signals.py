@@ -42,13 +42,11 @@ class Measured:
 def weights(m: Measured, shuffles: int, seed: int) -> Iterator[tuple[str, Tensor]]:
     """(name, f [B, K]): f multiplies A_hat. `NAME/shuffled_I` and `NAME/averaged` are the twins of NAME.
 
-    FIPO in its bounds as it is. The other signals are scaled to the spread of the FutureKL and bounded by (0, 10), so
-    that they differ from FIPO (0, 10) in where they point and not in how far; "signed" ones by the sign of A_hat.
-    What replaces A_hat altogether comes as its ratio to A_hat.
+    FIPO in its bounds; other sums of log-ratios as they are, in (0, 10), "signed" ones times the sign of A_hat; the
+    truth, sign(A_hat) A, scaled to the spread of the FutureKL. What replaces A_hat comes as its ratio to A_hat.
     """
     sign, mask = m.advantages.sign(), m.loss_mask
     f_kl = m.future_kl()
-    spread = f_kl[mask].std()
     yield "dapo", torch.ones_like(f_kl)
     for name, bounds in BOUNDS.items():
         cfg = replace(FIPO, influence_clip=bounds)
@@ -67,10 +65,9 @@ def weights(m: Measured, shuffles: int, seed: int) -> Iterator[tuple[str, Tensor
         "signed against the base": sign * m.reference_ratio,
     }
     for name, signal in signals.items():
-        scaled = torch.where(mask, signal, 0.0) * (spread / signal[mask].std().clamp(min=1e-12))
-        f = bounded_weights(scaled, m.log_ratio, m.advantages, FIPO)
+        f = bounded_weights(torch.where(mask, signal, 0.0), m.log_ratio, m.advantages, FIPO)
         yield from _with_twins(name, f, mask, shuffles, seed)
-    signal = sign * m.truth * (spread / m.truth[mask].std())
+    signal = sign * m.truth * (f_kl[mask].std() / m.truth[mask].std())
     for name, bounds in BOUNDS.items():
         yield from _with_twins(f"truth {name}", signal.exp().clamp(*bounds), mask, shuffles, seed)
     replaced = {"truth": m.truth, "R - V": m.rewards[:, None] - m.values, "critic": m.gae()}
