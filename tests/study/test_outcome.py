@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from fipo.errors import UserError
-from fipo.study.archive import NOISE, Archive, ArchivedRun, read_archive, write_archive
+from fipo.study.archive import SPREAD, Archive, ArchivedRun, read_archive, write_archive
 from fipo.study.config import load_study
 from fipo.study.outcome import markdown, outcome_of
 from fipo.study.study import write_outcome
@@ -123,7 +123,7 @@ def test_before_the_first_run_has_ended_there_are_empty_tables_and_figures(study
     assert "So far: 0 of 6 runs." in (tmp_path / "outcome.md").read_text()
 
 
-def test_an_archived_run_says_how_far_its_spread_is_from_that_of_shuffled_log_ratios(begun, tmp_path):
+def test_an_archived_run_says_how_far_its_spread_is_from_that_of_flipped_log_ratios(begun, tmp_path):
     job = begun[0]
     rng = random.Random(0)
     RunDirectory(job.folder).write_config({"resolved": {"objective": {"half_life": 32.0, "dual_clip": 10.0}}})
@@ -134,8 +134,8 @@ def test_an_archived_run_says_how_far_its_spread_is_from_that_of_shuffled_log_ra
         archive = Archive(tmp_path / "metrics.jsonl.gz")
         archive.add(job)
         last = archive.runs[job.name].lines[-1]
-        assert last[NOISE] == pytest.approx(expected, rel=0.35)
-        assert last[f"{NOISE}/low"] < 1 < last[f"{NOISE}/high"]
+        assert last[SPREAD] == pytest.approx(expected, rel=0.35)
+        assert last[f"{SPREAD}/low"] < 1 < last[f"{SPREAD}/high"]
 
 
 @pytest.mark.parametrize("line", [None, b"{}", b"[1]", b"text"], ids=["no gzip", "no run", "a list", "no JSON"])

@@ -190,6 +190,30 @@ CHAPTERS = (
                 series=_one("fipo/influence_weight/mean", "mean"),
             ),
             Figure(
+                title="Mean ratio",
+                look_for="It should lie in the band around 1; beyond it, responses are reused or not the old policy's.",
+                y="mean of new / old",
+                series=(
+                    Series(
+                        key="fipo/ratio_mean",
+                        label="mean ratio",
+                        interval=("fipo/ratio_mean/low", "fipo/ratio_mean/high"),
+                    ),
+                ),
+            ),
+            Figure(
+                title="Response signal",
+                look_for="Above the band the log-ratios know good responses from bad; in it the weights are noise.",
+                y="correlation",
+                series=(
+                    Series(
+                        key="fipo/response_signal",
+                        label="summed log-ratios and advantage",
+                        interval=("fipo/response_signal/low", "fipo/response_signal/high"),
+                    ),
+                ),
+            ),
+            Figure(
                 title="Influence weights at a bound",
                 look_for="Where most weights sit at a bound, FIPO's credit has become a constant.",
                 y="share of tokens",

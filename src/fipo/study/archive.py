@@ -9,7 +9,7 @@ from typing import Any
 
 from fipo.doctor.findings import CannotTell
 from fipo.doctor.run.history import History
-from fipo.doctor.run.noise import shuffled_control
+from fipo.doctor.run.spread import flipped_control
 from fipo.errors import UserError
 from fipo.study.config import Job
 from fipo.telemetry.durable import replace_file
@@ -18,7 +18,9 @@ from fipo.telemetry.run_directory import RunDirectory
 KEPT = (  # the families of keys that are kept; the rest is speed, and what these already say
     "eval/",
     "fipo/influence_weight/",
+    "fipo/ratio_mean",
     "fipo/raw_influence_weight/",
+    "fipo/response_signal",
     "fipo/safety_capped",
     "groups/",
     "policy/clip_fraction",
@@ -34,7 +36,7 @@ KEPT = (  # the families of keys that are kept; the rest is speed, and what thes
     "update/",
 )
 DIGITS = 6  # significant
-NOISE = "fipo/spread_over_shuffled"  # of the FutureKL within responses over that of shuffled log-ratios; /low, /high
+SPREAD = "fipo/spread_over_flipped"  # of the FutureKL within responses over that with random signs; /low, /high
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +74,7 @@ class Archive:
         lines = RunDirectory(job.folder).read_metrics()
         kept = [{key: _short(value) for key, value in line.items() if _is_kept(key)} for line in lines]
         if kept:
-            kept[-1] |= _noise(job, lines)
+            kept[-1] |= _spread(job, lines)
         run = ArchivedRun(arm=job.arm, seed=job.seed, recipe=job.fingerprint, failure=failure, lines=kept)
         self.runs[run.name] = run
         write_archive(self.path, list(self.runs.values()))
@@ -82,13 +84,13 @@ def _is_kept(key: str) -> bool:
     return key == "step" or key.startswith(KEPT)
 
 
-def _noise(job: Job, lines: Sequence[dict[str, float]]) -> dict[str, float]:
-    """How far the spread of the FutureKL is from that of a random order; {} where too few rollouts were recorded."""
+def _spread(job: Job, lines: Sequence[dict[str, float]]) -> dict[str, float]:
+    """How far the spread of the FutureKL is from that with random signs; {} where too few rollouts were recorded."""
     try:
-        control = shuffled_control(History(RunDirectory(job.folder), lines), steps=job.recipe.run.steps)
+        control = flipped_control(History(RunDirectory(job.folder), lines), steps=job.recipe.run.steps)
     except CannotTell:
         return {}
-    return {NOISE: _short(control.ratio), f"{NOISE}/low": _short(control.low), f"{NOISE}/high": _short(control.high)}
+    return {SPREAD: _short(control.ratio), f"{SPREAD}/low": _short(control.low), f"{SPREAD}/high": _short(control.high)}
 
 
 def write_archive(path: Path, runs: Sequence[ArchivedRun]) -> None:

@@ -81,7 +81,10 @@ WEIGHTS = {
     "mean_f": Endpoint(title="mean f", value=_mean("fipo/influence_weight/mean"), digits=4),
     "spread_f": Endpoint(title="std of f", value=_mean("fipo/influence_weight/std"), digits=4),
     "raw_spread": Endpoint(title="std of exp(FutureKL)", value=_mean("fipo/raw_influence_weight/std"), digits=4),
+    # Of studies archived before 0.7, which shuffled the log-ratios in place of flipping their signs.
     "noise": Endpoint(title="spread of FutureKL / shuffled", value=_late("fipo/spread_over_shuffled"), digits=3),
+    "spread": Endpoint(title="spread of FutureKL / flipped", value=_late("fipo/spread_over_flipped"), digits=3),
+    "signal": Endpoint(title="response signal", value=_mean("fipo/response_signal"), digits=3),
 }
 STABILITY = {
     "dual_clip": Endpoint(

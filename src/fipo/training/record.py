@@ -13,6 +13,7 @@ from fipo.objective import importance_metrics, merge_metrics, metric_values, tok
 from fipo.rollout.groups import GroupBatch
 from fipo.telemetry.clock import Clock
 from fipo.telemetry.rollouts import RolloutRecord
+from fipo.training.drift import drift_metrics
 from fipo.training.passes.packing import Pack
 from fipo.training.policy.mfu import Compute
 from fipo.training.recipe import Recipe
@@ -57,6 +58,7 @@ class StepRecord:
             **_rollout_metrics(self.batch, recipe),
             "advantage/length_weighted_mean": self._length_weighted_advantage(),
             **self._policy_metrics(),
+            **drift_metrics([one for outcome in self.outcomes[1:] if not outcome.skipped for one in outcome.packs]),
             **self._sampler_gap(),
             **self._importance_weights(recipe.objective.importance_weight_cap),
             "update/learning_rate": self.learning_rate,

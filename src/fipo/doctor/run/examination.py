@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from fipo.doctor.findings import LEVELS, CannotTell, Finding
-from fipo.doctor.run import rules_machinery, rules_policy, rules_reward, rules_weights
+from fipo.doctor.run import rules_drift, rules_machinery, rules_policy, rules_reward, rules_weights
 from fipo.doctor.run.history import History
 
 Rule = Callable[[History], Finding | None]  # raises CannotTell
@@ -13,9 +13,11 @@ RULES: dict[str, Rule] = {
     rule.__name__: rule
     for rule in (
         rules_weights.weights_saturated,
-        rules_weights.weights_are_noise,
         rules_weights.weights_idle,
         rules_weights.mean_weight_off,
+        rules_drift.ratio_off,
+        rules_drift.no_response_signal,
+        rules_drift.spread_off,
         rules_policy.dual_clip_spike,
         rules_policy.length_collapse,
         rules_policy.length_stall,

@@ -52,29 +52,6 @@ def weights_idle(history: History) -> Finding | None:
     )
 
 
-def weights_are_noise(history: History) -> Finding | None:
-    """The FutureKL is spread as it would be if each response's log-ratios stood in a random order."""
-    std = history.series(STD)
-    if max(std.values) == 0:
-        raise CannotTell("every weight is 1")
-    from fipo.doctor.run.noise import shuffled_control  # and torch with it, which takes seconds to load
-
-    control = shuffled_control(history)
-    if not control.indistinguishable:
-        return None
-    idle = std.last() < IDLE_STD
-    return Finding(
-        level="note" if idle else "warning",
-        steps=control.steps,
-        text=f"within responses, the FutureKL spreads {control.ratio:.2f} times as much as with log-ratios in "
-        f"random order ({control.low:.2f} to {control.high:.2f} in {control.shuffles} shuffles; {control.responses} "
-        f"responses, {control.tokens:,} tokens): which token gets which weight says no more than chance"
-        + (", though the weights are too close to 1 to matter" if idle else ""),
-        advice="rollout/logprob_gap and model.dtype first (noise in log-probs is summed up), then more "
-        "update.mini_batches; compare with a DAPO run before crediting the weights",
-    )
-
-
 def mean_weight_off(history: History) -> Finding | None:
     """A mean weight away from 1 scales the update: a hidden step size."""
     mean = history.series("fipo/influence_weight/mean", least=WINDOW).trailing()

@@ -6,13 +6,12 @@ from torch import Tensor
 from fipo.study.credit.signals import BOUNDS, Measured
 
 Moments = dict[str, list[float]]
-PAIRS = ("x, A", "F, A", "future, A", "F, R - V", "base, A")  # [n, u, v, u^2, v^2, u v], each summed
 
 
 def moments(m: Measured, first_mistakes: Tensor, rows: list[int]) -> Moments:
     """Of one group, `rows` of [B, K].
 
-    PAIRS      sums for the correlation of two quantities over tokens
+    x, A; F, A; future, A; F, R - V; base, A   [n, u, v, u^2, v^2, u v] of two quantities over tokens, summed
     P BOUNDS right, wrong   [f^2, a^2, f a] of f and a = sign(A_hat) A, each less its mean in the response
     ratio      [tokens, e^x, e^2x]
     spread     [F^2, what it would be with x of random signs], each around the response's own mean of F

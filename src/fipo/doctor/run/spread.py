@@ -1,4 +1,4 @@
-"""The shuffled control: is the FutureKL more than the same log-ratios in a random order would give?"""
+"""The flipped control: is the FutureKL spread as sums of log-ratios of random signs would be?"""
 
 import math
 from dataclasses import dataclass
@@ -11,9 +11,9 @@ from fipo.doctor.run.history import WINDOW, History
 from fipo.errors import UserError
 from fipo.objective import future_kl
 
-SHUFFLES = 39  # the recorded spread is the smallest or the largest of 40 by chance once in twenty
-CLOSE = 1.25  # a spread further from that of a random order than this factor is no noise, whatever the shuffles say
-LEAST_TOKENS = 2000  # in fewer, shuffles differ by more than 10% and signal is easily missed
+FLIPS = 39  # the recorded spread is the smallest or the largest of 40 by chance once in twenty
+FAR = 1.25  # times as much or as little: in healthy runs of ours it was .9 to 1.05
+LEAST_TOKENS = 2000  # in fewer, flips differ by more than 10%
 MOST_TOKENS = 100_000  # more make the answer no clearer and the wait longer
 
 Rows = list[list[float]]
@@ -21,23 +21,26 @@ Rows = list[list[float]]
 
 @dataclass(frozen=True, kw_only=True)
 class Control:
-    """The spread of the FutureKL within responses over that of its shuffles."""
+    """The spread of the FutureKL within responses over that of its flips."""
 
-    ratio: float  # recorded spread / mean spread of the shuffles
-    low: float  # smallest and largest spread of a shuffle, over the same mean
+    ratio: float  # recorded spread / mean spread of the flips
+    low: float  # smallest and largest spread of a flip, over the same mean
     high: float
     steps: tuple[int, int]  # the first and the last whose rollouts were read
     responses: int
     tokens: int
-    shuffles: int
+    flips: int
 
     @property
-    def indistinguishable(self) -> bool:
-        return self.low <= self.ratio <= self.high and 1 / CLOSE <= self.ratio <= CLOSE
+    def far(self) -> bool:
+        return not (min(self.low, 1 / FAR) <= self.ratio <= max(self.high, FAR))
 
 
-def shuffled_control(history: History, steps: int = WINDOW) -> Control:
-    """Shuffle each response's log-ratios and sum them up again: last mini-batches of the newest `steps` steps, seed 0.
+def flipped_control(history: History, steps: int = WINDOW) -> Control:
+    """Flip each log-ratio's sign at random and sum them up again, in the last mini-batches of the newest `steps` steps.
+
+    For responses sampled from the old policy and used once, log-ratios of different tokens are uncorrelated whatever
+    they say, so their sums are spread as these are: a spread of 1 is neither noise nor signal.
 
     Raises CannotTell for a run without such rollouts, or with too few tokens in them.
     """
@@ -52,18 +55,18 @@ def shuffled_control(history: History, steps: int = WINDOW) -> Control:
     padded = [_padded(rows, dual_clip) for rows in batches.values()]
     recorded = _log_spread(padded, half_life)
     generator = torch.Generator().manual_seed(0)
-    shuffled = []
-    for _ in range(SHUFFLES):
-        shuffled.append(_log_spread([(_shuffled(x, mask, generator), mask) for x, mask in padded], half_life))
-    centre = sum(shuffled) / SHUFFLES
+    flipped = []
+    for _ in range(FLIPS):
+        flipped.append(_log_spread([(_flipped(x, generator), mask) for x, mask in padded], half_life))
+    centre = sum(flipped) / FLIPS
     return Control(
         ratio=math.exp(recorded - centre),
-        low=math.exp(min(shuffled) - centre),
-        high=math.exp(max(shuffled) - centre),
+        low=math.exp(min(flipped) - centre),
+        high=math.exp(max(flipped) - centre),
         steps=(min(batches), max(batches)),
         responses=sum(len(rows) for rows in batches.values()),
         tokens=tokens,
-        shuffles=SHUFFLES,
+        flips=FLIPS,
     )
 
 
@@ -99,10 +102,8 @@ def _padded(rows: Rows, dual_clip: float) -> tuple[Tensor, Tensor]:
     return torch.where(x <= math.log(dual_clip), x, 0.0), mask
 
 
-def _shuffled(x: Tensor, mask: Tensor, generator: torch.Generator) -> Tensor:
-    """Each row's tokens in a random order, its padding at the end."""
-    keys = torch.rand(x.shape, generator=generator) + ~mask
-    return x.gather(1, keys.argsort(1))
+def _flipped(x: Tensor, generator: torch.Generator) -> Tensor:
+    return x * (2 * torch.randint(0, 2, x.shape, generator=generator) - 1)
 
 
 def _log_spread(batches: list[tuple[Tensor, Tensor]], half_life: float) -> float:
