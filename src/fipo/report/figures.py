@@ -194,7 +194,7 @@ CHAPTERS = (
                 look_for="It should lie in the band around 1; beyond it, responses are reused or not the old policy's.",
                 y="mean of new / old",
                 series=(
-                    Series(
+                    Curve(
                         key="fipo/ratio_mean",
                         label="mean ratio",
                         interval=("fipo/ratio_mean/low", "fipo/ratio_mean/high"),
@@ -206,7 +206,7 @@ CHAPTERS = (
                 look_for="Above the band the log-ratios know good responses from bad; in it the weights are noise.",
                 y="correlation",
                 series=(
-                    Series(
+                    Curve(
                         key="fipo/response_signal",
                         label="summed log-ratios and advantage",
                         interval=("fipo/response_signal/low", "fipo/response_signal/high"),
