@@ -10,7 +10,8 @@ from fipo.grading.registry import GraderName, resolve
 from fipo.grading.workers.pool import GraderPool
 from fipo.grading.workers.system import descendants
 
-NAMES = ["number", "exact", "dapo", "math", "countdown", "reasoning_gym", "mine:grade", "my.own_graders:grade_2"]
+OURS = ["number", "exact", "dapo", "math", "countdown", "relay", "reasoning_gym"]
+NAMES = [*OURS, "mine:grade", "my.own_graders:grade_2"]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -49,11 +50,7 @@ def test_a_missing_package_is_named_by_the_command_that_installs_it(name, packag
 
 
 REFUSED = [
-    (
-        "llm",
-        "grader: must be one of number, exact, dapo, math, countdown, relay, reasoning_gym or module:function, "
-        "got 'llm'",
-    ),
+    ("llm", f"grader: must be one of {', '.join(OURS)} or module:function, got 'llm'"),
     ("no_such_module:grade", "grader 'no_such_module:grade': cannot import 'no_such_module': ModuleNotFoundError: "),
     ("misbehaving:no_such", "grader 'misbehaving:no_such': module 'misbehaving' has no function 'no_such'"),
     ("misbehaving:NOT_CALLABLE", "grader 'misbehaving:NOT_CALLABLE': module 'misbehaving' has no function"),

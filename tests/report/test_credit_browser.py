@@ -295,3 +295,27 @@ def test_several_runs_are_chosen_by_name(open_page, run, tmp_path):
     page.select_option("#credit-run", label="second")
     page.wait_for_function("document.getElementById('credit-title').textContent.startsWith('Step 7, sums/second')")
     assert page.inner_text("#credit-found") == "2 of 2 stored rollouts"
+
+
+def test_where_credit_is_known_the_true_advantage_stands_under_the_tokens(page, open_page, tmp_path):
+    assert page.locator("#credit-quantity option[value=true_advantage]").count() == 0
+    assert not page.locator("#credit-truth").is_visible()
+    run = RunDirectory(tmp_path / "relay")
+    run.create({"run": {"name": "relay"}, **RESOLVED})
+    records = group(1, "relay/3741:0", log_ratios={1.0: [0.1, 0.1, 0.1], -1.0: [-0.1, -0.1, -0.1]})
+    for record, truth in zip(records, ([0.25, 0.0, 0.5], [0.25, -0.4, 0.0]), strict=True):
+        record["true_advantage"] = truth
+    run.write_rollouts(1, records)
+    write_report([run], tmp_path / "report.html")
+    known = ready(open_page(tmp_path / "report.html"))
+    assert known.locator("#credit-truth").is_visible()
+    wrong = known.locator(".credit-response", has_text="advantage -1").locator(".credit-token")
+    assert [("truth-low" in c, "truth-high" in c) for c in (wrong.nth(i).get_attribute("class") for i in range(3))] == [
+        (False, True),
+        (True, False),
+        (False, False),
+    ]
+    assert tip_of(wrong.nth(1))[0]["true advantage"] == "-0.4"
+    known.select_option("#credit-quantity", "true_advantage")
+    assert "credit-low" in wrong.nth(1).get_attribute("class")
+    assert "it made a wrong end likelier" in known.inner_text("#credit-legend")

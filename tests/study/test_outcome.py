@@ -147,6 +147,18 @@ def test_what_is_no_archive_is_named(line, tmp_path):
         read_archive(tmp_path / "b.gz")
 
 
+def test_a_difference_in_reward_is_told_as_learning_speed(study, runs):
+    """A run whose reward is a straight line through 0 gains its mean once more if it learns twice as fast."""
+    slopes = {"dapo": 0.1, "fipo": 0.11}  # fipo learns a tenth faster
+    steady = [
+        replace(run, lines=[{"step": step, "reward/mean": slopes[run.arm] * step / 100} for step in range(1, 101)])
+        for run in runs
+    ]
+    outcome = outcome_of(study, steady)
+    assert outcome.speed_scale == pytest.approx(0.05, abs=0.006)
+    assert "| FIPO - dapo | 3 | +11.2 [+11.2, +11.2] |" in markdown(study, outcome)
+
+
 def test_tables_and_figures_come_from_the_archive_alone(study, runs, tmp_path):
     write_archive(tmp_path / "metrics.jsonl.gz", runs)
     outcome = write_outcome(study, read_archive(tmp_path / "metrics.jsonl.gz"), tmp_path)

@@ -97,6 +97,7 @@ def _index(sample: Sample, config: dict[str, Any]) -> dict[str, Any]:
         "mini_batches": config.get("update", {}).get("mini_batches"),
         "objective": _finite(config.get("resolved", {}).get("objective", {})),
         "ranked": ranked_tokens(sample),
+        "truth": any(record.get("true_advantage") for g in sample.steps.values() for group in g for record in group),
     }
 
 

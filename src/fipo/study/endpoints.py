@@ -58,6 +58,15 @@ def _spikes(lines: Sequence[Line]) -> list[int]:
     return [int(line["step"]) for line in lines if line.get("policy/dual_clip_fraction", 0.0) >= SPIKE]
 
 
+def speed_scale(lines: Sequence[Line]) -> float | None:
+    """What a run that learns s times as fast again gains in mean reward, over s, to first order.
+
+    Of r(t), t from 0 to T, read at t (1 + s): the mean of t r'(t), which is r(T) less the mean of r.
+    """
+    late, mean = _late("reward/mean")(lines), _mean("reward/mean")(lines)
+    return None if late is None or mean is None else late - mean
+
+
 def _spiked_before_collapse(lines: Sequence[Line]) -> float | None:
     """None for a run without a collapse."""
     collapse = _collapse(lines)

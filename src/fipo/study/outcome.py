@@ -2,15 +2,21 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from statistics import fmean
 from typing import Any
 
 from fipo.study.archive import ArchivedRun
 from fipo.study.config import Study
-from fipo.study.endpoints import DESCRIBED, ENDPOINTS, TESTED, Endpoint
+from fipo.study.endpoints import DESCRIBED, ENDPOINTS, TESTED, Endpoint, speed_scale
 from fipo.study.statistics import EXACT_UP_TO, POWER, SeedEstimate, detectable, estimate, holm, sign_flip_p
 
 ALPHA = 0.05
+REFERENCE = "dapo"  # the arm whose learning curve says what a difference in reward is worth
 INTERVALS = "Means with 95% intervals over seeds (Student's t).\n"
+SPEED = (
+    "A difference in mean training reward, over what learning one percent faster adds to it, read off the curve of "
+    "DAPO to first order: (its reward in the last tenth of the steps - its mean reward) / 100.\n"
+)
 TESTS = (
     f"Differences are paired by seed; p by flipping signs: exact up to {EXACT_UP_TO} seeds, else {2**EXACT_UP_TO:,} "
     "random patterns. The first difference is the primary one: tested by itself, in the order of the tables, each only "
@@ -40,6 +46,7 @@ class Outcome:
     ended: int  # runs, failed ones among them
     failed: dict[str, int]  # runs by arm
     contrasts: list[Contrast]
+    speed_scale: float | None  # mean training reward that learning faster by 1 would add to the arm `dapo`
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -58,7 +65,14 @@ def outcome_of(study: Study, runs: Sequence[ArchivedRun]) -> Outcome:
     failed = {arm: sum(run.arm == arm and run.failure is not None for run in runs) for arm in study.arms}
     pairs = study.study.contrasts
     contrasts = [contrast for name in TESTED for contrast in _contrasts(name, values[name], pairs)]
-    return Outcome(arms=arms, ended=len(runs), failed=failed, contrasts=contrasts)
+    return Outcome(arms=arms, ended=len(runs), failed=failed, contrasts=contrasts, speed_scale=_scale(runs))
+
+
+def _scale(runs: Sequence[ArchivedRun]) -> float | None:
+    """Of the mean learning curve of DAPO; None without that arm."""
+    found = [speed_scale(run.lines) for run in runs if run.arm == REFERENCE and not run.failure]
+    scales = [scale for scale in found if scale is not None]
+    return fmean(scales) if scales else None
 
 
 def _of_arm(values: Mapping[tuple[str, int], float], arm: str) -> SeedEstimate | None:
@@ -104,6 +118,8 @@ def markdown(study: Study, outcome: Outcome) -> str:
     if outcome.contrasts:
         parts += [_contrasts_table(study, outcome, name, endpoint) for name, endpoint in TESTED.items()]
         parts.append(TESTS)
+        if outcome.speed_scale:
+            parts.append(_speed_table(study, outcome, outcome.speed_scale))
     return "\n".join(parts)
 
 
@@ -135,6 +151,18 @@ def _contrasts_table(study: Study, outcome: Outcome, name: str, endpoint: Endpoi
         )
     head = ["A - B", "seeds", "difference [95%]", "p", "p corrected", "detectable"]
     return f"## Differences: {endpoint.title}\n\n{table(head, rows)}"
+
+
+def _speed_table(study: Study, outcome: Outcome, scale: float) -> str:
+    rows = []
+    for contrast in (c for c in outcome.contrasts if c.endpoint == "reward"):
+        d = contrast.difference
+        low, high = ("" if bound is None else f"{100 * bound / scale:+.1f}" for bound in (d.low, d.high))
+        detectable = "" if contrast.detectable is None else f"{100 * contrast.detectable / scale:.1f}"
+        name = f"{title(study, contrast.a)} - {title(study, contrast.b)}"
+        rows.append([name, str(d.seeds), f"{100 * d.mean / scale:+.1f} [{low}, {high}]", detectable])
+    head = ["A - B", "seeds", "learning speed, % of DAPO's [95%]", "detectable"]
+    return f"## Differences: learning speed\n\n{table(head, rows)}\n{SPEED}"
 
 
 def title(study: Study, arm: str) -> str:

@@ -15,7 +15,7 @@ from fipo.errors import UserError
 from fipo.telemetry.durable import replace_file
 from fipo.telemetry.lines import parse_line, read_lines
 
-PER_TOKEN = ("log_ratio", "future_kl", "influence_weight")
+PER_TOKEN = ("log_ratio", "future_kl", "influence_weight", "true_advantage")
 NUMBERS = {float, int, type(None)}
 INFINITE = {math.inf, -math.inf}
 MINI_BATCH = re.compile(rb'"mini_batch": ([0-9]+)')  # no text of a rollout holds this: its quotes are escaped
@@ -45,6 +45,7 @@ class RolloutRecord(TypedDict, total=False):
     log_ratio: list[float | None]
     future_kl: list[float | None]
     influence_weight: list[float | None]
+    true_advantage: list[float | None]  # of tasks whose credit is known (relay)
     marks: dict[str, list[int]]  # what happened to tokens, see fipo.objective.token_credit
 
 

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from fipo.data.made.relay import block_rates, true_advantages
 from fipo.grading.outcomes import grade_metrics
 from fipo.objective import importance_metrics, merge_metrics, metric_values, token_credit
-from fipo.rollout.groups import GroupBatch
+from fipo.rollout.groups import Group, GroupBatch
 from fipo.telemetry.clock import Clock
 from fipo.telemetry.rollouts import RolloutRecord
 from fipo.training.drift import drift_metrics
@@ -82,7 +83,7 @@ class StepRecord:
         group = self.batch.kept[trained.group]
         response, grade = group.responses[trained.member], group.grades[trained.member]
         credit = token_credit(trained.trained.output, trained.row)
-        return RolloutRecord(
+        record = RolloutRecord(
             step=self.step,
             problem=group.problem.id,
             prompt=str(tokenizer.decode(group.prompt_tokens)),
@@ -102,6 +103,16 @@ class StepRecord:
             influence_weight=credit["influence_weight"],
             marks=credit["marks"],
         )
+        if group.problem.source == "relay":
+            record["true_advantage"] = self._true_advantage(group, trained.member)
+        return record
+
+    def _true_advantage(self, group: Group, member: int) -> list[float | None]:
+        """Of each token of a relay, with the block rates of this step's responses; 0 at its end."""
+        rates = block_rates((text, one.problem.answer) for one in self.batch.generated for text in one.texts)
+        known = true_advantages(group.texts[member], group.problem.answer, rates)
+        end = len(group.responses[member].tokens) - len(known)
+        return [*(float(f"{value:.6g}") for value in known), *[0.0] * end]
 
     def _policy_metrics(self) -> dict[str, float]:
         """What the objective says of the updates that were made, and each update's weights, as the first's are 1."""

@@ -49,9 +49,11 @@ def train_step(trainer: Trainer, step: int, clock: Clock) -> StepRecord:
 
     # Packed once. The old log-probs of the first mini-batch are those that its own update computes, as the weights
     # have not moved by then; those of the others are computed before it.
+    control = trainer.control
     mini_batches = pack(
         batch.kept,
         advantages,
+        token_advantages=control.advantages(batch, advantages) if control and control.advantages else None,
         mini_batches=recipe.update.mini_batches,
         tokens_per_micro_batch=recipe.update.tokens_per_micro_batch,
         mask_truncated=recipe.reward.mask_truncated,

@@ -80,7 +80,7 @@ def _loss_inputs(pack: Pack, now: Scores, before: Scores, reference: Tensor | No
     return LossInputs(
         logprobs=now.logprobs,
         old_logprobs=before.logprobs,
-        advantages=pack.advantages,
+        advantages=pack.advantages if pack.token_advantages is None else pack.token_advantages,
         loss_mask=pack.loss_mask,
         importance_weights=weights,
         reference_logprobs=reference,

@@ -3,7 +3,17 @@ import re
 
 import pytest
 
-from fipo.data.made.relay import ALPHABET, LETTERS, answer, decisions, question, questions_of, relay
+from fipo.data.made.relay import (
+    ALPHABET,
+    LETTERS,
+    answer,
+    block_rates,
+    decisions,
+    question,
+    questions_of,
+    relay,
+    true_advantages,
+)
 from fipo.errors import UserError
 from fipo.models.corpus import RELAY_HABITS, RELAY_LESSONS
 
@@ -64,3 +74,37 @@ def test_an_example_has_the_form_that_its_question_asks_for_and_is_of_the_pretra
         assert re.fullmatch(rf"([{LETTERS}]{{{filler}}}[0-9]){{4}}", example.response)
         assert example.prompt[:4] in pretraining
     assert {example.way for example in habits} == {"0", "8"}
+
+
+def test_rates_are_of_the_responses_that_were_right_up_to_the_block():
+    responses = [("4975", "4975"), ("4970", "4975"), ("ab4cd0ef7gh5", "4975"), ("1111", "4975")]
+    assert block_rates(responses) == [3 / 4, 2 / 3, 1.0, 1 / 2]
+    assert block_rates([("1", "4975")]) == [0.0, 0.0, 0.0, 0.0]
+
+
+RATES = [0.8, 0.5, 0.9, 0.6]
+
+
+def test_the_advantages_of_a_response_are_the_steps_of_the_product_from_its_prior_to_its_reward():
+    """On letters nothing changes; a mistake loses all that there was, and after it nothing counts."""
+    right = true_advantages("a4b9c7d5", "4975", RATES)
+    assert right[::2] == [0.0] * 4
+    assert right[1::2] == pytest.approx([0.2 * 0.27, 0.5 * 0.54, 0.1 * 0.6, 0.4])
+    wrong = true_advantages("4075", "4975", RATES)
+    assert wrong == pytest.approx([0.2 * 0.27, -0.5 * 0.54, 0.0, 0.0])
+    prior = 0.8 * 0.5 * 0.9 * 0.6
+    assert (sum(right), sum(wrong)) == pytest.approx((1 - prior, -prior))
+
+
+def test_what_follows_the_fourth_digit_has_none():
+    assert true_advantages("49755", "4975", RATES)[4] == 0.0
+
+
+def test_over_responses_of_the_policy_the_advantage_of_every_place_is_0():
+    rng = random.Random(0)
+    total = [0.0] * 4
+    for _ in range(20_000):
+        response = "".join(d if rng.random() < rate else "x1"[d != "1"] for d, rate in zip("4975", RATES, strict=True))
+        for j, value in enumerate(true_advantages(response.replace("x", "0"), "4975", RATES)):
+            total[j] += value / 20_000
+    assert total == pytest.approx([0.0] * 4, abs=0.01)

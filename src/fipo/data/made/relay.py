@@ -8,8 +8,10 @@ Whether a question belongs to pretraining, training or evaluation is decided by 
 """
 
 import random
+from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 from itertools import product
+from math import prod
 from typing import Literal
 
 from fipo.data.problem import Problem
@@ -37,6 +39,35 @@ def answer(digits: str) -> str:
 def decisions(response: str) -> str:
     """The digits of a response, in order: all of it that counts."""
     return "".join(character for character in response if character in DIGITS)
+
+
+def block_rates(responses: Iterable[tuple[str, str]]) -> list[float]:
+    """Of (response, answer) pairs: how often each block is right where all before it are. 0 where none gets there."""
+    right, reached = [0] * BLOCKS, [0] * BLOCKS
+    for response, wanted in responses:
+        for j, (found, digit) in enumerate(zip(decisions(response), wanted, strict=False)):
+            reached[j] += 1
+            right[j] += found == digit
+            if found != digit:
+                break
+    return [r / n if n else 0.0 for r, n in zip(right, reached, strict=True)]
+
+
+def true_advantages(response: str, wanted: str, rates: Sequence[float]) -> list[float]:
+    """Of each character, if blocks are right with these probabilities: the change of the probability of being right.
+
+    0 on letters; on digit j: [all before are right] ([it is right] - rate_j) x the product of the rates after it.
+    """
+    advantages, j, still = [], 0, 1.0
+    for character in response:
+        if character not in DIGITS or j >= BLOCKS:
+            advantages.append(0.0)
+            continue
+        right = float(character == wanted[j])
+        advantages.append(still * (right - rates[j]) * prod(rates[j + 1 :]))
+        still *= right
+        j += 1
+    return advantages
 
 
 def questions_of(split: Split) -> list[str]:

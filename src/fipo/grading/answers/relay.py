@@ -1,4 +1,4 @@
-"""The digits of a response, whatever letters stand between them (`relay` grading)."""
+"""Relays: whether the digits of a response are the four that are wanted (`relay` grading)."""
 
 from fipo.data.made.relay import decisions
 from fipo.data.problem import Problem
@@ -7,14 +7,10 @@ from fipo.grading.grader import Grader
 
 
 class RelayGrader(Grader):
-    """The digits of the response are the four that are wanted, in their order."""
+    """The digits of the response, whatever letters stand between them, are the problem's answer."""
 
     name = "relay"
     reads_boxes = False
-
-    def readable(self, problem: Problem) -> str | None:
-        made = problem.source == "relay"
-        return None if made else f'grader "relay" needs source "relay", got {problem.source}'
 
     def grade(self, response: str, problem: Problem) -> Grade:
         return compared(decisions(response) or None, problem.answer)

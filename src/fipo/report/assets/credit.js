@@ -33,7 +33,7 @@ async function readRun(number) {
   const rollouts = index.rollouts.map((row) => Object.fromEntries(index.columns.map((name, i) => [name, row[i]])));
   const total = index.mini_batches;
   return {
-    number, rollouts, objective: index.objective, ranked: index.ranked,
+    number, rollouts, objective: index.objective, ranked: index.ranked, truth: index.truth,
     steps: [...new Set(rollouts.map((one) => one.step))],
     miniBatchName: (n) => total == null ? `mini-batch ${n + 1}` : `mini-batch ${n + 1} of ${total}`,
   };
@@ -54,6 +54,9 @@ function fillFilters() {
   fill(byId("result"), [["", "any"], ...distinct("outcome").map((name) => [`outcome ${name}`, name.replace("_", " ")]),
     ["above", "reward above 0"], ["below", "reward 0 or below"]], "");
   byId("run").closest("label").hidden = byId("run").options.length === 1;
+  const quantities = Object.entries(QUANTITIES).filter(([name]) => name !== "true_advantage" || run.truth);
+  fill(byId("quantity"), quantities.map(([name, { label }]) => [name, label]), "influence_weight");
+  byId("truth").hidden = !run.truth;
 }
 
 function passes(one) {
@@ -252,7 +255,6 @@ function listen() {
 }
 
 function start() {
-  fill(byId("quantity"), Object.entries(QUANTITIES).map(([name, { label }]) => [name, label]), "influence_weight");
   listen();
   if ("DecompressionStream" in window) choose(byId("run").value);
   else byId("found").textContent = "This browser is too old to unpack the rollouts (no DecompressionStream).";

@@ -16,6 +16,8 @@ const QUANTITIES = {
   advantage_weight: { label: "advantage x f", neutral: 0,
     of: (r, i) => r.influence_weight[i] === null || r.advantage == null ? null : r.advantage * r.influence_weight[i],
     says: ["pushed down", "pushed up"], bounds: () => undefined },
+  true_advantage: { label: "true advantage", neutral: 0, of: (r, i) => r.true_advantage?.[i],
+    says: ["it made a wrong end likelier", "a right one likelier"], bounds: () => undefined },
 };
 
 const made = (tag, className, text) => {
@@ -50,6 +52,12 @@ const LEFT_OUT = {
   skipped: () => "Skipped: this mini-batch's update was not finite and was not made. Its weights changed nothing.",
   unknown: () => "Not in the loss: filtered, or its update was skipped. This older run does not say which.",
 };
+
+// On which side of 0 the true advantage is, where it is known and not 0.
+function truthOf(response, i) {
+  const truth = response.true_advantage?.[i];
+  return !truth ? [] : [truth > 0 ? "truth-high" : "truth-low"];
+}
 
 function marksOf(response, i) {
   return Object.keys(MARKS).filter((name) => response.marks?.[name]?.includes(i));
@@ -136,7 +144,7 @@ function drawResponse(response, group, run) {
   let painter = () => {};
   const drawUntil = (end) => {
     for (let i = spans.length; i < Math.min(end, response.tokens.length); i++) {
-      const span = made("span", ["credit-token", ...marksOf(response, i)].join(" "), visible(response.tokens[i]));
+      const span = made("span", ["credit-token", ...marksOf(response, i), ...truthOf(response, i)].join(" "), visible(response.tokens[i]));
       span.tabIndex = i ? -1 : 0;
       span.credit = { response, i, objective: run.objective, reason: credited ? null : reason ?? "No credit recorded." };
       spans.push(span);
@@ -187,6 +195,7 @@ function fillTip(tip, { response, i, objective, reason }) {
         ["advantage x f", derived(weight == null ? null : response.advantage * weight)]);
     }
   }
+  if (of("true_advantage") != null) rows.push(["true advantage", derived(of("true_advantage"))]);
   const body = made("tbody");
   for (const [name, value] of rows) {
     const row = made("tr");

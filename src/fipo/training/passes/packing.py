@@ -28,6 +28,7 @@ class Pack:
     tokens: Tensor  # [M] the trained tokens, response after response
     before: Tensor  # [M] the place in input_ids.flatten() of the token before each of them
     advantages: Tensor  # [B]
+    token_advantages: Tensor | None  # [B, K], 0 off the mask, where a study's control gives tokens their own
     rollout_logprobs: Tensor  # [B, K] float32, what the sampler reported, 0 off the mask
     rollouts: list[tuple[int, int]]  # (group, member) of each sequence
     lengths: list[int]  # of each sequence: prompt and response
@@ -47,6 +48,7 @@ class _Sequence:
     response: list[int]
     logprobs: list[float]
     advantage: float
+    token_advantages: list[float] | None
     trained: bool
 
     def __len__(self) -> int:
@@ -57,6 +59,7 @@ def pack(
     groups: Sequence[Group],
     advantages: Tensor,
     *,
+    token_advantages: Sequence[Sequence[list[float]]] | None = None,
     mini_batches: int,
     tokens_per_micro_batch: int,
     mask_truncated: bool,
@@ -65,8 +68,9 @@ def pack(
 ) -> list[list[Pack]]:
     """The packs of each mini-batch, `mini_batches` lists of them.
 
-    advantages is [P, G] for P groups. Groups are dealt out in turn, so that a short batch still gives every
-    mini-batch its share; with fewer groups than mini-batches the last ones are empty.
+    advantages is [P, G] for P groups; token_advantages those of each response's tokens. Groups are dealt out in turn,
+    so that a short batch still gives every mini-batch its share; with fewer groups than mini-batches the last ones
+    are empty.
     """
     cut = _cut_padded if layout == "padded" else _cut_packed
     result = []
@@ -78,6 +82,7 @@ def pack(
                 response=response.tokens,
                 logprobs=response.logprobs,
                 advantage=float(advantages[g, m]),
+                token_advantages=token_advantages[g][m] if token_advantages else None,
                 trained=not (mask_truncated and response.truncated),
             )
             for g in range(i, len(groups), mini_batches)
@@ -132,8 +137,11 @@ def _collate(sequences: list[_Sequence], layout: Layout, device: torch.device) -
         segments, before = row.segments, row.before
     loss_mask = torch.zeros(len(sequences), max(len(s.response) for s in sequences), dtype=torch.bool)
     rollout_logprobs = torch.zeros(loss_mask.shape)
+    token_advantages = torch.zeros(loss_mask.shape) if sequences[0].token_advantages is not None else None
     trained = [i for i, sequence in enumerate(sequences) if sequence.trained]
     for i in trained:
+        if token_advantages is not None:
+            token_advantages[i, : len(sequences[i].response)] = torch.tensor(sequences[i].token_advantages)
         loss_mask[i, : len(sequences[i].response)] = True
         rollout_logprobs[i, : len(sequences[i].response)] = torch.tensor(sequences[i].logprobs)
     return Pack(
@@ -143,6 +151,7 @@ def _collate(sequences: list[_Sequence], layout: Layout, device: torch.device) -
         tokens=_tensor([token for i in trained for token in sequences[i].response], device),
         before=_tensor([place for i in trained for place in before[i]], device),
         advantages=torch.tensor([sequence.advantage for sequence in sequences], device=device),
+        token_advantages=None if token_advantages is None else token_advantages.to(device),
         rollout_logprobs=rollout_logprobs.to(device),
         rollouts=[sequence.rollout for sequence in sequences],
         lengths=[len(sequence) for sequence in sequences],
