@@ -9,7 +9,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from fipo.grading.outcomes import grade_metrics
-from fipo.objective import importance_metrics, merge_metrics, metric_values, token_credit
+from fipo.objective import Algorithm, importance_metrics, merge_metrics, metric_values, token_credit
 from fipo.rollout.groups import GroupBatch
 from fipo.telemetry.clock import Clock
 from fipo.telemetry.rollouts import RolloutRecord
@@ -58,7 +58,7 @@ class StepRecord:
             "advantage/length_weighted_mean": self._length_weighted_advantage(),
             **self._policy_metrics(),
             **self._sampler_gap(),
-            **self._importance_weights(recipe.objective.importance_weight_cap),
+            **self._importance(recipe.objective.algorithm()),
             "update/learning_rate": self.learning_rate,
             "update/skipped": self.skipped_updates,
             **self._time_metrics(clock),
@@ -137,12 +137,17 @@ class StepRecord:
             gaps += [abs(a - b) for a, b in zip(ours, reported, strict=False)]
         return {"rollout/logprob_gap/mean": fmean(gaps), "rollout/logprob_gap/max": max(gaps)} if gaps else {}
 
-    def _importance_weights(self, cap: float | None) -> dict[str, float]:
-        """Of the weights that `update` gave the tokens; nothing where there are none."""
-        if cap is None:
-            return {}
+    def _importance(self, algorithm: Algorithm) -> dict[str, float]:
+        """What `update` did about the sampler's arithmetic; nothing where it did nothing."""
         parts = [
-            importance_metrics(one.old.logprobs, one.pack.rollout_logprobs, one.pack.loss_mask, cap=cap)
+            importance_metrics(
+                one.old.logprobs,
+                one.pack.rollout_logprobs,
+                one.pack.loss_mask,
+                cap=algorithm.importance_weight_cap,
+                band=algorithm.importance_mask,
+                level=algorithm.importance_mask_level,
+            )
             for outcome in self.outcomes
             for one in outcome.packs
         ]

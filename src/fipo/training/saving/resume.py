@@ -4,7 +4,7 @@ import hashlib
 import json
 import platform
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from importlib.metadata import version
 from typing import Any
 
@@ -37,8 +37,12 @@ PACKAGES = ("fipo", "torch", "transformers")
 def resolved_config(recipe: Recipe, setup: Setup) -> dict[str, Any]:
     """What config.toml holds: the recipe, the objective that its preset stands for, the data's hashes, the versions."""
     model, control = setup.trainer.model, setup.trainer.control
-    algorithm = {k: v for k, v in asdict(recipe.objective.algorithm()).items() if v is not None}
-    objective = {key: value for key, value in algorithm.pop("config").items() if value is not None}
+    algorithm = recipe.objective.algorithm()
+    others = {
+        field.name: getattr(algorithm, field.name)
+        for field in fields(algorithm)
+        if field.name not in ("config", "surrogate")
+    }
     data = {
         "train_sha256": fingerprint(setup.trainer.stream.problems),
         "eval_sha256": fingerprint(setup.eval_problems),
@@ -46,9 +50,10 @@ def resolved_config(recipe: Recipe, setup: Setup) -> dict[str, Any]:
     return {
         **recipe.model_dump(exclude_none=True),
         "resolved": {
-            **algorithm,
+            "surrogate": algorithm.surrogate.name,
+            **_given(others),
             **({"control": control.name} if control else {}),
-            "objective": objective,
+            "objective": _given(algorithm.settings()),
             "data": data,
         },
         "versions": {
@@ -57,6 +62,11 @@ def resolved_config(recipe: Recipe, setup: Setup) -> dict[str, Any]:
             "precision": f"{str(model.dtype).removeprefix('torch.')} on {model.device.type}",
         },
     }
+
+
+def _given(values: dict[str, Any]) -> dict[str, Any]:
+    """Without what is off, as TOML has no word for it."""
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _packages(recipe: Recipe) -> list[str]:
