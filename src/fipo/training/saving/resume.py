@@ -15,7 +15,7 @@ from fipo.training.control import Control
 from fipo.training.recipe import Recipe, load_recipe
 from fipo.training.setup import Setup
 
-FREE_TO_CHANGE = {  # on --resume: none of it changes what a step computes
+FREE_TO_CHANGE = {  # on --resume: none of it changes what a step computes, but run.steps under a schedule that ends
     "run.steps",
     "run.folder",
     "run.name",
@@ -88,7 +88,8 @@ def check_same_recipe(recipe: Recipe, run: RunDirectory, control: Control | None
     if not {"resolved", "versions"} <= config.keys():
         raise UserError(f"{run.config}: damaged: it lacks tables that every run writes")
     before, now = (flat(r.model_dump(exclude_none=True)) for r in (load_recipe(run.config, {}), recipe))
-    for key in sorted({*before, *now} - FREE_TO_CHANGE):
+    free = FREE_TO_CHANGE if recipe.update.schedule == "constant" else FREE_TO_CHANGE - {"run.steps"}
+    for key in sorted({*before, *now} - free):
         if before.get(key) != now.get(key):
             raise UserError(
                 f"{run.path}: --resume needs the recipe that the run began with; "
