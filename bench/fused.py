@@ -22,6 +22,7 @@ from machine import machine, save
 from torch import Tensor
 
 from fipo.objective import (
+    Algorithm,
     FIPOConfig,
     Influence,
     LossInputs,
@@ -117,7 +118,7 @@ def copy_rate() -> float:
 
 def measure(rows: int, length: int, rate: float, repeats: int) -> dict[str, float]:
     inputs = batch(rows, length)
-    assert fused.applies(inputs), "the kernels need triton"
+    assert fused.applies(inputs, Algorithm(config=CFG)), "the kernels need triton"
     ours, equations, published = (step(inputs, influence) for influence in (None, fipo_influence, listing_1))
     result = {
         "rows": rows,

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from fipo.objective import FIPOConfig, LossInputs, LossOutput, fused, policy_loss
+from fipo.objective import Algorithm, FIPOConfig, LossInputs, LossOutput, fused, policy_loss
 
 torch.set_num_threads(1)
 
@@ -46,9 +46,9 @@ def make_inputs() -> Callable[..., LossInputs]:
 def run() -> Callable[..., tuple[LossOutput, Tensor]]:
     """policy_loss and the gradient of its loss with respect to logprobs."""
 
-    def call(inputs: LossInputs, cfg: FIPOConfig, **options: object) -> tuple[LossOutput, Tensor]:
+    def call(inputs: LossInputs, algorithm: Algorithm | FIPOConfig, **options: object) -> tuple[LossOutput, Tensor]:
         logprobs = inputs.logprobs.detach().clone().requires_grad_()
-        out = policy_loss(replace(inputs, logprobs=logprobs), cfg, **options)
+        out = policy_loss(replace(inputs, logprobs=logprobs), algorithm, **options)
         (gradient,) = torch.autograd.grad(out.loss, logprobs)
         return out, gradient
 
@@ -57,17 +57,17 @@ def run() -> Callable[..., tuple[LossOutput, Tensor]]:
 
 @pytest.fixture
 def run_fused(run, monkeypatch) -> Callable[..., tuple[LossOutput, Tensor]]:
-    """The same by the Triton kernels: on a CUDA device where there is one, else interpreted on the CPU."""
+    """The same as on a CUDA device: there where there is one, else with the Triton kernels interpreted on the CPU."""
     if find_spec("triton") is None:
         pytest.skip("needs triton")
-    monkeypatch.setattr(fused, "applies", lambda inputs: inputs.logprobs.dtype == torch.float32)
+    monkeypatch.setattr(fused, "_runs_on", lambda logprobs, _: logprobs.dtype == torch.float32 and logprobs.numel() > 0)
     device = "cuda" if torch.cuda.is_available() else "cpu"
 
-    def call(inputs: LossInputs, cfg: FIPOConfig, **options: object) -> tuple[LossOutput, Tensor]:
+    def call(inputs: LossInputs, algorithm: Algorithm | FIPOConfig, **options: object) -> tuple[LossOutput, Tensor]:
         given = {name: tensor for name, tensor in vars(inputs).items() if tensor is not None}
         there = LossInputs(**{name: tensor.detach().to(device) for name, tensor in given.items()})
         with np.errstate(all="ignore"):  # the interpreter computes in numpy, which warns of inf - inf
-            out, gradient = run(there, cfg, **options)
+            out, gradient = run(there, algorithm, **options)
         return out, gradient.cpu()
 
     return call

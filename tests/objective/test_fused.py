@@ -20,13 +20,16 @@ from fipo.objective import (
     ALGORITHMS,
     FIPOConfig,
     LossInputs,
+    algorithm,
     fipo_influence,
     fused,
     metric_values,
     policy_loss,
 )
 from fipo.objective.metrics import RATIO_BINS, RATIO_SCALE, RATIO_WIDTH
+from fipo.objective.surrogates import Clipped
 
+CLIPPED = [name for name, one in ALGORITHMS.items() if isinstance(one.surrogate, Clipped)]
 CUDA = torch.cuda.is_available()
 C = fused.CHUNK if CUDA else 16  # the interpreter scans token by token
 CFG = FIPOConfig.release_7b()
@@ -63,9 +66,9 @@ def assert_same_values(got, expected, rel=2e-5, abs=2e-6):
 def compare(run, run_fused):
     """Both ways: loss, total, weights, gradient and every metric must be the same. Gives the fused outcome."""
 
-    def check(inputs, cfg, **options):
-        expected, expected_gradient = run(inputs, cfg, influence=fipo_influence, **options)
-        out, gradient = run_fused(inputs, cfg, **options)
+    def check(inputs, chosen, **options):
+        expected, expected_gradient = run(inputs, chosen, influence=fipo_influence, **options)
+        out, gradient = run_fused(inputs, chosen, **options)
         for name in ("loss", "total"):
             got, wanted = getattr(out, name), getattr(expected, name)
             assert got.dtype == wanted.dtype
@@ -84,11 +87,27 @@ def compare(run, run_fused):
 
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_every_algorithm_is_the_same(name, batch, compare):
-    algorithm = ALGORITHMS[name]
-    cfg = dataclasses.replace(algorithm.config, half_life=C / 8)
-    out, gradient = compare(batch(1, tokens=2 * C + 5, spikes=0.3), cfg, **OPTIONS[algorithm.aggregation])
+    """Also the ones that the kernels do not know, whose loss must not silently become another's."""
+    chosen = algorithm(name, half_life=C / 8)
+    out, gradient = compare(batch(1, tokens=2 * C + 5, spikes=0.3), chosen, longest=32)
     assert gradient.abs().max() > 0
-    assert bool(out.rows.dual_clipped.any()) == (cfg.dual_clip < math.inf)
+    if name in CLIPPED:
+        assert bool(out.rows.dual_clipped.any()) == (chosen.config.dual_clip < math.inf)
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_the_kernels_compute_what_they_know_and_nothing_else(name, batch, run_fused):
+    with mock.patch.object(fused, "row_losses", wraps=fused.row_losses) as kernels:
+        run_fused(batch(1, rows=1, tokens=4), ALGORITHMS[name], longest=32)
+    assert kernels.called == (name in CLIPPED)
+
+
+def test_a_surrogate_of_the_users_own_is_right_where_the_kernels_run(batch, run, run_fused):
+    mine = algorithm("dapo", surrogate=lambda tokens, cfg: -tokens.advantages * tokens.ratio)
+    (out, gradient), (expected, wanted) = run_fused(batch(1), mine), run(batch(1), mine)
+    assert out.loss.item() == expected.loss.item()
+    assert torch.equal(gradient, wanted)
+    assert out.loss.item() != run_fused(batch(1), ALGORITHMS["dapo"])[0].loss.item()
 
 
 @pytest.mark.parametrize("tokens", [1, C - 1, C, 3 * C + 1])
@@ -100,7 +119,7 @@ def test_every_shape_is_the_same(rows, tokens, batch, compare):
 @pytest.mark.slow
 @pytest.mark.parametrize("tokens", [2, 7, C + 1, 2 * C, 5 * C - 3])
 @pytest.mark.parametrize("rows", [1, 5])
-@pytest.mark.parametrize("name", ALGORITHMS)
+@pytest.mark.parametrize("name", CLIPPED)
 def test_every_shape_is_the_same_for_every_algorithm(name, rows, tokens, batch, compare):
     compare(batch(3, rows=rows, tokens=tokens, spikes=0.1), ALGORITHMS[name].config)
 
@@ -353,7 +372,11 @@ def on_cuda(**changes):
     def tensor(dtype=torch.float32, elements=6, is_cuda=True):
         return mock.Mock(dtype=dtype, is_cuda=is_cuda, numel=lambda: elements)
 
-    return mock.Mock(logprobs=tensor(**changes.get("logprobs", {})), old_logprobs=tensor(**changes.get("old", {})))
+    return mock.Mock(
+        logprobs=tensor(**changes.get("logprobs", {})),
+        old_logprobs=tensor(**changes.get("old", {})),
+        importance_weights=changes.get("weights"),
+    )
 
 
 @pytest.mark.parametrize(
@@ -365,15 +388,30 @@ def on_cuda(**changes):
         ({"logprobs": {"dtype": torch.float64}}, True, False),
         ({"old": {"dtype": torch.bfloat16}}, True, False),
         ({"logprobs": {"elements": 0}}, True, False),
+        ({"weights": mock.Mock()}, True, False),
     ],
 )
 def test_the_kernels_take_float32_on_cuda_where_triton_is_installed(changes, triton, expected, monkeypatch):
     monkeypatch.setattr(fused, "_has_triton", lambda: triton)
-    assert fused.applies(on_cuda(**changes)) == expected
+    assert fused.applies(on_cuda(**changes), ALGORITHMS["release_32b"]) == expected
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_the_kernels_take_the_surrogate_that_they_know(name, monkeypatch):
+    monkeypatch.setattr(fused, "_has_triton", lambda: True)
+    assert fused.applies(on_cuda(), ALGORITHMS[name]) == (name in CLIPPED)
+
+
+def test_a_subclass_of_the_surrogate_that_the_kernels_know_is_another_one(monkeypatch):
+    class Mine(Clipped):
+        pass
+
+    monkeypatch.setattr(fused, "_has_triton", lambda: True)
+    assert not fused.applies(on_cuda(), algorithm("dapo", surrogate=Mine()))
 
 
 def test_a_replaced_influence_goes_by_the_equations(batch, monkeypatch):
-    monkeypatch.setattr(fused, "applies", lambda inputs: pytest.fail("not asked"))
+    monkeypatch.setattr(fused, "applies", lambda *_: pytest.fail("not asked"))
     policy_loss(batch(18, rows=1, tokens=4), CFG, influence=fipo_influence)
 
 
@@ -415,18 +453,17 @@ def test_the_kernels_compile_for_gpus_that_are_not_here(tmp_path, run_fused):
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("per_token", [False, True])
-@pytest.mark.parametrize("name", ALGORITHMS)
+@pytest.mark.parametrize("name", CLIPPED)
 @pytest.mark.parametrize(("rows", "tokens"), [(1, 20480), (8, 5000), (64, 1023), (3, 1)])
 def test_policy_loss_chooses_the_kernels_by_itself_on_cuda(rows, tokens, name, per_token, batch):
     inputs = batch(20, rows=rows, tokens=tokens, spikes=0.01)
     inputs = LossInputs(**{key: tensor.cuda() for key, tensor in vars(inputs).items() if tensor is not None})
     if per_token:
         inputs = dataclasses.replace(inputs, advantages=inputs.advantages[:, None].expand_as(inputs.logprobs))
-    algorithm = ALGORITHMS[name]
     inputs.logprobs.requires_grad_()
 
     def outcome(**options):
-        out = policy_loss(inputs, algorithm.config, **OPTIONS[algorithm.aggregation], **options)
+        out = policy_loss(inputs, ALGORITHMS[name], longest=32, **options)
         return out, torch.autograd.grad(out.loss, inputs.logprobs)[0]
 
     with mock.patch.object(fused, "row_losses", wraps=fused.row_losses) as chosen:

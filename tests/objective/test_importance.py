@@ -10,8 +10,11 @@ from fipo.objective import (
     AGGREGATIONS,
     FIPOConfig,
     LossInputs,
+    algorithm,
     fused,
+    importance_mask,
     importance_metrics,
+    importance_weights,
     metric_values,
     policy_loss,
     truncated_importance_weights,
@@ -187,3 +190,65 @@ def test_with_weights_the_kernels_are_left_alone(make_inputs, run, run_fused, mo
     expected, wanted = run(inputs, CFG)
     assert out.loss.item() == pytest.approx(expected.loss.item(), rel=1e-5)
     torch.testing.assert_close(gradient.double(), wanted, rtol=1e-4, atol=1e-6)
+
+
+def ratios(*rows):
+    """(old, rollout, mask) of rows of probability ratios; 0 stands for a token off the mask."""
+    ratio = torch.tensor(rows, dtype=torch.float64)
+    old = torch.where(ratio > 0, ratio.log(), math.nan)
+    return old, torch.where(ratio > 0, 0.0, math.nan).to(ratio.dtype), ratio > 0
+
+
+def test_a_mask_keeps_the_tokens_whose_ratio_is_in_the_band_its_bounds_included():
+    old, rollout, mask = ratios([0.5, 0.4, 1.0, 5.0, 5.1, 0.0])
+    stay = importance_mask(old, rollout, mask, band=(0.4999999, 5.0000001))
+    assert stay.tolist() == [[True, False, True, True, False, False]]
+
+
+def test_a_mask_of_responses_goes_by_the_geometric_mean_of_their_tokens():
+    """(2 x 1/2 x 1) has the mean 1, (4 x 1 x 0.5) 2^(1/3): a wild token alone does not leave, its response does."""
+    batch = ratios([2.0, 0.5, 1.0], [4.0, 1.0, 0.5], [1.5, 0.0, 0.0], [0.0, 0.0, 0.0])
+    stay = importance_mask(*batch, band=(0.9, 1.2), level="sequence")
+    assert stay.tolist() == [[True] * 3, [False] * 3, [False] * 3, [False] * 3]
+    assert importance_mask(*batch, band=(0.9, 1.27), level="sequence")[1].all()
+    assert importance_mask(*batch, band=(0.9, 1.2)).tolist()[:2] == [[False, False, True], [False, True, False]]
+
+
+def test_weights_and_mask_work_together():
+    batch = ratios([0.25, 1.0, 3.0, 8.0])
+    w = {
+        "cap": importance_weights(*batch, algorithm("dapo", importance_weight_cap=2.0)),
+        "mask": importance_weights(*batch, algorithm("dapo", importance_mask=(0.5, 5.0))),
+        "both": importance_weights(*batch, algorithm("dapo", importance_mask=(0.5, 5.0), importance_weight_cap=2.0)),
+        "IcePop": importance_weights(*batch, algorithm("dapo", importance_mask=(0.5, 5.0), importance_weight_cap=5.0)),
+    }
+    expected = {"cap": [0.25, 1, 2, 2], "mask": [0, 1, 1, 0], "both": [0, 1, 2, 0], "IcePop": [0, 1, 3, 0]}
+    for name, values in expected.items():
+        assert w[name][0].tolist() == pytest.approx(values, rel=1e-12), name
+    assert importance_weights(*batch, algorithm("dapo")) is None
+
+
+@pytest.mark.parametrize("level", ["token", "sequence"])
+def test_a_masked_token_gives_no_gradient_and_stays_in_the_denominator(level, make_inputs, run):
+    inputs = make_inputs(3)
+    noise = torch.randn(inputs.logprobs.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    chosen = algorithm("dapo", importance_mask=(0.8, 1.1), importance_mask_level=level)
+    batch = (inputs.old_logprobs, inputs.old_logprobs + 0.3 * noise, inputs.loss_mask)
+    stay = importance_mask(*batch, band=(0.8, 1.1), level=level)
+    assert 0 < stay.sum() < inputs.loss_mask.sum()
+    masked = dataclasses.replace(inputs, importance_weights=importance_weights(*batch, chosen))
+    (out, gradient), (plain, whole) = run(masked, chosen), run(inputs, chosen)
+    assert out.weight == plain.weight
+    torch.testing.assert_close(gradient, torch.where(stay, whole, 0.0), rtol=1e-12, atol=0)
+    left_out = metric_values(importance_metrics(*batch, band=(0.8, 1.1), level=level))
+    assert left_out == {
+        "rollout/importance_mask/left_out": pytest.approx(1 - float(stay.sum() / inputs.loss_mask.sum()))
+    }
+
+
+def test_the_mask_of_a_response_does_not_depend_on_what_it_is_batched_with(make_inputs):
+    inputs = make_inputs(4)
+    batch = (inputs.logprobs.detach(), inputs.old_logprobs, inputs.loss_mask)
+    whole = importance_mask(*batch, band=(0.9, 1.1), level="sequence")
+    alone = [importance_mask(*(part[i : i + 1] for part in batch), band=(0.9, 1.1), level="sequence") for i in range(6)]
+    assert torch.equal(whole, torch.cat(alone))

@@ -14,6 +14,7 @@ from fipo.objective import (
     metric_values,
     policy_loss,
 )
+from fipo.objective.surrogates import Clipped
 
 REPEATABLE = settings(derandomize=True, deadline=None, database=None, max_examples=25)
 SEEDS = st.integers(0, 10_000)
@@ -85,7 +86,7 @@ def test_a_hand_worked_batch():
 
 
 @pytest.mark.parametrize("aggregation", AGGREGATIONS)
-@pytest.mark.parametrize("name", ALGORITHMS)
+@pytest.mark.parametrize("name", [name for name in ALGORITHMS if ALGORITHMS[name].surrogate == Clipped()])
 @REPEATABLE
 @given(seed=SEEDS, half_life=st.sampled_from([0.5, 4.0, 32.0]))
 def test_it_is_the_slow_oracle(name, aggregation, seed, half_life, make_inputs):
@@ -202,7 +203,7 @@ def test_an_argument_that_does_not_fit_is_refused(options, message, make_inputs)
 
 
 def test_an_algorithm_is_its_config_with_its_own_aggregation(make_inputs, run):
-    for chosen in ALGORITHMS.values():
+    for chosen in (one for one in ALGORITHMS.values() if one.surrogate == Clipped()):
         (out, gradient), (same, other) = (
             run(make_inputs(1), chosen, longest=32),
             run(make_inputs(1), chosen.config, aggregation=chosen.aggregation, longest=32),

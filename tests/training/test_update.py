@@ -10,7 +10,15 @@ from tests.training.helpers import random_groups, trainer_of
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from fipo.objective import ALGORITHMS, Algorithm, LossInputs, group_advantages, policy_loss
+from fipo.objective import (
+    AGGREGATIONS,
+    ALGORITHMS,
+    Algorithm,
+    LossInputs,
+    algorithm,
+    group_advantages,
+    policy_loss,
+)
 from fipo.rollout.groups import Group
 from fipo.training.passes.logprobs import Scores, old_scores, score
 from fipo.training.passes.packing import Layout, Pack, pack
@@ -107,6 +115,38 @@ def test_gradients_are_the_same_where_prompts_and_examples_are_computed_once(nam
     assert results[-1][1] < 0.5 * results[1][1]
     for (a, _), (b, _) in pairwise(results):
         torch.testing.assert_close(a, b, atol=1e-10, rtol=1e-10)
+
+
+@pytest.mark.parametrize("aggregation", AGGREGATIONS)
+def test_an_entropy_bonus_has_a_gradient_that_does_not_depend_on_the_cut(aggregation: str) -> None:
+    model = random_model().double()
+    chosen = algorithm("gspo", entropy_coef=0.2, aggregation=aggregation)
+    results = []
+    for layout in ("padded", "packed"):
+        for tokens in (1, 50, 10_000):
+            [batch] = mini_batches_of(model, tokens=tokens, drift=0.5, layout=layout)
+            run_update(model, batch, chosen)
+            results.append(gradients(model).clone())
+    for a, b in pairwise(results):
+        torch.testing.assert_close(a, b, atol=1e-10, rtol=1e-10)
+    run_update(model, batch, algorithm("gspo", aggregation=aggregation))
+    assert (results[-1] - gradients(model)).norm() > 1e-3
+
+
+def test_an_entropy_bonus_alone_raises_the_entropy() -> None:
+    model = random_model(scale=4.0)
+    [batch] = mini_batches_of(model)
+    packs = [dataclasses.replace(one, advantages=torch.zeros_like(one.advantages)) for one in batch.packs]
+    chosen = algorithm("dapo", entropy_coef=1.0)
+    entropies = []
+    for _ in range(3):
+        outcome = update(
+            trainer_of(model, chosen, torch.optim.SGD(model.parameters(), lr=0.2), max_grad_norm=1.0), packs, None, None
+        )
+        [one] = outcome.packs
+        assert not one.old.entropy.requires_grad
+        entropies.append(float(one.old.entropy.sum()))
+    assert entropies[0] < entropies[1] < entropies[2]
 
 
 def compute_norms_in_float64(model: PreTrainedModel) -> None:

@@ -1,4 +1,4 @@
-"""The algorithm: FIPO, and DAPO, GRPO and Dr. GRPO as other values of it.
+"""The algorithm: FIPO, and what it is compared with as other values of it.
 
 Depends on torch and the standard library only.
 
@@ -10,11 +10,16 @@ out.loss.backward()
 """
 
 from fipo.objective.advantages import group_advantages
-from fipo.objective.algorithm import ALGORITHMS, Algorithm, algorithm
+from fipo.objective.algorithm import ALGORITHMS, KNOBS, Algorithm, algorithm
 from fipo.objective.config import AGGREGATIONS, Aggregation, FIPOConfig
 from fipo.objective.credit import token_credit
 from fipo.objective.future_kl import future_kl
-from fipo.objective.importance import importance_metrics, truncated_importance_weights
+from fipo.objective.importance import (
+    importance_mask,
+    importance_metrics,
+    importance_weights,
+    truncated_importance_weights,
+)
 from fipo.objective.influence import (
     Influence,
     bounded_weights,
@@ -36,11 +41,14 @@ from fipo.objective.metrics import (
 )
 from fipo.objective.output import LossOutput
 from fipo.objective.policy_loss import policy_loss
+from fipo.objective.surrogates import SURROGATES, Surrogate, Tokens
 from fipo.objective.types import LossInputs
 
 __all__ = [
     "AGGREGATIONS",
     "ALGORITHMS",
+    "KNOBS",
+    "SURROGATES",
     "Aggregation",
     "Algorithm",
     "FIPOConfig",
@@ -54,12 +62,16 @@ __all__ = [
     "RatioHistogram",
     "Std",
     "Sum",
+    "Surrogate",
+    "Tokens",
     "algorithm",
     "bounded_weights",
     "fipo_influence",
     "future_kl",
     "group_advantages",
+    "importance_mask",
     "importance_metrics",
+    "importance_weights",
     "influence_kl",
     "kl_penalty",
     "merge_metrics",

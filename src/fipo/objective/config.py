@@ -12,6 +12,7 @@ Aggregation = Literal[
     "seq-mean-token-sum-norm",
 ]
 AGGREGATIONS: tuple[str, ...] = get_args(Aggregation)
+MaskLevel = Literal["token", "sequence"]
 
 MAX_LOG_RATIO = 20.0  # e^20 is already far outside every clip; keeps exp finite
 UNCLIPPED_BOUNDS = (0.0, 10.0)  # what the released code does where it says "no clip"
@@ -60,7 +61,7 @@ class FIPOConfig:
         check_number("clip_high", self.clip_high, ">= 0", lambda v: v >= 0)
         check_number("dual_clip", self.dual_clip, "> 1", lambda v: v > 1)
         if self.influence_clip is not None:
-            object.__setattr__(self, "influence_clip", _bounds(self.influence_clip))
+            object.__setattr__(self, "influence_clip", check_band("influence_clip", self.influence_clip))
         limit = self.max_dual_clipped_tokens
         if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 0):
             raise ValueError(f"max_dual_clipped_tokens must be None or an integer >= 0, got {limit!r}")
@@ -100,11 +101,14 @@ class FIPOConfig:
         """(low, high) of the influence weight, with the released meaning of None filled in."""
         return UNCLIPPED_BOUNDS if self.influence_clip is None else self.influence_clip
 
-    def notes(self) -> list[str]:
-        """One line for each legal combination that may not do what its reader thinks; [] mostly."""
+    def notes(self, *, dual_clip: bool = True) -> list[str]:
+        """One line for each legal combination that may not do what its reader thinks; [] mostly.
+
+        dual_clip: whether the surrogate has one.
+        """
         low, high = self.influence_bounds
         notes = []
-        if self.safety_threshold >= self.dual_clip and (low < self.safety_floor or high > 1):
+        if dual_clip and self.safety_threshold >= self.dual_clip and (low < self.safety_floor or high > 1):
             notes.append(
                 f"safety_threshold {self.safety_threshold:g} >= dual_clip {self.dual_clip:g}: the safety "
                 "rule changes no gradient, because the dual clip has already stopped those tokens"
@@ -117,16 +121,16 @@ class FIPOConfig:
         return notes
 
 
-def _bounds(clip: object) -> tuple[float, float]:
-    """influence_clip as (low, high). A list is accepted, because TOML has no tuples."""
-    rule = "influence_clip must be None or (low, high) with 0 <= low <= high and 0 < high < inf"
-    if not isinstance(clip, tuple | list) or len(clip) != 2:
-        raise ValueError(f"{rule}, got {clip!r}")
-    low, high = clip
-    check_number("influence_clip low", low, ">= 0", lambda v: v >= 0)
-    check_number("influence_clip high", high, "> 0 and finite", lambda v: 0 < v < math.inf)
+def check_band(name: str, band: object) -> tuple[float, float]:
+    """A pair as (low, high); ValueError with the rule for anything else. A list will do, because TOML has no tuples."""
+    rule = f"{name} must be None or (low, high) with 0 <= low <= high and 0 < high < inf"
+    if not isinstance(band, tuple | list) or len(band) != 2:
+        raise ValueError(f"{rule}, got {band!r}")
+    low, high = band
+    check_number(f"{name} low", low, ">= 0", lambda v: v >= 0)
+    check_number(f"{name} high", high, "> 0 and finite", lambda v: 0 < v < math.inf)
     if low > high:
-        raise ValueError(f"{rule}, got {clip!r}")
+        raise ValueError(f"{rule}, got {band!r}")
     return (low, high)
 
 
@@ -134,3 +138,9 @@ def check_aggregation(aggregation: str) -> None:
     """Raise a ValueError that lists the four aggregations unless this is one of them."""
     if aggregation not in AGGREGATIONS:
         raise ValueError(f"aggregation must be one of {', '.join(AGGREGATIONS)}, got {aggregation!r}")
+
+
+def check_mask_level(level: str) -> None:
+    """Raise a ValueError that lists the levels unless this is one of them."""
+    if level not in get_args(MaskLevel):
+        raise ValueError(f"importance_mask_level must be one of {', '.join(get_args(MaskLevel))}, got {level!r}")

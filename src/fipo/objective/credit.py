@@ -5,6 +5,7 @@ from dataclasses import fields
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from fipo.objective.events import token_marks
 from fipo.objective.output import LossOutput
@@ -21,7 +22,7 @@ def token_credit(out: LossOutput, row: int) -> dict[str, Any]:
                max_dual_clipped_tokens dual-clipped ones); None if it is in the loss
     """
     mask = out.loss_mask[row]
-    own = TokenFields(**{field.name: getattr(out.fields, field.name)[row][mask] for field in fields(TokenFields)})
+    own = TokenFields(**{field.name: _of(getattr(out.fields, field.name), row, mask) for field in fields(TokenFields)})
     flags = token_marks(own, out.config)
     left_out = None if bool(out.kept_rows[row]) else "filtered"
     return {
@@ -35,3 +36,8 @@ def token_credit(out: LossOutput, row: int) -> dict[str, Any]:
 
 def _short(values: list[float]) -> list[float | None]:
     return [float(f"{value:.6g}") if math.isfinite(value) else None for value in values]
+
+
+def _of(values: Any, row: int, mask: Tensor) -> Any:
+    """A row's tokens of a field; None stays None."""
+    return None if values is None else values[row][mask]

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from fipo.objective.config import FIPOConfig
-from fipo.objective.events import EVENTS, raw_weights, token_events, wide
+from fipo.objective.events import raw_weights, token_events, wide
 from fipo.objective.metrics import (
     QUANTILES,
     RATIO_BINS,
@@ -22,6 +22,9 @@ from fipo.objective.metrics import (
 )
 from fipo.objective.types import Ratios, RowLosses, Spread, TokenFields, TokenSums
 
+CLIPPED = ("policy/clip_fraction_high", "policy/clip_fraction_low")
+DUAL_CLIPPED = "policy/dual_clip_fraction"
+
 # How to build a metric from numbers that are still on the device.
 _Pending = tuple[Callable[..., Metric], tuple[Tensor, ...]]
 
@@ -32,11 +35,12 @@ def loss_metrics(
 ) -> dict[str, Metric]:
     """The released code's statistics, as metrics that merge. Computed here, with one wait for the device.
 
-    Over ALL loss tokens, those of filtered sequences included; a share is a fraction of them too.
+    Over ALL loss tokens, those of filtered sequences included; a share is a fraction of them too. What the surrogate
+    does not have is absent.
 
     policy/loss                          total / weight: the loss of the mini-batch after merging
     policy/kl                            mean of -log_ratio: KL(old || new) by its plain estimator
-    policy/clip_fraction                 the PPO clip changed the loss: max(l1, l2) is l2. The sum of _high and _low
+    policy/clip_fraction                 the bound on the ratio is active. The sum of _high and _low
     policy/filtered_sequences            sequences that the filter left out (a count)
     policy/ratio_pos, policy/ratio_neg   quantiles of the ratio where A > 0, where A < 0
     fipo/influence_weight                f as used: mean, std, min, max
@@ -48,13 +52,13 @@ def loss_metrics(
     """
     sums = rows.sums()
     filtered = ((rows.tokens > 0) & ~kept_rows).sum()
-    high, low = (sums.events[f"policy/clip_fraction_{side}"] for side in ("high", "low"))
+    clipped = [count for name, count in sums.events.items() if name in CLIPPED]
     pending: dict[str, _Pending] = {
         "policy/loss": (Mean, (total, weight)),
         "policy/kl": (Mean, (-sums.log_ratio, sums.tokens)),
-        "policy/clip_fraction": (Mean, (high + low, sums.tokens)),
-        "policy/filtered_sequences": (Sum, (filtered,)),
-        **{name: (Mean, (sums.events[name], sums.tokens)) for name in EVENTS},
+        **({"policy/clip_fraction": (Mean, (clipped[0] + clipped[1], sums.tokens))} if clipped else {}),
+        **({"policy/filtered_sequences": (Sum, (filtered,))} if DUAL_CLIPPED in sums.events else {}),
+        **{name: (Mean, (count, sums.tokens)) for name, count in sums.events.items()},
         "policy/ratio_pos": _histogram(sums.positive, tuple(QUANTILES)),
         "policy/ratio_neg": _histogram(sums.negative, ("p75", "p995", "p999", "max")),
         **_spread("fipo/influence_weight", sums.weights, sums.tokens),

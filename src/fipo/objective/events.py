@@ -1,7 +1,7 @@
 """What can happen to a single token. One row each: the metrics, the credit and the kernels follow from this table."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -36,10 +36,6 @@ class Seen:
         return self.fields.advantages < 0
 
     @cached_property
-    def weighted(self) -> Tensor:
-        return self.fields.advantages * self.fields.influence_weights
-
-    @cached_property
     def capped(self) -> Tensor:
         bounded = self.raw.clamp(self.low, self.high)
         unsafe = needs_safety(self.fields.log_ratio, self.fields.advantages, self.cfg)
@@ -51,12 +47,12 @@ class Seen:
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
-    """Something that happens to single tokens. What `where` says off the mask means nothing."""
+    """Something that happens to single tokens."""
 
     key: str | None = None  # the metric that is its share of the loss tokens, if it is counted
     mark: str | None = None  # its name in `token_credit`, if it is marked there
     meaning: str  # A, f, r, F: advantage, influence weight, ratio and future KL of the token
-    where: Callable[[Seen], Tensor]  # -> bool, of the fields' shape
+    where: Callable[[Seen], Tensor | None]  # bool, of the fields' shape; None: nothing of the sort can happen
 
 
 TABLE = (
@@ -64,13 +60,13 @@ TABLE = (
         key="policy/clip_fraction_high",
         mark="clipped_high",
         meaning="A f > 0 and r > 1 + `clip_high`",
-        where=lambda seen: (seen.weighted > 0) & (seen.fields.ratio > 1 + seen.cfg.clip_high),
+        where=lambda seen: seen.fields.clipped_high,
     ),
     Event(
         key="policy/clip_fraction_low",
         mark="clipped_low",
         meaning="A f < 0 and r < 1 - `clip_low`",
-        where=lambda seen: (seen.weighted < 0) & (seen.fields.ratio < 1 - seen.cfg.clip_low),
+        where=lambda seen: seen.fields.clipped_low,
     ),
     Event(
         key="policy/dual_clip_fraction",
@@ -96,7 +92,7 @@ TABLE = (
     Event(
         key="policy/ratio_neg/share_4_dual",
         meaning="A < 0 and 4 < r <= `dual_clip`",
-        where=lambda seen: seen.ratio_between(4, seen.cfg.dual_clip),
+        where=lambda seen: None if seen.fields.dual_clipped is None else seen.ratio_between(4, seen.cfg.dual_clip),
     ),
     Event(
         key="fipo/safety_capped",
@@ -132,15 +128,18 @@ COUNTS = ("tokens", *EVENTS, "unmoved_positive", "unmoved_negative")
 
 
 def token_events(fields: TokenFields, cfg: FIPOConfig) -> dict[str, Tensor]:
-    """Where each of EVENTS happened, bool of the fields' shape; what they say off the mask means nothing."""
-    seen = Seen(fields, cfg)
-    return {key: event.where(seen) for key, event in EVENTS.items()}
+    """Where each of EVENTS happened that can, bool of the fields' shape; what they say off the mask means nothing."""
+    return _happened(EVENTS, Seen(fields, cfg))
 
 
 def token_marks(fields: TokenFields, cfg: FIPOConfig) -> dict[str, Tensor]:
     """The same of MARKS."""
-    seen = Seen(fields, cfg)
-    return {mark: event.where(seen) for mark, event in MARKS.items()}
+    return _happened(MARKS, Seen(fields, cfg))
+
+
+def _happened(events: Mapping[str, Event], seen: Seen) -> dict[str, Tensor]:
+    found = {name: event.where(seen) for name, event in events.items()}
+    return {name: where for name, where in found.items() if where is not None}
 
 
 def raw_weights(future_kl: Tensor) -> Tensor:

@@ -24,9 +24,11 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from fipo.objective.algorithm import Algorithm
 from fipo.objective.config import FIPOConfig
 from fipo.objective.events import COUNTS, EVENTS
 from fipo.objective.metrics import RATIO_BINS
+from fipo.objective.surrogates import Clipped
 from fipo.objective.types import LossInputs, Ratios, RowLosses, Spread, TokenFields, TokenSums
 
 CHUNK = 512  # tokens of one program, a power of two
@@ -36,9 +38,14 @@ VALUES = 14  # sums and extremes of token_kernel
 MAX_DECAY_RATE = 1000.0  # gamma is 0 in float32 long before; keeps exponents finite
 
 
-def applies(inputs: LossInputs) -> bool:
-    """Whether the kernels can take these inputs: float32 on CUDA, not empty, and triton is installed."""
-    logprobs, old_logprobs = inputs.logprobs, inputs.old_logprobs
+def applies(inputs: LossInputs, algorithm: Algorithm) -> bool:
+    """Whether the kernels know how to do this: they know the surrogate `clipped` without importance weights, FIPO's own
+    weights, and float32 on CUDA, not empty, where triton is installed."""
+    known = type(algorithm.surrogate) is Clipped and inputs.importance_weights is None
+    return known and _runs_on(inputs.logprobs, inputs.old_logprobs)
+
+
+def _runs_on(logprobs: Tensor, old_logprobs: Tensor) -> bool:
     single = logprobs.dtype == old_logprobs.dtype == torch.float32
     return logprobs.is_cuda and single and logprobs.numel() > 0 and _has_triton()
 

@@ -55,7 +55,7 @@ class LossOutput:
         return self.fields.influence_weights
 
     @property
-    def dual_clipped(self) -> Tensor:
+    def dual_clipped(self) -> Tensor | None:
         return self.fields.dual_clipped
 
     @property

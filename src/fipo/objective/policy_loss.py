@@ -1,7 +1,8 @@
-"""The policy loss: FIPO, and as other values of its config DAPO, GRPO and Dr. GRPO."""
+"""The policy loss: weights, surrogate, penalties, aggregation."""
 
 import math
 from dataclasses import replace
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -13,6 +14,7 @@ from fipo.objective.diagnostics import token_sums
 from fipo.objective.influence import Influence, bounded_weights, influence_kl
 from fipo.objective.kl_penalty import kl_penalty
 from fipo.objective.output import LossOutput
+from fipo.objective.surrogates import Tokens
 from fipo.objective.types import LossInputs, RowLosses, TokenFields
 
 
@@ -25,17 +27,17 @@ def policy_loss(
     longest: float | None = None,
     influence: Influence | None = None,
 ) -> LossOutput:
-    """The clipped policy-gradient loss with each token's advantage weighted by its future.
+    """A policy-gradient loss with each token's advantage weighted by its future.
 
         A~ = A f                       f: influence weight, a constant (see influence.py)
-        l1 = -A~ r                     r = exp(logprobs - old_logprobs)
-        l2 = -A~ clamp(r, 1 - clip_low, 1 + clip_high)
-        l  = max(l1, l2);  where A~ < 0: l = min(l, -A~ c)
-        l  = w l + kl_coef k           w: importance_weights, a constant, if given; k: kl_penalty, if there is a
-                                       reference. What follows is of both terms: with a dropped sequence goes its k
+        l  = the surrogate's           of A~ and r = exp(logprobs - old_logprobs); `clipped` unless the algorithm says
+                                       otherwise (see surrogates/)
+        l  = w l + kl_coef k - entropy_coef H      w: importance_weights, constants, if given; k: kl_penalty, if there
+                                       is a reference; H: entropies. What follows is of all three terms: with a dropped
+                                       sequence go its k and H
 
-    algorithm: brings the clips, the weights f, the aggregation and kl_coef. A bare FIPOConfig is the Algorithm with
-    that config, and may come with an `aggregation`, token-mean if there is none.
+    algorithm: brings the surrogate, the weights f, the aggregation and the coefficients. A bare FIPOConfig is the
+    Algorithm with that config, and may come with an `aggregation`, token-mean if there is none.
 
     loss = total / denominator. Per aggregation, with sums over kept tokens:
 
@@ -52,27 +54,26 @@ def policy_loss(
     influence: replaces the FIPO weights.
     With a reference and kl_coef 0 the divergence is measured and the loss unchanged.
 
-    On CUDA, in float32, with FIPO's own weights and without importance weights, the sums over each sequence and their
-    gradient come from the Triton kernels of `fused` if triton is there; otherwise, and as their definition, from the
-    equations below.
+    Where `fused.applies`, the sums over each sequence and their gradient come from Triton kernels; otherwise, and as
+    their definition, from the equations below.
 
-    A sequence with more than max_dual_clipped_tokens dual-clipped tokens is dropped: it contributes 0,
+    Under `clipped` a sequence with more than max_dual_clipped_tokens dual-clipped tokens is dropped: it contributes 0,
     and under token-mean its tokens leave the denominator. A batch without kept tokens has loss 0 and
     gradient 0. Padding rows and columns change nothing.
     Errors: ValueError for arguments that do not fit.
-    Source: FIPO 2603.19835 Eq. 3-8; clip-higher and token-mean DAPO 2503.14476; clip GRPO 2402.03300, and its Eq. 4
-    for the penalty; sum-norm Dr. GRPO 2503.20783; dual clip 1912.09729; w Yao et al. 2025, see importance.py.
+    Source: FIPO 2603.19835 Eq. 3-8; token-mean DAPO 2503.14476; penalty GRPO 2402.03300 Eq. 4; sum-norm Dr. GRPO
+    2503.20783; w see importance.py.
     Deviation: Eq. 8 averages per prompt and the released code averages micro-batch means; here one denominator serves
     the whole mini-batch.
     """
     algorithm = _whole(algorithm, aggregation)
-    cfg = algorithm.config
     divisor = _divisor(algorithm.aggregation, longest)
-    by_kernels = influence is None and inputs.importance_weights is None and fused.applies(inputs)
-    rows = _fused_rows(inputs, cfg) if by_kernels else _rows(inputs, cfg, influence)
+    by_kernels = influence is None and fused.applies(inputs, algorithm)
+    rows = _fused_rows(inputs, algorithm) if by_kernels else _rows(inputs, algorithm, influence)
     rows, reference_kl = _with_penalty(rows, inputs, algorithm.kl_coef)
+    rows = _with_bonus(rows, inputs, algorithm.entropy_coef)
 
-    keep = _keep(rows.dual_clipped, cfg.max_dual_clipped_tokens)
+    keep = _keep(rows.dual_clipped, algorithm.config.max_dual_clipped_tokens)
     sums, kept = torch.where(keep, rows.loss, 0.0), torch.where(keep, rows.tokens, 0)
     total, weight = _aggregate(sums, kept, rows.tokens, algorithm.aggregation, divisor)
     return LossOutput(
@@ -83,7 +84,7 @@ def policy_loss(
         kept_rows=keep,
         reference_kl=reference_kl,
         loss_mask=inputs.loss_mask,
-        config=cfg,
+        config=algorithm.config,
         rows=replace(rows, loss=rows.loss.detach()),
     )
 
@@ -96,9 +97,9 @@ def _whole(algorithm: Algorithm | FIPOConfig, aggregation: Aggregation | None) -
     return algorithm
 
 
-def _rows(inputs: LossInputs, cfg: FIPOConfig, influence: Influence | None) -> RowLosses:
+def _rows(inputs: LossInputs, algorithm: Algorithm, influence: Influence | None) -> RowLosses:
     """The equations of `policy_loss`, token by token, and their sums over each sequence."""
-    loss_mask = inputs.loss_mask
+    cfg, surrogate, loss_mask = algorithm.config, algorithm.surrogate, inputs.loss_mask
     log_ratio = _masked_log_ratio(inputs)
     advantages = _masked_advantages(inputs, log_ratio.dtype)
 
@@ -110,38 +111,43 @@ def _rows(inputs: LossInputs, cfg: FIPOConfig, influence: Influence | None) -> R
         else:
             f = _checked_weights(influence(constant, advantages, loss_mask, cfg), constant)
 
-    ratio = log_ratio.exp()
     weighted = advantages * f
-    l1 = -weighted * ratio
-    l2 = -weighted * ratio.clamp(1 - cfg.clip_low, 1 + cfg.clip_high)
-    clipped = torch.maximum(l1, l2)
-    cap = torch.where(weighted < 0, -weighted * cfg.dual_clip, math.inf)
-    token_loss = torch.minimum(clipped, cap)
-    dual_clipped = clipped > cap  # never off the mask, where the advantage is 0 and so the cap inf
+    ratio = log_ratio.exp()
+    losses = surrogate.losses(Tokens(inputs=inputs, log_ratio=log_ratio, ratio=ratio, advantages=weighted), cfg)
     if inputs.importance_weights is not None:
-        token_loss = token_loss * _masked(inputs.importance_weights, loss_mask, token_loss.dtype)
+        losses = losses * _masked(inputs.importance_weights, loss_mask, losses.dtype)
 
-    fields = TokenFields(
-        log_ratio=constant,
-        ratio=ratio.detach(),
-        future_kl=kl,
-        influence_weights=f,
-        dual_clipped=dual_clipped,
-        advantages=advantages,
-    )
+    held = Tokens(inputs=inputs.detached(), log_ratio=constant, ratio=ratio.detach(), advantages=weighted)
+    dual_clipped = surrogate.dual_clipped(held, cfg)
+    stopped = torch.zeros_like(loss_mask) if dual_clipped is None else dual_clipped
+
+    @cache
+    def fields() -> TokenFields:
+        high, low = surrogate.held_back(held, cfg) or (None, None)
+        return TokenFields(
+            log_ratio=constant,
+            ratio=held.ratio,
+            future_kl=kl,
+            influence_weights=f,
+            advantages=advantages,
+            clipped_high=high,
+            clipped_low=low,
+            dual_clipped=dual_clipped,
+        )
+
     return RowLosses(
-        loss=torch.where(loss_mask, token_loss, 0.0).sum(dim=1),
+        loss=torch.where(loss_mask, losses, 0.0).sum(dim=1),
         tokens=loss_mask.sum(dim=1),
-        dual_clipped=dual_clipped.sum(dim=1),
-        fields=lambda: fields,
-        sums=lambda: token_sums(fields, loss_mask, cfg),
+        dual_clipped=stopped.sum(dim=1),
+        fields=fields,
+        sums=lambda: token_sums(fields(), loss_mask, cfg),
     )
 
 
-def _fused_rows(inputs: LossInputs, cfg: FIPOConfig) -> RowLosses:
+def _fused_rows(inputs: LossInputs, algorithm: Algorithm) -> RowLosses:
     """The same by the kernels of `fused`; the per-token fields by the equations, when somebody looks."""
-    constant = replace(inputs, logprobs=inputs.logprobs.detach())
-    return fused.row_losses(inputs, cfg, fields=lambda: _rows(constant, cfg, None).fields())
+    constant = inputs.detached()
+    return fused.row_losses(inputs, algorithm.config, fields=lambda: _rows(constant, algorithm, None).fields())
 
 
 def _masked_log_ratio(inputs: LossInputs) -> Tensor:
@@ -170,6 +176,16 @@ def _with_penalty(rows: RowLosses, inputs: LossInputs, kl_coef: float) -> tuple[
         return rows, None
     penalty = kl_penalty(inputs.logprobs, inputs.reference_logprobs, inputs.loss_mask).sum(dim=1)
     return replace(rows, loss=rows.loss + kl_coef * penalty), penalty.detach().sum()
+
+
+def _with_bonus(rows: RowLosses, inputs: LossInputs, entropy_coef: float) -> RowLosses:
+    """The rows with their tokens' entropy bonus in the loss."""
+    if entropy_coef == 0:
+        return rows
+    if inputs.entropies is None:
+        raise ValueError(f"entropy_coef must be 0 without entropies, got {entropy_coef!r}")
+    entropies = torch.where(inputs.loss_mask, inputs.entropies.to(rows.loss.dtype), 0.0).sum(dim=1)
+    return replace(rows, loss=rows.loss - entropy_coef * entropies)
 
 
 def _keep(dual_clipped: Tensor, limit: int | None) -> Tensor:

@@ -12,7 +12,7 @@ class LossInputs:
     """One batch of B responses of up to T tokens.
 
     What stands where loss_mask is False is never read: it may be NaN or inf.
-    Only logprobs carries a gradient; the others are constants.
+    Only logprobs and entropies carry a gradient; the others are constants.
     What is optional is left out of the loss where it is None.
     Errors: ValueError when a shape or dtype does not fit.
     """
@@ -23,12 +23,13 @@ class LossInputs:
     loss_mask: Tensor  # [B, T] bool, True = trained token
     importance_weights: Tensor | None = None  # [B, T] multiplies each token's loss, see truncated_importance_weights
     reference_logprobs: Tensor | None = None  # [B, T] log-probability under the frozen reference, see kl_penalty
+    entropies: Tensor | None = None  # [B, T] nats, of the distribution that each token came from, for entropy_coef
 
     def __post_init__(self) -> None:
         shape = list(self.logprobs.shape)
         if len(shape) != 2:
             raise ValueError(f"logprobs must have shape [B, T], got {shape}")
-        for name in ("old_logprobs", "loss_mask", "importance_weights", "reference_logprobs"):
+        for name in ("old_logprobs", "loss_mask", "importance_weights", "reference_logprobs", "entropies"):
             tensor = getattr(self, name)
             if tensor is not None and list(tensor.shape) != shape:
                 raise ValueError(f"logprobs and {name} must have the same shape, got {shape} and {list(tensor.shape)}")
@@ -36,12 +37,17 @@ class LossInputs:
             raise ValueError(
                 f"advantages must have shape {shape} or {shape[:1]}, as logprobs has, got {list(self.advantages.shape)}"
             )
-        for name in ("logprobs", "old_logprobs", "advantages", "importance_weights", "reference_logprobs"):
+        for name in ("logprobs", "old_logprobs", "advantages", "importance_weights", "reference_logprobs", "entropies"):
             tensor = getattr(self, name)
             if tensor is not None and not tensor.dtype.is_floating_point:
                 raise ValueError(f"{name} must be floating point, got {tensor.dtype}")
         if self.loss_mask.dtype != torch.bool:
             raise ValueError(f"loss_mask must be bool, got {self.loss_mask.dtype}")
+
+    def detached(self) -> "LossInputs":
+        """The same without a graph."""
+        tensors = {name: tensor for name, tensor in vars(self).items() if tensor is not None}
+        return LossInputs(**{name: tensor.detach() for name, tensor in tensors.items()})
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -52,8 +58,10 @@ class TokenFields:
     ratio: Tensor  # [B, T] exp(log_ratio)
     future_kl: Tensor  # [B, T] by the definition, also when `influence` was given
     influence_weights: Tensor  # [B, T] f as used
-    dual_clipped: Tensor  # [B, T] bool, loss tokens that the dual clip stopped
     advantages: Tensor  # [B, T] 0 off the mask
+    clipped_high: Tensor | None  # [B, T] bool, see Surrogate.held_back; None: the surrogate has no such bound
+    clipped_low: Tensor | None
+    dual_clipped: Tensor | None  # [B, T] bool, loss tokens that the dual clip stopped; None: there is none
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +102,6 @@ class RowLosses:
 
     loss: Tensor  # [B] sum of l over the loss tokens, with the graph
     tokens: Tensor  # [B] int64, loss tokens
-    dual_clipped: Tensor  # [B] int64, loss tokens that the dual clip stopped
+    dual_clipped: Tensor  # [B] int64, loss tokens that the dual clip stopped; 0 without one
     fields: Callable[[], TokenFields]
     sums: Callable[[], TokenSums]

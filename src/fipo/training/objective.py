@@ -1,31 +1,73 @@
 """The `[objective]` table: one word for the algorithm, and any of its values overridden."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import ConfigDict, Field, NonNegativeFloat, PositiveFloat, model_validator
+from pydantic import (
+    AfterValidator,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    PlainSerializer,
+    PositiveFloat,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    model_validator,
+)
 
-from fipo.objective import Algorithm, algorithm
+from fipo.objective import ALGORITHMS, Algorithm, algorithm
 from fipo.recipe.table import Table
+
+
+def _known(preset: str) -> str:
+    if preset not in ALGORITHMS:
+        raise ValueError(f"must be one of {', '.join(map(repr, ALGORITHMS))}, got {preset!r}")
+    return preset
+
+
+def _or_off(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
+    return value if value == "off" else validate(value)
+
+
+OrOff = (WrapValidator(_or_off), PlainSerializer(lambda value: value, return_type=Any))
+Number = Annotated[float, *OrOff]
+Pair = Annotated[tuple[float, float], Field(strict=False), *OrOff]
+Coefficient = Annotated[NonNegativeFloat, Field(allow_inf_nan=False)]
 
 
 class ObjectiveTable(Table):
     model_config = ConfigDict(allow_inf_nan=True)  # an infinite threshold switches its rule off
 
-    preset: Literal["release_32b", "release_7b", "paper_32b", "paper_7b", "dapo", "grpo", "dr_grpo"]
+    preset: Annotated[str, AfterValidator(_known)]
+    """The algorithm: docs/objective.md has the table. A knob below that is left out has the preset's value, and "off"
+    switches off what can be."""
+    surrogate: str | None = None
+    """A loss of your own in place of the preset's: `module:function`, found in the working directory."""
     half_life: float | None = None
-    influence_clip: Annotated[tuple[float, float], Field(strict=False)] | None = None
-    safety_threshold: float | None = None
+    influence_clip: Pair | None = None
+    safety_threshold: Number | None = None
     safety_floor: float | None = None
     clip_low: float | None = None
     clip_high: float | None = None
-    dual_clip: float | None = None
+    dual_clip: Number | None = None
     max_dual_clipped_tokens: int | Literal["off"] | None = None
     """"off" keeps every sequence."""
-    kl_coef: Annotated[NonNegativeFloat, Field(allow_inf_nan=False)] = 0.0
+    tau_pos: float | None = None
+    """How fast SAPO's gate closes where the advantage is positive."""
+    tau_neg: float | None = None
+    """The same elsewhere."""
+    ratio_cap: float | None = None
+    """DPPO counts a larger ratio as this one."""
+    kl_coef: Coefficient = 0.0
     """Weight of a penalty on the KL divergence from the model as it was before training, which stays in memory beside
     the policy; 0 = none, and no second model."""
-    importance_weight_cap: Annotated[PositiveFloat, Field(allow_inf_nan=False)] | None = None
+    entropy_coef: Coefficient = 0.0
+    """Weight of a bonus on the entropy of the distribution that each trained token came from; 0 = none."""
+    importance_weight_cap: Annotated[PositiveFloat, Field(allow_inf_nan=False), *OrOff] | None = None
     """Weigh each token's loss by min(trainer's / sampler's probability, this); left out = no weights."""
+    importance_mask: Pair | None = None
+    """Leave tokens out of the loss whose trainer's / sampler's probability is outside [low, high]; left out = none."""
+    importance_mask_level: Literal["token", "sequence"] = "token"
+    """"sequence" leaves out whole responses, by the geometric mean of their tokens' ratios."""
 
     @model_validator(mode="after")
     def _valid_together(self) -> Self:

@@ -13,6 +13,7 @@ from fipo.recipe.toml import read_recipe
 from fipo.rollout.table import ProblemTable, RolloutTable
 from fipo.telemetry.table import TelemetryTable
 from fipo.training.objective import ObjectiveTable
+from fipo.training.policy.schedule import Schedule
 from fipo.training.policy.table import PolicyTable
 from fipo.training.reward import RewardTable
 from fipo.training.saving.table import CheckpointTable
@@ -42,7 +43,11 @@ class UpdateTable(Table):
     """Compute activations again in the backward pass instead of keeping them: a third more work, far less memory."""
     learning_rate: Annotated[float, Field(gt=0, le=1)]
     warmup_steps: NonNegativeInt = 0
-    """Training steps of linear warm-up; constant afterwards."""
+    """Training steps of linear warm-up."""
+    schedule: Schedule = "constant"
+    """What follows the warm-up: linear and cosine fall until run.steps, which --resume cannot change then."""
+    schedule_floor: Annotated[float, Field(ge=0, le=1)] = 0.1
+    """Where linear and cosine end, as a share of learning_rate."""
     weight_decay: NonNegativeFloat = 0.1
     max_grad_norm: PositiveFloat = 1.0
     optimizer: Literal["adamw", "adamw_8bit", "paged_adamw_8bit"] = "adamw"
@@ -81,6 +86,11 @@ class Recipe(Table):
             raise ValueError(
                 f"reward.overlong_buffer must be < rollout.max_response_tokens = {rollout.max_response_tokens}, "
                 f"got {self.reward.overlong_buffer}"
+            )
+        if update.schedule != "constant" and update.warmup_steps >= self.run.steps:
+            raise ValueError(
+                f"update.warmup_steps must be < run.steps = {self.run.steps} with schedule {update.schedule!r}, "
+                f"got {update.warmup_steps}"
             )
         return self
 

@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerBase
 
 from fipo.data.made.relay import block_rates, true_advantages
 from fipo.grading.outcomes import grade_metrics
-from fipo.objective import importance_metrics, merge_metrics, metric_values, token_credit
+from fipo.objective import Algorithm, importance_metrics, merge_metrics, metric_values, token_credit
 from fipo.rollout.groups import Group, GroupBatch
 from fipo.telemetry.clock import Clock
 from fipo.telemetry.rollouts import RolloutRecord
@@ -61,7 +61,7 @@ class StepRecord:
             **self._policy_metrics(),
             **drift_metrics([one for outcome in self.outcomes[1:] if not outcome.skipped for one in outcome.packs]),
             **self._sampler_gap(),
-            **self._importance_weights(recipe.objective.importance_weight_cap),
+            **self._importance(recipe.objective.algorithm()),
             "update/learning_rate": self.learning_rate,
             "update/skipped": self.skipped_updates,
             **self._time_metrics(clock),
@@ -150,12 +150,17 @@ class StepRecord:
             gaps += [abs(a - b) for a, b in zip(ours, reported, strict=False)]
         return {"rollout/logprob_gap/mean": fmean(gaps), "rollout/logprob_gap/max": max(gaps)} if gaps else {}
 
-    def _importance_weights(self, cap: float | None) -> dict[str, float]:
-        """Statistics of the weights that `update` gave the tokens; nothing where there are none."""
-        if cap is None:
-            return {}
+    def _importance(self, algorithm: Algorithm) -> dict[str, float]:
+        """What `update` did about the sampler's arithmetic; nothing where it did nothing."""
         parts = [
-            importance_metrics(one.old.logprobs, one.pack.rollout_logprobs, one.pack.loss_mask, cap=cap)
+            importance_metrics(
+                one.old.logprobs,
+                one.pack.rollout_logprobs,
+                one.pack.loss_mask,
+                cap=algorithm.importance_weight_cap,
+                band=algorithm.importance_mask,
+                level=algorithm.importance_mask_level,
+            )
             for outcome in self.outcomes
             for one in outcome.packs
         ]

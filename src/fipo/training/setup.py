@@ -40,7 +40,7 @@ def set_up(
     policy = load_policy(recipe, say)
     model, tokenizer = policy.model, policy.tokenizer
     algorithm = recipe.objective.algorithm()
-    for note in algorithm.config.notes():
+    for note in algorithm.notes():
         say(f"note: {note}")
     train, held_out = _problems(recipe, policy, graders, say)
     sampler = make_sampler(model, stop_tokens=policy.stop_tokens, slots=recipe.rollout.decode_batch, beat=beat, say=say)

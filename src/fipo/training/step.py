@@ -10,6 +10,7 @@ from fipo.training.determinism import seed_global_generators
 from fipo.training.passes.logprobs import old_scores
 from fipo.training.passes.packing import pack
 from fipo.training.passes.recompute import recomputing
+from fipo.training.policy.schedule import learning_rate
 from fipo.training.record import StepRecord
 from fipo.training.reward import group_rewards
 from fipo.training.trainer import Trainer
@@ -67,9 +68,16 @@ def train_step(trainer: Trainer, step: int, clock: Clock) -> StepRecord:
         with clock.phase("reference"):
             reference = [trainer.reference.logprobs(p, rollout.temperature, trainer.beat) for p in mini_batches]
 
-    learning_rate = recipe.update.learning_rate * min(1.0, step / max(1, recipe.update.warmup_steps))
+    rate = learning_rate(
+        step,
+        peak=recipe.update.learning_rate,
+        warmup=recipe.update.warmup_steps,
+        schedule=recipe.update.schedule,
+        steps=recipe.run.steps,
+        floor=recipe.update.schedule_floor,
+    )
     for parameters in trainer.optimizer.param_groups:
-        parameters["lr"] = learning_rate
+        parameters["lr"] = rate
     with clock.phase("update"), recomputing(model, recipe.update.gradient_checkpointing):
         outcomes = [
             update(trainer, packs, scores, frozen)
@@ -85,5 +93,5 @@ def train_step(trainer: Trainer, step: int, clock: Clock) -> StepRecord:
         advantages=advantages,
         outcomes=outcomes,
         compute=trainer.compute,
-        learning_rate=learning_rate,
+        learning_rate=rate,
     )

@@ -8,7 +8,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from fipo.errors import RunStopped
-from fipo.objective import Algorithm, LossInputs, LossOutput, policy_loss, truncated_importance_weights
+from fipo.objective import Algorithm, LossInputs, LossOutput, importance_weights, policy_loss
 from fipo.training.passes.logprobs import Scores, score
 from fipo.training.passes.packed_attention import attending_within_sequences
 from fipo.training.passes.packing import Pack
@@ -44,10 +44,11 @@ def update(
     """
     model, optimizer, algorithm, rollout = trainer.model, trainer.optimizer, trainer.algorithm, trainer.recipe.rollout
     optimizer.zero_grad()
+    entropy = algorithm.entropy_coef > 0
     trained = []
     for i, pack in enumerate(packs):
-        now = score(model, pack, rollout.temperature, entropy=old is None)
-        before = Scores(logprobs=now.logprobs.detach(), entropy=now.entropy) if old is None else old[i]
+        now = score(model, pack, rollout.temperature, entropy=entropy or old is None, entropy_graph=entropy)
+        before = now.detached() if old is None else old[i]
         output = policy_loss(
             _loss_inputs(pack, now, before, None if reference is None else reference[i], algorithm),
             algorithm,
@@ -74,16 +75,14 @@ def update(
 
 
 def _loss_inputs(pack: Pack, now: Scores, before: Scores, reference: Tensor | None, algorithm: Algorithm) -> LossInputs:
-    cap, weights = algorithm.importance_weight_cap, None
-    if cap is not None:
-        weights = truncated_importance_weights(before.logprobs, pack.rollout_logprobs, pack.loss_mask, cap=cap)
     return LossInputs(
         logprobs=now.logprobs,
         old_logprobs=before.logprobs,
         advantages=pack.advantages if pack.token_advantages is None else pack.token_advantages,
         loss_mask=pack.loss_mask,
-        importance_weights=weights,
+        importance_weights=importance_weights(before.logprobs, pack.rollout_logprobs, pack.loss_mask, algorithm),
         reference_logprobs=reference,
+        entropies=now.entropy if algorithm.entropy_coef > 0 else None,
     )
 
 

@@ -93,6 +93,34 @@ def test_entropy_is_that_of_the_sampling_distribution(any_model: PreTrainedModel
     torch.testing.assert_close(entropy, expected, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.usefixtures("chunk")
+def test_the_gradient_of_the_entropy_is_that_of_its_definition_however_the_tokens_are_cut(layout: Layout) -> None:
+    """-sum p log p over the whole vocabulary, by torch's own graph."""
+    model, one = random_model().double(), a_pack(layout)
+    weights = torch.randn(len(one.tokens), dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    results = []
+    for whole in (False, True):
+        model.zero_grad()
+        if whole:
+            last = torch.cat([last for last, _ in logprobs._chunks(model, one)])
+            logprob = (model.get_output_embeddings()(last) / 0.7).log_softmax(-1)
+            entropy = -(logprob.exp() * logprob).sum(-1)
+        else:
+            entropy = score(model, one, 0.7, entropy=True, entropy_graph=True).entropy[one.loss_mask]
+        (entropy * weights).sum().backward()
+        results.append([entropy.detach(), *(p.grad.clone() for p in model.parameters() if p.grad is not None)])
+    for ours, expected in zip(*results, strict=True):
+        torch.testing.assert_close(ours, expected, atol=1e-10, rtol=1e-10)
+
+
+def test_a_graph_of_the_entropy_changes_no_bit_of_the_scores(layout: Layout) -> None:
+    model, one = random_model(), a_pack(layout)
+    plain, with_graph = score(model, one, 0.9, entropy=True), score(model, one, 0.9, entropy=True, entropy_graph=True)
+    assert torch.equal(plain.logprobs, with_graph.logprobs)
+    assert torch.equal(plain.entropy, with_graph.entropy)
+    assert with_graph.entropy.requires_grad and not with_graph.detached().entropy.requires_grad
+
+
 class Largest(TorchDispatchMode):
     """Remembers the size of the largest tensor that any operation makes."""
 

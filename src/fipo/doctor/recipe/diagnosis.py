@@ -89,7 +89,7 @@ def _fit(recipe: Recipe, options: Options, device: torch.device, eval_problems: 
 
 def _show_probe(console: Console, recipe: Recipe, found: Probe, said: Sequence[str]) -> list[Finding]:
     """Samples, times, and what they give rise to; the setup repeats what was `said` of the problems."""
-    known = {*said, *(f"note: {note}" for note in recipe.objective.algorithm().config.notes())}
+    known = {*said, *(f"note: {note}" for note in recipe.objective.algorithm().notes())}
     new = [line for line in found.said if line not in known and OVERLAP not in line]
     findings = [Finding(level="note", keys=(), text=line.removeprefix("note: ")) for line in new]
     show_samples(console, found)

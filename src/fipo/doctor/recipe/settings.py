@@ -1,7 +1,7 @@
 """Settings that cannot do what they say: each rule looks at a recipe alone and gives a finding or None.
 
 What makes a recipe impossible is refused when it is read (a group of one, an overlong buffer as long as a response),
-and what is strange about the objective's numbers is said by `FIPOConfig.notes`.
+and what is strange about the objective's numbers is said by `Algorithm.notes`.
 """
 
 from collections.abc import Callable
@@ -18,9 +18,7 @@ Rule = Callable[[Recipe, torch.device], Finding | None]
 
 def setting_findings(recipe: Recipe, device: torch.device) -> list[Finding]:
     """What the rules say of a recipe that runs on `device`."""
-    notes = [
-        Finding(level="note", keys=("objective",), text=note) for note in recipe.objective.algorithm().config.notes()
-    ]
+    notes = [Finding(level="note", keys=("objective",), text=note) for note in recipe.objective.algorithm().notes()]
     found = [rule(recipe, device) for rule in RULES]
     return [finding for finding in found if finding is not None] + notes
 

@@ -6,6 +6,7 @@ and made again in the backward pass. A 20,480-token response over 152k words wou
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from weakref import WeakKeyDictionary
 
 import torch
@@ -23,19 +24,26 @@ PLAIN_HEADS: WeakKeyDictionary[PreTrainedModel, bool] = WeakKeyDictionary()  # w
 @dataclass(frozen=True, kw_only=True)
 class Scores:
     logprobs: Tensor  # [B, K] log softmax(logits / temperature) of each trained token, 0 off the loss mask
-    entropy: Tensor | None  # [B, K] nats, of the distribution that each token came from, 0 off the mask; no graph
+    entropy: Tensor | None  # [B, K] nats, of the distribution that each token came from, 0 off the mask
+
+    def detached(self) -> "Scores":
+        """The same without a graph."""
+        return Scores(logprobs=self.logprobs.detach(), entropy=None if self.entropy is None else self.entropy.detach())
 
 
-def score(model: PreTrainedModel, pack: Pack, temperature: float, *, entropy: bool) -> Scores:
-    """The scores of a pack's trained tokens; the log-probs with their graph where gradients are on."""
+def score(
+    model: PreTrainedModel, pack: Pack, temperature: float, *, entropy: bool, entropy_graph: bool = False
+) -> Scores:
+    """The scores of a pack's trained tokens; the log-probs with their graph where gradients are on.
+
+    entropy: give the entropies, too; with a graph of their own if `entropy_graph`, which costs memory.
+    """
     chunks = _chunks(model, pack)
+    scores_of = partial(_score, model=model, temperature=temperature, with_entropy=entropy, entropy_graph=entropy_graph)
     if len(chunks) == 1:
-        scored = [_score(*chunks[0], model, temperature, entropy)]
+        scored = [scores_of(*chunks[0])]
     else:
-        scored = [
-            checkpoint(_score, *chunk, model, temperature, entropy, use_reentrant=False, preserve_rng_state=False)
-            for chunk in chunks
-        ]
+        scored = [checkpoint(scores_of, *chunk, use_reentrant=False, preserve_rng_state=False) for chunk in chunks]
     return Scores(
         logprobs=_placed(pack, [logprobs for logprobs, _ in scored]),
         entropy=_placed(pack, [entropies for _, entropies in scored]) if entropy else None,
@@ -71,7 +79,7 @@ def _chunks(model: PreTrainedModel, pack: Pack) -> list[tuple[Tensor, Tensor]]:
 
 
 def _score(
-    last: Tensor, tokens: Tensor, model: PreTrainedModel, temperature: float, with_entropy: bool
+    last: Tensor, tokens: Tensor, model: PreTrainedModel, temperature: float, with_entropy: bool, entropy_graph: bool
 ) -> tuple[Tensor, Tensor]:
     """(log-probs [N], entropies [N] or [0]), in float32 at least."""
     logits = model.get_output_embeddings()(last) if has_plain_head(model) else last
@@ -79,7 +87,7 @@ def _score(
     if temperature != 1:
         logits = logits / temperature
     normaliser = logits.logsumexp(-1)
-    with torch.no_grad():
+    with torch.set_grad_enabled(entropy_graph and torch.is_grad_enabled()):
         entropy = normaliser - torch.linalg.vecdot(logits.softmax(-1), logits) if with_entropy else logits.new_empty(0)
     return logits.gather(-1, tokens[:, None])[:, 0] - normaliser, entropy
 

@@ -4,7 +4,7 @@ import hashlib
 import json
 import platform
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from importlib.metadata import version
 from typing import Any
 
@@ -15,7 +15,7 @@ from fipo.training.control import Control
 from fipo.training.recipe import Recipe, load_recipe
 from fipo.training.setup import Setup
 
-FREE_TO_CHANGE = {  # on --resume: none of it changes what a step computes
+FREE_TO_CHANGE = {  # on --resume: none of it changes what a step computes, but run.steps under a schedule that ends
     "run.steps",
     "run.folder",
     "run.name",
@@ -37,8 +37,12 @@ PACKAGES = ("fipo", "torch", "transformers")
 def resolved_config(recipe: Recipe, setup: Setup) -> dict[str, Any]:
     """What config.toml holds: the recipe, the objective that its preset stands for, the data's hashes, the versions."""
     model, control = setup.trainer.model, setup.trainer.control
-    algorithm = {k: v for k, v in asdict(recipe.objective.algorithm()).items() if v is not None}
-    objective = {key: value for key, value in algorithm.pop("config").items() if value is not None}
+    algorithm = recipe.objective.algorithm()
+    others = {
+        field.name: getattr(algorithm, field.name)
+        for field in fields(algorithm)
+        if field.name not in ("config", "surrogate")
+    }
     data = {
         "train_sha256": fingerprint(setup.trainer.stream.problems),
         "eval_sha256": fingerprint(setup.eval_problems),
@@ -46,9 +50,10 @@ def resolved_config(recipe: Recipe, setup: Setup) -> dict[str, Any]:
     return {
         **recipe.model_dump(exclude_none=True),
         "resolved": {
-            **algorithm,
+            "surrogate": algorithm.surrogate.name,
+            **_given(others),
             **({"control": control.name} if control else {}),
-            "objective": objective,
+            "objective": _given(algorithm.settings()),
             "data": data,
         },
         "versions": {
@@ -57,6 +62,11 @@ def resolved_config(recipe: Recipe, setup: Setup) -> dict[str, Any]:
             "precision": f"{str(model.dtype).removeprefix('torch.')} on {model.device.type}",
         },
     }
+
+
+def _given(values: dict[str, Any]) -> dict[str, Any]:
+    """Without what is off, as TOML has no word for it."""
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _packages(recipe: Recipe) -> list[str]:
@@ -78,7 +88,8 @@ def check_same_recipe(recipe: Recipe, run: RunDirectory, control: Control | None
     if not {"resolved", "versions"} <= config.keys():
         raise UserError(f"{run.config}: damaged: it lacks tables that every run writes")
     before, now = (flat(r.model_dump(exclude_none=True)) for r in (load_recipe(run.config, {}), recipe))
-    for key in sorted({*before, *now} - FREE_TO_CHANGE):
+    free = FREE_TO_CHANGE if recipe.update.schedule == "constant" else FREE_TO_CHANGE - {"run.steps"}
+    for key in sorted({*before, *now} - free):
         if before.get(key) != now.get(key):
             raise UserError(
                 f"{run.path}: --resume needs the recipe that the run began with; "
