@@ -93,7 +93,7 @@ def test_where_sequences_are_dropped_verls_loss_is_smaller_by_the_kept_share_of_
         advantages=golden.call["advantages"],
         loss_mask=golden.call["response_mask"],
     )
-    out = policy_loss(inputs, config.policy_loss.fipo_config())
+    out = policy_loss(inputs, config.policy_loss.algorithm().config)
     share = int(out.kept_tokens) / int(out.loss_mask.sum())
     assert share < 1
     print(f"dropped_sequences: verl's loss and gradient are {share:.4f} of objective.md's")
@@ -168,7 +168,7 @@ def test_verls_importance_weights_multiply_the_loss_of_their_tokens(vector, acto
         loss_mask=golden.call["response_mask"],
         importance_weights=weights,
     )
-    assert torch.equal(weighted, policy_loss(inputs, config.policy_loss.fipo_config()).loss)
+    assert torch.equal(weighted, policy_loss(inputs, config.policy_loss.algorithm().config).loss)
     assert weighted != plain
 
 
@@ -185,7 +185,7 @@ def test_what_the_loss_cannot_honour_is_refused(vector, actor_config):
 
 def test_every_field_of_the_objective_is_an_option_or_a_key_of_the_actor(actor_config):
     for name, cfg in (("release_7b", FIPOConfig.release_7b()), ("paper_32b", FIPOConfig.paper_32b())):
-        assert actor_config({"preset": name}).policy_loss.fipo_config() == cfg
+        assert actor_config({"preset": name}).policy_loss.algorithm().config == cfg
     assert isinstance(actor_config(), ActorConfig)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from fipo.objective import KNOBS, Algorithm, FIPOConfig, algorithm
+from fipo.objective import KNOBS, Algorithm, algorithm
 from fipo.objective.surrogates import Clipped
 
 LOSS_NAME = "future_kl"
@@ -67,10 +67,6 @@ class Knobs:
             return algorithm(self.preset, surrogate=self.surrogate, **changes)
         except ValueError as error:
             raise ValueError(f"{POLICY_LOSS}: {error}") from None
-
-    def fipo_config(self) -> FIPOConfig:
-        """The weights of `algorithm`, and the clips of the surrogate `clipped`."""
-        return self.algorithm().config
 
     def check_clips(self, actor: Mapping[str, Any]) -> None:
         """Raise ValueError where verl's actor clips otherwise than the objective does."""
