@@ -63,7 +63,7 @@ def test_trl_differs_by_as_much_as_the_page_says(
     expected = torch.tensor(arrays["grad"])
     off = float((gradient - expected).abs().max() / expected.abs().max())
     if loss is None:
-        assert found == pytest.approx(float(arrays["loss"]), rel=1e-8)
+        assert found == pytest.approx(float(arrays["loss"]), rel=1e-7)  # its temperatures are float32
         assert off <= difference
     else:
         assert found == pytest.approx(loss, abs=5e-4)
