@@ -33,3 +33,10 @@ def test_endpoints_leave_the_base_models_own_line_out_of_training_and_keep_it_fo
     lines.append({"step": 2, "reward/mean": 0.7, "eval/avg_at_k": 0.6})
     values = {name: ENDPOINTS[name].value(lines) for name in ("reward", "avg_at_k", "best_avg_at_k", "length")}
     assert values == {"reward": pytest.approx(0.6), "avg_at_k": 0.6, "best_avg_at_k": 0.9, "length": None}
+
+
+def test_a_run_whose_surrogate_has_no_dual_clip_has_no_spikes_to_count():
+    lines = [{"step": step, "response_length/mean": length} for step, length in enumerate((10.0, 20.0, 5.0))]
+    assert ENDPOINTS["spiked"].value(lines) is None
+    assert ENDPOINTS["spiked_first"].value(lines) is None
+    assert ENDPOINTS["collapsed"].value(lines) == 1

@@ -4,8 +4,10 @@ import pytest
 
 from fipo.data.sources import File, ReasoningGym, SignedSums
 from fipo.errors import UserError
-from fipo.objective import ALGORITHMS
+from fipo.objective import ALGORITHMS, KNOBS, Algorithm
+from fipo.objective.algorithm import OFF
 from fipo.training import load_recipe
+from fipo.training.objective import ObjectiveTable
 
 
 @pytest.fixture
@@ -107,6 +109,18 @@ def test_a_recipe_can_extend_one_that_has_another_source(quickstart, tmp_path):
     path = tmp_path / "mine.toml"
     path.write_text(f'extends = "{quickstart}"\n[data.train]\nsource = "file"\npath = "mine.jsonl"\n')
     assert load_recipe(path, {}).data.train == File(source="file", path="mine.jsonl")
+
+
+def test_every_knob_of_every_algorithm_is_a_key_of_the_table():
+    assert {*KNOBS, "surrogate"} <= set(ObjectiveTable.model_fields)
+    own = {field.name for field in dataclasses.fields(Algorithm)} - {"config", "aggregation", "scale_by_std"}
+    assert own <= set(ObjectiveTable.model_fields)
+
+
+@pytest.mark.parametrize("key", ["influence_clip", "safety_threshold", "dual_clip", "max_dual_clipped_tokens"])
+def test_off_is_spelled_the_same_for_whatever_can_be_switched_off(key, quickstart):
+    chosen = load_recipe(quickstart, {f"objective.{key}": "off"}).objective.algorithm()
+    assert getattr(chosen.config, key) == OFF[key]
 
 
 def test_an_override_of_the_objective_changes_that_value_of_the_preset_alone(quickstart):

@@ -54,6 +54,15 @@ def _collapse(lines: Sequence[Line]) -> int | None:
     return None
 
 
+def _spiked(lines: Sequence[Line]) -> float | None:
+    """None for a run whose surrogate has no dual clip."""
+    return float(bool(_spikes(lines))) if _has_dual_clip(lines) else None
+
+
+def _has_dual_clip(lines: Sequence[Line]) -> bool:
+    return any("policy/dual_clip_fraction" in line for line in lines)
+
+
 def _spikes(lines: Sequence[Line]) -> list[int]:
     return [int(line["step"]) for line in lines if line.get("policy/dual_clip_fraction", 0.0) >= SPIKE]
 
@@ -68,9 +77,13 @@ def speed_scale(lines: Sequence[Line]) -> float | None:
 
 
 def _spiked_before_collapse(lines: Sequence[Line]) -> float | None:
-    """None for a run without a collapse."""
+    """None for a run without a collapse, or without a dual clip."""
     collapse = _collapse(lines)
-    return None if collapse is None else float(any(step < collapse for step in _spikes(lines)))
+    return (
+        None
+        if collapse is None or not _has_dual_clip(lines)
+        else float(any(step < collapse for step in _spikes(lines)))
+    )
 
 
 TESTED = {  # in this order: the first is the primary one
@@ -99,9 +112,7 @@ STABILITY = {
     "dual_clip": Endpoint(
         title="largest dual-clip fraction of a step", value=_most("policy/dual_clip_fraction"), digits=5
     ),
-    "spiked": Endpoint(
-        title="runs with a dual-clip spike", value=lambda lines: float(bool(_spikes(lines))), counts=True
-    ),
+    "spiked": Endpoint(title="runs with a dual-clip spike", value=_spiked, counts=True),
     "collapsed": Endpoint(
         title="runs whose length collapsed", value=lambda lines: float(_collapse(lines) is not None), counts=True
     ),

@@ -12,8 +12,8 @@ pytest.importorskip("trl", reason="TRL is not installed here; make test-trl has 
 from transformers import HfArgumentParser
 
 from fipo.integrations.trl import FIPOTrainingConfig
-from fipo.integrations.trl.config import KNOBS, REPLACED
-from fipo.objective import ALGORITHMS, FIPOConfig
+from fipo.integrations.trl.config import REPLACED
+from fipo.objective import ALGORITHMS, KNOBS, FIPOConfig, algorithm
 
 
 def config(tmp_path: Path, **options: Any) -> FIPOTrainingConfig:
@@ -27,7 +27,7 @@ def test_the_defaults_are_the_released_recipe_with_eight_mini_batches(tmp_path: 
 
 
 def test_every_knob_of_the_objective_can_be_set(tmp_path: Path) -> None:
-    assert set(KNOBS) == {each.name for each in dataclasses.fields(FIPOConfig)}
+    assert {*KNOBS, "surrogate"} <= {each.name for each in dataclasses.fields(FIPOTrainingConfig)}
     values = FIPOConfig(
         half_life=8.0,
         influence_clip=(0.7, 1.3),
@@ -39,6 +39,18 @@ def test_every_knob_of_the_objective_can_be_set(tmp_path: Path) -> None:
         max_dual_clipped_tokens=3,
     )
     assert config(tmp_path, preset="paper_7b", **dataclasses.asdict(values)).algorithm().config == values
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_every_algorithm_is_one_word(tmp_path: Path, name: str) -> None:
+    assert config(tmp_path, preset=name).algorithm() == ALGORITHMS[name]
+
+
+def test_the_knobs_of_another_surrogate_can_be_set(tmp_path: Path) -> None:
+    assert config(tmp_path, preset="sapo", tau_neg=2.0).algorithm() == algorithm("sapo", tau_neg=2.0)
+    assert config(tmp_path, preset="gspo", clip_low=0.1).algorithm() == algorithm("gspo", clip_low=0.1)
+    with pytest.raises(ValueError, match="clip_low is no value of preset sapo"):
+        config(tmp_path, preset="sapo", clip_low=0.1)
 
 
 @pytest.mark.parametrize(("written", "meant"), [("off", None), ("3", 3), (3, 3), (None, 1)])

@@ -1,5 +1,8 @@
+import math
 from functools import partial
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -9,8 +12,10 @@ from verl.trainer.ppo.core_algos import agg_loss, get_policy_loss_fn
 from verl.workers.config import ActorConfig, FSDPActorConfig, FSDPEngineConfig, PolicyLossConfig
 
 from fipo.integrations.verl.compat import VerlMismatch
-from fipo.objective import FIPOConfig, LossInputs, policy_loss
+from fipo.integrations.verl.policy_loss import options_of
+from fipo.objective import ALGORITHMS, FIPOConfig, LossInputs, policy_loss
 
+SURROGATES = sorted((Path(__file__).parents[2] / "objective" / "vectors" / "surrogates").glob("*.npz"))
 NAMES = [
     "clamped_extremes", "dropped_sequences", "half_life_256", "half_life_8", "mask_with_holes", "no_influence_clip",
     "on_policy", "qwen32b_spikes", "qwen32b_typical", "qwen7b_spikes", "qwen7b_typical", "seq_mean_token_mean",
@@ -88,7 +93,7 @@ def test_where_sequences_are_dropped_verls_loss_is_smaller_by_the_kept_share_of_
         advantages=golden.call["advantages"],
         loss_mask=golden.call["response_mask"],
     )
-    out = policy_loss(inputs, config.policy_loss.fipo_config())
+    out = policy_loss(inputs, config.policy_loss.algorithm().config)
     share = int(out.kept_tokens) / int(out.loss_mask.sum())
     assert share < 1
     print(f"dropped_sequences: verl's loss and gradient are {share:.4f} of objective.md's")
@@ -163,7 +168,7 @@ def test_verls_importance_weights_multiply_the_loss_of_their_tokens(vector, acto
         loss_mask=golden.call["response_mask"],
         importance_weights=weights,
     )
-    assert torch.equal(weighted, policy_loss(inputs, config.policy_loss.fipo_config()).loss)
+    assert torch.equal(weighted, policy_loss(inputs, config.policy_loss.algorithm().config).loss)
     assert weighted != plain
 
 
@@ -180,5 +185,38 @@ def test_what_the_loss_cannot_honour_is_refused(vector, actor_config):
 
 def test_every_field_of_the_objective_is_an_option_or_a_key_of_the_actor(actor_config):
     for name, cfg in (("release_7b", FIPOConfig.release_7b()), ("paper_32b", FIPOConfig.paper_32b())):
-        assert actor_config({"preset": name}).policy_loss.fipo_config() == cfg
+        assert actor_config({"preset": name}).policy_loss.algorithm().config == cfg
     assert isinstance(actor_config(), ActorConfig)
+
+
+@pytest.mark.parametrize("path", SURROGATES, ids=lambda path: path.stem)
+def test_the_surrogates_vectors_pass_through_the_function_that_verl_calls(path, actor_config):
+    with np.load(path) as file:
+        arrays = {name: file[name] for name in file.files}
+    preset = max((name for name in ALGORITHMS if path.stem.startswith(name)), key=len)
+    chosen = ALGORITHMS[preset].settings()
+    knobs = {key: float(arrays[key]) for key in chosen if key in arrays and not math.isnan(arrays[key])}
+    clips = {f"clip_ratio_{side}": knobs[f"clip_{side}"] for side in ("low", "high") if f"clip_{side}" in knobs}
+    log_prob = torch.tensor(arrays["logprobs"], requires_grad=True)
+    config = actor_config({"preset": preset, **knobs}, **clips)
+    config.global_batch_info.update({"dp_size": 1, "batch_num_tokens": int(arrays["loss_mask"].sum())})
+    config.global_batch_info["global_batch_size"] = len(log_prob)
+    loss, _ = get_policy_loss_fn("future_kl")(
+        old_log_prob=torch.tensor(arrays["old_logprobs"]),
+        log_prob=log_prob,
+        advantages=torch.tensor(arrays["advantages"]),
+        response_mask=torch.tensor(arrays["loss_mask"]),
+        loss_agg_mode=str(arrays["aggregation"]),
+        config=config,
+        rollout_is_weights=None,
+    )
+    loss.backward()
+    assert loss.item() == pytest.approx(float(arrays["loss"]), rel=1e-8)
+    torch.testing.assert_close(log_prob.grad, torch.tensor(arrays["grad"]), rtol=1e-8, atol=1e-10)
+
+
+def test_a_clip_of_the_surrogate_that_is_another_one_in_the_actor_is_refused(actor_config):
+    options_of(actor_config({"preset": "sapo"}, clip_ratio_low=0.7))  # it has no clip
+    options_of(actor_config({"preset": "gspo"}, clip_ratio_low=3e-4, clip_ratio_high=4e-4, clip_ratio_c=3.0))
+    with pytest.raises(ValueError, match=r"clip_ratio_low must be 0\.0003, the clip_low of its policy_loss"):
+        options_of(actor_config({"preset": "gspo"}))

@@ -6,29 +6,19 @@ from typing import Any
 
 from trl import GRPOConfig
 
-from fipo.objective import ALGORITHMS, Algorithm, algorithm
+from fipo.objective import ALGORITHMS, KNOBS, Algorithm, algorithm
 
-KNOBS = (
-    "half_life",
-    "influence_clip",
-    "safety_threshold",
-    "safety_floor",
-    "clip_low",
-    "clip_high",
-    "dual_clip",
-    "max_dual_clipped_tokens",
-)
 MINI_BATCHES = 8  # 512 prompts in mini-batches of 64, as published
 
 # Options of TRL that mean nothing under this objective. One that is not at TRL's default is refused, with the reason.
-NO_ENTROPY = "the objective has no entropy term"
+NO_ENTROPY = "FIPOTrainer has no entropy bonus"
 OTHER_LOSS = "it belongs to another loss"
 REPLACED = {
     "epsilon": "use clip_low",
     "epsilon_high": "use clip_high",
     "delta": "use dual_clip",
     "loss_type": "use preset",
-    "importance_sampling_level": "the objective's ratios are of tokens",
+    "importance_sampling_level": "the preset says it: gspo is the one of responses",
     "scale_rewards": "the preset says how advantages are scaled",
     "multi_objective_aggregation": "rewards are weighted and added before the advantages",
     "use_bias_correction_kl": "the KL penalty is GRPO's, without ratios",
@@ -40,8 +30,8 @@ REPLACED = {
     "entropy_coef_delta": NO_ENTROPY,
     "entropy_target": NO_ENTROPY,
     "off_policy_mask_threshold": "the sequence filter is max_dual_clipped_tokens",
-    "sapo_temperature_neg": OTHER_LOSS,
-    "sapo_temperature_pos": OTHER_LOSS,
+    "sapo_temperature_neg": "use tau_neg",
+    "sapo_temperature_pos": "use tau_pos",
     "vespo_k_pos": OTHER_LOSS,
     "vespo_lambda_pos": OTHER_LOSS,
     "vespo_k_neg": OTHER_LOSS,
@@ -77,6 +67,12 @@ class FIPOTrainingConfig(GRPOConfig):
     dual_clip: float | None = field(default=None, metadata=_help("Cap of the ratio for negative advantages."))
     max_dual_clipped_tokens: int | str | None = field(
         default=None, metadata=_help('A sequence with more dual-clipped tokens leaves the loss; "off": none does.')
+    )
+    tau_pos: float | None = field(default=None, metadata=_help("How fast SAPO's gate closes where A > 0."))
+    tau_neg: float | None = field(default=None, metadata=_help("The same elsewhere."))
+    ratio_cap: float | None = field(default=None, metadata=_help("DPPO counts a larger ratio as this one."))
+    surrogate: str | None = field(
+        default=None, metadata=_help("A loss of your own in place of the preset's: module:function.")
     )
     mini_batches: int | None = field(
         default=None,
@@ -122,7 +118,7 @@ class FIPOTrainingConfig(GRPOConfig):
         limit = changes.get("max_dual_clipped_tokens")
         if isinstance(limit, str) and limit.isdigit():  # from a command line it is always a string
             changes["max_dual_clipped_tokens"] = int(limit)
-        return algorithm(self.preset, **changes, kl_coef=self.beta, importance_weight_cap=cap)
+        return algorithm(self.preset, surrogate=self.surrogate, **changes, kl_coef=self.beta, importance_weight_cap=cap)
 
     def _check_choices(self) -> None:
         if self.on_short_batch not in ("train", "stop"):

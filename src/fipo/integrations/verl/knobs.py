@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from fipo.objective import FIPOConfig, algorithm
+from fipo.objective import KNOBS, Algorithm, algorithm
+from fipo.objective.surrogates import Clipped
 
 LOSS_NAME = "future_kl"
 ACTOR = "actor_rollout_ref.actor"
@@ -21,7 +22,7 @@ DENOMINATORS = ("verl", "kept")
 
 @dataclass
 class Knobs:
-    """FIPO's keys of `actor_rollout_ref.actor.policy_loss`: a preset of `FIPOConfig`, and what to change in it.
+    """FIPO's keys of `actor_rollout_ref.actor.policy_loss`: a preset, and what to change in it.
 
     clip_low, clip_high and dual_clip are verl's `actor.clip_ratio_low`, `_high` and `_c`, which other parts of verl
     read: they are set there, and refused unless they are what the preset (or a change here) says.
@@ -38,6 +39,10 @@ class Knobs:
     clip_high: Any = FROM_PRESET
     dual_clip: Any = FROM_PRESET
     max_dual_clipped_tokens: Any = FROM_PRESET
+    tau_pos: Any = FROM_PRESET
+    tau_neg: Any = FROM_PRESET
+    ratio_cap: Any = FROM_PRESET
+    surrogate: str | None = None  # module:function, in place of the preset's; importable in every worker
     # what token-mean divides by where the filter dropped sequences: "verl", all loss tokens of the mini-batch;
     # "kept", those of the sequences that stayed (docs/verl.md), which needs one micro-batch per mini-batch
     denominator: str = "verl"
@@ -52,25 +57,28 @@ class Knobs:
                 f"{POLICY_LOSS}: credit_sequences > 0 and credit_dir go together, "
                 f"got {self.credit_sequences} and {self.credit_dir!r}"
             )
-        self.fipo_config()
+        self.algorithm()
 
-    def fipo_config(self) -> FIPOConfig:
-        """The objective's own configuration."""
-        given = {field.name: getattr(self, field.name) for field in fields(FIPOConfig)}
+    def algorithm(self) -> Algorithm:
+        """The preset with these keys' own values in place; how it averages is verl's loss_agg_mode."""
+        given = {name: getattr(self, name) for name in KNOBS}
         changes = {name: _plain(value) for name, value in given.items() if value != FROM_PRESET}
         try:
-            return algorithm(self.preset, **changes).config
+            return algorithm(self.preset, surrogate=self.surrogate, **changes)
         except ValueError as error:
             raise ValueError(f"{POLICY_LOSS}: {error}") from None
 
     def check_clips(self, actor: Mapping[str, Any]) -> None:
-        """Raise ValueError where verl's actor clips otherwise than the objective."""
-        cfg = self.fipo_config()
+        """Raise ValueError where verl's actor clips otherwise than the objective does."""
+        chosen = self.algorithm()
+        clips = chosen.settings()
+        if not isinstance(chosen.surrogate, Clipped):
+            del clips["dual_clip"]  # the bound of the FutureKL's mask alone
         for name, theirs in CLIPS.items():
-            ours, found = getattr(cfg, name), actor.get(theirs)
-            if found != ours:
+            found = actor.get(theirs)
+            if name in clips and found != clips[name]:
                 raise ValueError(
-                    f"{ACTOR}.{theirs} must be {ours:g}, the {name} of its policy_loss (preset {self.preset}), "
+                    f"{ACTOR}.{theirs} must be {clips[name]:g}, the {name} of its policy_loss (preset {self.preset}), "
                     f"got {found!r}"
                 )
 

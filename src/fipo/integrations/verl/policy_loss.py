@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import torch
@@ -52,7 +52,7 @@ def future_kl_loss(
     Shapes: [B, T] each. config: verl's ActorConfig. rollout_is_weights: of `algorithm.rollout_correction.rollout_is`;
     each multiplies its token's loss. Returns (loss, metrics), the metrics without extremes and counts, as verl
     averages over micro-batches whatever a policy loss returns; `loss.py` has them all.
-    Deviation from objective.md: where the filter drops sequences, their tokens stay in the denominator, because
+    Deviation from docs/objective.md: where the filter drops sequences, their tokens stay in the denominator, because
     verl counts tokens before the loss; `policy_loss.denominator=kept` is exact. docs/verl.md says more.
     Errors: ValueError and VerlMismatch for settings under which this loss would not be FIPO's.
     """
@@ -73,8 +73,7 @@ def future_kl_loss(
     )
     out = policy_loss(
         inputs,
-        options.fipo_config(),
-        aggregation=aggregation_of(loss_agg_mode),
+        replace(options.algorithm(), aggregation=aggregation_of(loss_agg_mode)),
         denominator=denominator_of(loss_agg_mode, config.global_batch_info),
         longest=longest_of(loss_agg_mode, config),
     )

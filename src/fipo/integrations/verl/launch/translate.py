@@ -3,7 +3,6 @@
 import math
 import re
 from collections.abc import Iterable
-from dataclasses import asdict
 from typing import Any
 
 from fipo.integrations.verl.launch.objective import knobs_of
@@ -53,7 +52,7 @@ def config_of(recipe: LaunchRecipe, name: str, metrics: Iterable[dict[str, Any]]
     Raises UserError for settings of the objective that do not fit.
     """
     knobs = knobs_of(recipe)
-    objective = {name: value for name, value in asdict(knobs.fipo_config()).items() if value is not None}
+    objective = {name: value for name, value in knobs.algorithm().settings().items() if value is not None}
     samples = max((k for values in metrics for _, k in _evaluation(values).values()), default=0)
     known = {
         "steps": recipe.table("trainer").get("total_training_steps"),
