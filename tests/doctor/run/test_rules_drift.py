@@ -33,15 +33,21 @@ def test_a_mean_ratio_that_is_off_by_less_than_its_error_or_by_next_to_nothing_i
     assert ratio_off(history(lambda *_: ratio(1.001, margin=0.0001))) is None
 
 
-def test_a_signal_above_chance_over_ten_steps_is_no_finding(history):
-    assert no_response_signal(history(lambda *_: signal(0.15))) is None
+def test_a_signal_above_chance_is_no_finding(history):
+    assert no_response_signal(history(lambda *_: signal(0.05))) is None
 
 
 @pytest.mark.parametrize("value", [0.02, -0.3])
 def test_a_signal_that_is_chance_or_against_the_reward_makes_the_weights_noise(value, history):
     finding = no_response_signal(history(lambda *_: signal(value)))
     assert finding.level == "warning"
-    assert f"fipo/response_signal is {value:+.3f} +- 0.063 over 10 steps" in finding.text
+    assert finding.steps == (1, 50)
+    assert f"fipo/response_signal is {value:+.3f} +- 0.029: within groups" in finding.text
+
+
+def test_a_signal_that_few_steps_or_responses_know_too_little_of_is_not_judged(history):
+    with pytest.raises(CannotTell, match=r"known to \+- 0.13 so far"):
+        no_response_signal(history(lambda *_: signal(0.05, margin=0.4), steps=10))
 
 
 def test_without_a_signal_weights_that_hardly_differ_from_1_make_it_a_note(history):

@@ -47,6 +47,7 @@ def markdown(design: Design, records: Records) -> str:
         + ".\n",
         f"## What the log-ratios say\n\n{_signals(design, there)}",
         f"## Does f point at the right tokens?\n\n{_pointing(design, there)}",
+        f"## Exact advantages against branches\n\n{_branches(design, there)}",
     ]
     for name, found in there.items():
         parts.append(f"## The step, {_title(design.cells[name])}\n\n{_steps(name, found, shares[name], corrected)}")
@@ -103,6 +104,22 @@ def _pointing(design: Design, there: Records) -> str:
         around = (sums[:, 1] / sums[:, 0]).tolist()
         cells += [" / ".join(f"{v:+.4f}" for v in around[:3]), " / ".join(f"{v:+.4f}" for v in around[3:])]
         rows.append([_title(design.cells[name]), *cells])
+    return table(head, rows)
+
+
+def _branches(design: Design, there: Records) -> str:
+    """Where the exact ones are right, z^2 is 1 on average; z is in standard errors of the branches."""
+    head = ["cell", "tokens", "checked", "exact - branches, mean", "mean z^2"]
+    rows = []
+    for name, found in there.items():
+        for kind, title in ((1, "digits"), (0, "letters")):
+            checks = [check for record in found for check in record["branches"] if check[0] == kind]
+            if not checks:
+                continue
+            squares = [(exact - branched) ** 2 / variance for _, exact, branched, variance in checks if variance]
+            difference = fmean(exact - branched for _, exact, branched, _ in checks)
+            row = [_title(design.cells[name]), title, str(len(checks)), f"{difference:+.4f}", f"{fmean(squares):.2f}"]
+            rows.append(row)
     return table(head, rows)
 
 

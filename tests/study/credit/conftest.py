@@ -1,0 +1,54 @@
+"""The base model of the relays with a few groups of its responses, packed, and their truth."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+
+from fipo.data.made.relay import relay
+from fipo.grading.answers.relay import grade_relay
+from fipo.models.loading import load, stop_tokens
+from fipo.rollout.engine.select import make_sampler
+from fipo.rollout.groups import PolicyRoller
+from fipo.rollout.prompts import Prompting
+from fipo.rollout.sampler import SamplingParams
+from fipo.study.credit.policy import advantages_of
+from fipo.study.credit.truth import relay_truth
+from fipo.telemetry.clock import Clock
+from fipo.training.passes.packing import pack
+
+ROOT = Path(__file__).parents[3]
+
+
+@dataclass
+class Sampled:
+    model: object
+    tokenizer: object
+    groups: list
+    pack: object
+    truth: object
+
+
+@pytest.fixture(scope="session")
+def sampled():
+    model, tokenizer = load(str(ROOT / "models" / "relay"))
+    roller = PolicyRoller(
+        sampler=make_sampler(model, stop_tokens=stop_tokens(model, tokenizer), slots=64),
+        tokenizer=tokenizer,
+        prompting=Prompting(),
+        grade=lambda answers: [grade_relay(*one) for one in answers],
+    )
+    params = SamplingParams(temperature=1.0, top_p=1.0, top_k=0, max_tokens=16)
+    groups = roller.groups(relay("train", 12, filler=0), 4, params, 0, Clock())
+    groups = [group for group in groups if group.mixed]
+    [[one]] = pack(
+        groups,
+        advantages_of(groups),
+        mini_batches=1,
+        tokens_per_micro_batch=10**9,
+        mask_truncated=False,
+        layout="packed",
+        device=torch.device("cpu"),
+    )
+    return Sampled(model, tokenizer, groups, one, relay_truth(model, tokenizer, one, groups))
