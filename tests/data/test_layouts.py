@@ -128,7 +128,7 @@ MALFORMED = [
     ({"problem": "2+2=", "solution": "It is 4."}, "solution must have a \\boxed answer, got 'It is 4.'"),
     (
         {"problem": "2+2=", "solution": "It is \\boxed{4"},
-        "solution must close the braces of its \\boxed answer, got '{4'",
+        r"solution must close the braces of its \boxed answer, got '\\boxed{4'",
     ),
     ({"problem": "2+2=", "solution": "\\boxed{}"}, r"solution must not give an empty answer, got '\\boxed{}'"),
     ({"problem": "2+2=", "solution": "\\boxed"}, r"solution must not give an empty answer, got '\\boxed'"),

@@ -36,7 +36,6 @@ def test_a_grader_of_ours_is_had_by_its_name(name):
 
 MISSING = [
     ("reasoning_gym", "reasoning_gym", "gym", 'pip install "fipo[gym]"'),
-    ("math", "math_verify", "symbolic", "pip install math-verify"),
 ]
 
 

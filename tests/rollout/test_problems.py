@@ -86,13 +86,13 @@ def test_an_answer_that_the_number_grader_cannot_read_is_a_malformed_row(usable)
     with pytest.raises(UserError) as error:
         usable(rows)
     assert str(error.value) == (
-        "data.jsonl, line 2: grader \"number\" needs a numeric answer, got 'four' "
+        "data.jsonl, line 2: grader \"number\" needs a number as answer, got 'four' "
         "(malformed row 1 of this source; data.max_bad_rows = 0 may be left out)"
     )
     assert usable(rows, budget=1) == (
         ["2+2=", "4+0="],
         [
-            "data.jsonl, line 2: grader \"number\" needs a numeric answer, got 'four'; left out",
+            "data.jsonl, line 2: grader \"number\" needs a number as answer, got 'four'; left out",
             "data.train: 1 malformed row left out (data.max_bad_rows = 1)",
         ],
     )

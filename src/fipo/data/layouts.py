@@ -11,14 +11,12 @@ from typing import Any
 
 from fipo.data import dapo_row
 from fipo.data.bad_rows import MalformedRow
+from fipo.data.boxed import boxes_in
 from fipo.data.problem import Problem
 from fipo.data.row_values import answer_text, check_text, index_of
 from fipo.seeding import derive_seed
 
 IDS = ("ID", "id", "unique_id")  # columns that name a row: the first of them that says something
-BOX = re.compile(r"\\(?:boxed|fbox)(?![a-zA-Z])\s*")
-BRACE = re.compile(r"\\.|[{}]", re.DOTALL)  # `\{` is no brace
-UNBRACED = re.compile(r"[^\s{}$\\]+")  # the 5 of `\boxed 5$`
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,19 +82,13 @@ def after_hashes(answer: str) -> str:
 
 def last_boxed(solution: str) -> str:
     r"""What stands in the last `\boxed{}`, `\boxed` or `\fbox{}` of a solution (MATH)."""
-    boxes = list(BOX.finditer(solution))
+    boxes = boxes_in(solution)
     if not boxes:
         raise MalformedRow(f"solution must have a \\boxed answer, got {solution!r:.80}")
-    start = boxes[-1].end()
-    if not solution.startswith("{", start):
-        unbraced = UNBRACED.match(solution, start)
-        return written_plainly(unbraced[0].rstrip(".,;") if unbraced else "")
-    depth = 0
-    for brace in BRACE.finditer(solution, start):
-        depth += {"{": 1, "}": -1}.get(brace[0], 0)
-        if depth == 0:
-            return written_plainly(solution[start + 1 : brace.start()])
-    raise MalformedRow(f"solution must close the braces of its \\boxed answer, got {solution[start:]!r:.80}")
+    last = boxes[-1]
+    if last.content is None:
+        raise MalformedRow(f"solution must close the braces of its \\boxed answer, got {solution[last.start :]!r:.80}")
+    return written_plainly(last.content)
 
 
 def written_plainly(answer: str) -> str:

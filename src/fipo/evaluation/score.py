@@ -30,7 +30,7 @@ from fipo.evaluation.votes import votes_of
 from fipo.grading.workers.pool import GraderPool
 from fipo.telemetry.run_lock import run_lock
 
-PACKAGES = ("fipo", "torch", "transformers", "math-verify")
+PACKAGES = ("fipo", "torch", "transformers", "mpmath")
 
 
 def score(recipe: EvalRecipe) -> ResultsFolder:

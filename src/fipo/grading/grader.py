@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from fipo.data.problem import Problem
+from fipo.grading.answers.extract import after_thoughts
 from fipo.grading.grade import Grade
 
 GradeFunction = Callable[[str, Problem], Grade | bool]
@@ -17,6 +18,7 @@ class Grader:
     name: str
     extra: str | None = None  # the command that installs what `load` imports
     reads_boxes: bool = True  # it finds an answer that stands in \boxed{}
+    reads_thoughts: bool = False  # `grade` is given what stands before the last </think>, too
 
     def load(self) -> None:
         """Import what takes time to import. Raises ImportError if it is not installed."""
@@ -41,15 +43,21 @@ class Grader:
         return a == b
 
     def __call__(self, response: str, problem: Problem) -> Grade:
-        """As `grade`; raises ValueError for a problem that is not readable."""
+        """As `grade`, of what follows the thoughts: a response that ends in them has no answer.
+
+        Raises ValueError for a problem that is not readable.
+        """
         reason = self.readable(problem)
         if reason is not None:
             raise ValueError(reason)
-        return self.grade(response, problem)
+        said = response if self.reads_thoughts else after_thoughts(response)
+        return Grade(outcome="no_answer", answer=None) if said is None else self.grade(said, problem)
 
 
 class FunctionGrader(Grader):
     """A user's function(response, problem), whatever it returns."""
+
+    reads_thoughts = True
 
     def __init__(self, name: str, function: GradeFunction) -> None:
         self.name = name

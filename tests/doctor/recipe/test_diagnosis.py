@@ -89,7 +89,7 @@ def test_what_is_left_out_of_the_problems_is_said_once(looks, small, capsys):
     code, out, _ = doctor(capsys, small, "--data.max_bad_rows", "2", *looks)
     assert code == 0
     assert out.count("note: data.train: 1 exact repeat merged\n") == out.count("exact repeat") == 1
-    assert out.count("line 42: grader \"number\" needs a numeric answer, got 'one'; left out\n") == 1
+    assert out.count("line 42: grader \"number\" needs a number as answer, got 'one'; left out\n") == 1
     assert out.count("line 43: a question must have one answer, got '7' here and '1' in ") == 1
     assert out.count("note: data.train: 2 malformed rows left out (data.max_bad_rows = 2)\n") == 1
 
@@ -99,7 +99,7 @@ def test_what_is_left_out_of_the_problems_is_said_once(looks, small, capsys):
     ("rows", "typed", "rule"),
     [
         ("", ["--data.grader", "countdown"], '{eval}, line 1: grader "countdown" needs source "countdown", got '),
-        ('{"id": 1, "problem": "?", "answer": "x"}\n', [], '{train}, line 1: grader "number" needs a numeric answer'),
+        ('{"id": 1, "problem": "?", "answer": "x"}\n', [], '{train}, line 1: grader "number" needs a number as answer'),
         (
             '{"id": 1, "problem": "?", "answer": "x"}\n',
             ["--data.max_bad_rows", "1"],

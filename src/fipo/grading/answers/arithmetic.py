@@ -74,3 +74,18 @@ def _value(node: ast.expr) -> Fraction:
             return _value(left) / divisor
         case _:
             raise ValueError(f"only + - * /, unary minus and parentheses are known, got {type(node).__name__}")
+
+
+def as_decimal(value: Fraction) -> str:
+    """Exactly: `0.5`, or `1/3` where no decimal is."""
+    rest, places = value.denominator, 0
+    for prime in (2, 5):
+        power = 0
+        while rest % prime == 0:
+            rest, power = rest // prime, power + 1
+        places = max(places, power)
+    if rest > 1:
+        return str(value)
+    digits = str(abs(value.numerator) * 10**places // value.denominator).rjust(places + 1, "0")
+    text = f"{digits[:-places]}.{digits[-places:]}" if places else digits
+    return f"-{text}" if value < 0 else text

@@ -2,8 +2,20 @@
 
 import re
 
+THOUGHTS = r"(?:think|thinking|thought|thoughts|reasoning|reflection)"
+OPENED = re.compile(rf"<{THOUGHTS}>|\[THINK\]|\u25c1think\u25b7|<\|begin_of_thought\|>", re.IGNORECASE)
+CLOSED = re.compile(rf"</{THOUGHTS}>|\[/THINK\]|\u25c1/think\u25b7|<\|end_of_thought\|>", re.IGNORECASE)
 LABEL = re.compile(r"answer[ \t]{0,8}:", re.IGNORECASE)
 OPEN, CLOSE = "<answer>", "</answer>"
+
+
+def after_thoughts(response: str) -> str | None:
+    """What follows the last `</think>`, or all if there were no thoughts; None if the response ends in them."""
+    closed = None
+    for closed in CLOSED.finditer(response):  # noqa: B007  # the last one
+        pass
+    rest = response[closed.end() :] if closed else response
+    return None if OPENED.search(rest) else rest
 
 
 def tagged_answer(response: str) -> str | None:
