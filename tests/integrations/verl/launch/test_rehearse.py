@@ -26,8 +26,10 @@ checkpoints = folder / "checkpoints"
 checkpoints.mkdir(exist_ok=True)
 (checkpoints / "latest_checkpointed_iteration.txt").write_text(str(step))
 metrics = json.loads(pathlib.Path({metrics!r}).read_text())
+# a second start begins with an evaluation of step 1
 base = {{"step": 0, "data": {{"val-core/signed_sums/acc/mean@1": 0.5}}}}
-lines = [base] * (step == 1) + [{{"step": step, "data": metrics}}]
+resumed = {{"step": 1, "data": {{"val-core/signed_sums/acc/mean@1": 0.75}}}}
+lines = [base if step == 1 else resumed, {{"step": step, "data": metrics}}]
 (checkpoints / f"metrics_00{{step}}.jsonl").write_text("".join(json.dumps(line) + "\\n" for line in lines))
 """
 STEP = {

@@ -20,7 +20,7 @@ def done_steps(folder: Path) -> int:
         saved = int(newest.read_text())
     except (OSError, ValueError):
         return 0
-    measured = max((step for start in starts_of(folder) for step in start if step <= saved), default=0)
+    measured = max((step for start in starts_of(folder) for step in _trained(start) if step <= saved), default=0)
     if measured == 0:
         newest.unlink()
     elif measured < saved:
@@ -35,6 +35,11 @@ def starts_of(folder: Path) -> list[dict[int, dict[str, Any]]]:
     return [{line["step"]: line["data"] for line in lines} for lines in starts]
 
 
+def _trained(start: Mapping[int, Step]) -> list[int]:
+    """The training steps of a start, which also has the evaluation that it began with."""
+    return sorted(step for step, values in start.items() if "actor/grad_norm" in values)
+
+
 def summary(folder: Path) -> list[str]:
     """Twelve lines."""
     starts = starts_of(folder)
@@ -43,7 +48,7 @@ def summary(folder: Path) -> list[str]:
         for step, values in start.items():
             steps.setdefault(step, {}).update(values)
     training = (steps[1], steps[2])
-    resumed = min((step for step in starts[-1] if step > 0), default=0) == 2
+    resumed = _trained(starts[-1]) == [2]
     validated = ", ".join(f"step {step} {_accuracy(values)}" for step, values in sorted(steps.items()))
     return [
         f"rehearsal of {folder.name}: two steps through verl's own trainer, nothing failed",
