@@ -163,6 +163,8 @@ class FIPOTaskRunner(TaskRunnerV1.__ray_actor_class__):  # type: ignore[misc, na
     """verl's own, with our trainer of the mode, and a metrics file of its own for each start of a job."""
 
     def run(self, config: Any) -> Any:
+        import fipo.integrations.verl.v1  # noqa: F401 Ray sends this class by value: the trainers are registered here
+
         check_files(config)
         mode = config.trainer.v1.trainer_mode
         if not mode.startswith(PREFIX):

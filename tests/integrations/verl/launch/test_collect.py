@@ -1,7 +1,6 @@
 """On the metrics and credit of a rehearsal: the real verl trainer, two steps."""
 
 import json
-import math
 from dataclasses import asdict
 from pathlib import Path
 
@@ -52,11 +51,23 @@ def test_every_step_is_there_once_under_our_names(collected) -> None:
     assert lines[0]["eval/avg_at_k"] == verl_values(0)["val-core/signed_sums/acc/mean@1"]
 
 
-def test_a_mean_of_squares_becomes_the_standard_deviation(collected) -> None:
-    mean, square = (verl_values(1)[f"actor/fipo/influence_weight/{name}"] for name in ("mean", "mean_square"))
-    line = collected.read_metrics()[1]
-    assert line["fipo/influence_weight/std"] == pytest.approx(math.sqrt(square - mean**2))
-    assert "fipo/influence_weight/mean_square" not in line
+def test_what_a_step_generated_keeps_its_names(collected) -> None:
+    line, verl = collected.read_metrics()[1], verl_values(1)
+    for key in ("groups/generated", "groups/all_wrong", "reward/mean", "reward/overlong", "grade/failed"):
+        assert line[key] == verl[key]
+    assert line["policy/ratio_pos/p999"] == verl["actor/policy/ratio_pos/p999"]
+    first, second = (line[f"fipo/mini_batch_{i}/influence_weight/std"] for i in range(2))
+    assert first < 1e-6 < 1e-2 < second  # verl's own packs for the old log-probs: 0 up to rounding
+
+
+def test_a_recipe_without_the_jobs_real_batch_is_refused(tmp_path: Path) -> None:
+    recipe = recipe_with(**{"verl.data.train_batch_size": "512"})
+    with pytest.raises(UserError, match=r"step 1: groups/kept 8 is not of a job with verl.data.train_batch_size 512"):
+        collect(recipe, [RUN / "metrics.jsonl"], tmp_path / "run", credit=None, dumps=None)
+    assert not (tmp_path / "run").exists()
+    recipe = recipe_with(**{"verl.data.max_response_length": "16"})
+    with pytest.raises(UserError, match=r"response_length/max 64 is not of a job with verl.data.max_re"):
+        collect(recipe, [RUN / "metrics.jsonl"], tmp_path / "run", credit=None, dumps=None)
 
 
 def test_evaluations_with_several_samples_and_sources_are_averaged() -> None:
@@ -114,20 +125,12 @@ def test_the_half_line_of_a_killed_job_is_left_out(tmp_path: Path) -> None:
     assert [line["step"] for line in run.read_metrics()] == [0, 1, 2]
 
 
-def test_what_verl_counts_or_means_otherwise_becomes_ours() -> None:
-    verl = {
-        "actor/policy/filtered_sequences": 1.5,  # the mean of two updates
-        "response_length/max": 64.0,
-        "response_length/clip_ratio": 0.25,
-        "training/filter_groups/evicted_samples": 7.0,
-        "training/filter_groups/discarded_surplus_samples": 3.0,
-    }
+def test_what_verl_means_otherwise_becomes_ours() -> None:
+    verl = {"response_length/max": 64.0, "response_length/clip_ratio": 0.25, "critic/score/mean": -0.5}
     ours = translate(verl, RECIPE_OF_RUN)
-    assert ours["policy/filtered_sequences"] == 3.0
-    twice = translate(verl, recipe_with(**{"verl.actor_rollout_ref.actor.ppo_epochs": "2"}))
-    assert twice["policy/filtered_sequences"] == 6.0
-    assert (ours["groups/kept"], ours["groups/generated"]) == (8, 18)
-    assert ours["response_length/truncated"] == 0.25
+    assert (ours["response_length/truncated"], ours["reward/mean"]) == (0.25, -0.5)
+    assert "groups/kept" not in ours  # verl's own trainer does not say
+    assert translate({**verl, "reward/mean": -0.25}, RECIPE_OF_RUN)["reward/mean"] == -0.25
     # verl's share is of those as long as the longest of the batch, whether or not it was cut
     assert translate({**verl, "response_length/max": 63.0}, RECIPE_OF_RUN)["response_length/truncated"] == 0.0
 

@@ -60,9 +60,10 @@ def test_a_text_reaches_verl_as_it_was_written(text):
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_what_a_rehearsal_changes_fits_every_recipe(path):
     job = overrides_of(load_launch_recipe(path, {}, {}))
-    changes = {**rehearsal.size_changes(), **rehearsal.device_changes(ranks=2)}
+    changes = {**rehearsal.size_changes(), **rehearsal.learning_changes(), **rehearsal.device_changes(ranks=2)}
     with initialize_config_module("verl.trainer.config", version_base=None):
         config = compose("ppo_trainer", rehearsal.merged(job, changes))
     check_config(config)
     assert config.reward.reward_kwargs.max_resp_len == config.data.max_response_length == rehearsal.RESPONSE
-    assert config.actor_rollout_ref.actor.optim.lr == 1e-6
+    optimizer = config.actor_rollout_ref.actor.optim
+    assert (optimizer.lr, optimizer.lr_warmup_steps) == (1e-3, 0)

@@ -9,6 +9,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from fipo.errors import RunStopped, UserError
+from fipo.integrations.verl.launch.rehearsed import done_steps, summary
+from fipo.telemetry.durable import replace_file
 
 MODULE = "fipo.integrations.verl.rehearsal"
 MINUTES = 25  # for one of the two starts: an error inside Ray may leave the driver waiting for ever
@@ -18,31 +20,48 @@ SHORTENED = ("trainer.logger=[console,file]", "trainer.test_freq=1", "trainer.sa
 def rehearse(job: Sequence[str], folder: Path, ranks: int) -> None:
     """A step with validation and checkpoint, then a second start that resumes from it for another step.
 
-    Raises UserError where verl is missing, RunStopped if a start fails or takes too long.
+    Begun before with the same job and ranks, it goes on behind the last checkpoint. The log is in `folder/log.txt`.
+
+    Raises UserError where verl is missing or another job was rehearsed, RunStopped if a start fails or takes too long.
     """
     if find_spec("verl") is None:
         raise UserError('--rehearse needs verl: pip install "fipo[verl]" (Python 3.11 or 3.12)')
-    if folder.exists():
-        raise UserError(f"{folder}: an earlier rehearsal is there; remove it, or rehearse in another folder")
-    folder.mkdir(parents=True)
     overrides = folder / "job.json"
-    overrides.write_text(json.dumps(list(job), indent=1))
+    written = json.dumps({"ranks": ranks, "job": list(job)}, indent=1)
+    if overrides.exists() and overrides.read_text() != written:
+        raise UserError(f"{folder}: another job was rehearsed there; remove it, or rehearse in another folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    replace_file(overrides, written.encode())
     for steps, what in ((1, "one step"), (2, "resumed for another one")):
-        print(f"rehearsal: {what}, on {ranks} CPU rank{'s' * (ranks > 1)}", flush=True)
+        if done_steps(folder) >= steps:
+            continue
+        print(f"rehearsal: {what}, on {ranks} CPU rank{'s' * (ranks > 1)}; log: {folder / 'log.txt'}", flush=True)
         extra = [*SHORTENED, f"trainer.total_training_steps={steps}"]
-        _start([f"--folder={folder}", f"--ranks={ranks}", f"--job={overrides}", *extra])
-    print(f"rehearsal: nothing failed; metrics and checkpoints are in {folder}")
+        again = ["--again"] if steps > 1 else []
+        _start(folder, [f"--folder={folder}", f"--ranks={ranks}", f"--job={overrides}", *again, *extra])
+    print("\n".join(summary(folder)))
 
 
-def _start(arguments: Sequence[str]) -> None:
+def _start(folder: Path, arguments: Sequence[str]) -> None:
     """In a process of its own: verl reads the environment when it is imported, and Ray is gone with it."""
-    command = [sys.executable, "-W", "ignore", "-m", MODULE, *arguments]
+    command = [sys.executable, "-W", "ignore", "-m", MODULE, f"--log={folder / 'log.txt'}", *arguments]
     environment = {"RAY_worker_niceness": "0", **os.environ}  # at Ray's 15 a busy laptop never gets through the start
     try:
         done = subprocess.run(command, env=environment, timeout=60 * MINUTES, check=False)
     except subprocess.TimeoutExpired:
         raise RunStopped(
-            f"the rehearsal was ended after {MINUTES} minutes without a result; see the log above"
+            f"the rehearsal was ended after {MINUTES} minutes without a result; see {folder / 'log.txt'}"
         ) from None
     if done.returncode != 0:
-        raise RunStopped(f"the rehearsal failed with exit code {done.returncode}; see the log above")
+        raise RunStopped(
+            f"the rehearsal failed with exit code {done.returncode}: {_last_line(folder)}; see {folder / 'log.txt'}"
+        )
+
+
+def _last_line(folder: Path) -> str:
+    try:
+        lines = (folder / "log.txt").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return "it wrote no log"
+    said = [line.strip() for line in lines if line.strip()]
+    return said[-1][:300] if said else "it wrote nothing"

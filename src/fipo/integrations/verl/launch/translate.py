@@ -1,10 +1,10 @@
 """A step of verl under the names of docs/metrics.md, and a job's settings under those of our config.toml."""
 
-import math
 import re
 from collections.abc import Iterable
 from typing import Any
 
+from fipo.errors import UserError
 from fipo.integrations.verl.launch.objective import knobs_of
 from fipo.integrations.verl.launch.recipe import LaunchRecipe
 
@@ -13,8 +13,7 @@ NAMES = {  # verl's keys, and ours for the same quantity
     "actor/grad_norm": "policy/grad_norm",
     "actor/loss": "policy/loss",
     "actor/lr": "update/learning_rate",
-    "critic/score/mean": "reward/mean",  # this and the lengths: of the groups that were kept
-    "response_length/mean": "response_length/mean",
+    "response_length/mean": "response_length/mean",  # the lengths are of the groups that were kept
     "response_length/min": "response_length/min",
     "response_length/max": "response_length/max",
     "timing_s/gen": "time/generate",
@@ -22,7 +21,7 @@ NAMES = {  # verl's keys, and ours for the same quantity
     "timing_s/update_actor": "time/update",
     "timing_s/step": "time/step",
 }
-DROPPED = ("training/filter_groups/evicted_samples", "training/filter_groups/discarded_surplus_samples")  # groups
+OURS = ("groups/", "reward/", "accuracy/", "grade/")  # of everything that was generated; v1.py writes them
 VALIDATION = re.compile(r"val-core/(?P<source>.+)/acc/(?P<what>mean|maj|best)@(?P<samples>[0-9]+)(?P<mean>/mean)?")
 ESTIMATES = {"mean": "eval/avg_at_k", "maj": "eval/cons_at_k", "best": "eval/pass_at_k"}
 
@@ -31,17 +30,29 @@ def translate(values: dict[str, Any], recipe: LaunchRecipe) -> dict[str, float]:
     """The metrics of a step of verl under our names; what has no such name keeps its own behind `verl/`."""
     numbers = {key: float(value) for key, value in values.items() if isinstance(value, int | float)}
     ours = {_name(key): value for key, value in numbers.items()}
-    for key in [key for key in ours if key.endswith("/mean_square")]:
-        stem = key.removesuffix("/mean_square")
-        ours[f"{stem}/std"] = math.sqrt(max(0.0, ours.pop(key) - ours[f"{stem}/mean"] ** 2))
-    if "policy/filtered_sequences" in ours:  # verl averages over the updates
-        ours["policy/filtered_sequences"] *= recipe.updates
     if "response_length/clip_ratio" in numbers:  # verl: as long as the longest response of the batch
         full = numbers["response_length/max"] >= recipe.whole_number("data.max_response_length")
         ours["response_length/truncated"] = numbers["response_length/clip_ratio"] if full else 0.0
-        ours["groups/kept"] = recipe.whole_number("data.train_batch_size")
-        ours["groups/generated"] = ours["groups/kept"] + sum(numbers.get(key, 0.0) for key in DROPPED)
+    if "critic/score/mean" in numbers:  # of the groups that were kept: all that verl's own trainer knows
+        ours.setdefault("reward/mean", numbers["critic/score/mean"])
     return ours | {name: value for name, (value, _) in _evaluation(numbers).items()}
+
+
+def check_batch(step: int, values: dict[str, Any], recipe: LaunchRecipe) -> None:
+    """Raise UserError where the metrics are of a job with another batch or longer responses than the recipe's.
+
+    Only our trainer reports its batch; of verl's own the metrics do not say how many groups there were.
+    """
+    for key, setting, fits in (
+        ("groups/kept", "data.train_batch_size", lambda found, said: found == said),
+        ("response_length/max", "data.max_response_length", lambda found, said: found <= said),
+    ):
+        said = recipe.whole_number(setting)
+        if key in values and not fits(values[key], said):
+            raise UserError(
+                f"step {step}: {key} {values[key]:g} is not of a job with verl.{setting} {said}: "
+                f"give collect the overrides of the job, --verl.{setting} and all others"
+            )
 
 
 def config_of(recipe: LaunchRecipe, name: str, metrics: Iterable[dict[str, Any]]) -> dict[str, Any]:
@@ -78,6 +89,8 @@ def config_of(recipe: LaunchRecipe, name: str, metrics: Iterable[dict[str, Any]]
 def _name(key: str) -> str:
     if key.startswith(("actor/fipo/", "actor/policy/", "actor/rollout/")):
         return key.removeprefix("actor/")
+    if key.startswith(OURS):
+        return key
     return NAMES.get(key, f"verl/{key}")
 
 

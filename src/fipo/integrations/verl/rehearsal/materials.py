@@ -39,12 +39,13 @@ def write_model(folder: Path) -> Path:
 def write_problems(path: Path, problems: list[Problem]) -> Path:
     """A parquet file in the columns of verl's datasets."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(pa.Table.from_pylist([_row(index, problem) for index, problem in enumerate(problems)]), path)
-    return path
+    half = path.with_suffix(".half")
+    pq.write_table(pa.Table.from_pylist([_row(index, problem) for index, problem in enumerate(problems)]), half)
+    return half.replace(path)
 
 
 def write_materials(folder: Path, *, train: int = 256, validate: int = 8) -> dict[str, Path]:
-    """Model, training and validation problems below `folder`; what is there already is left alone."""
+    """Model, training and validation problems below `folder`; what is there is left alone, unless it was half made."""
     paths = {"model": folder / "model", "train": folder / "train.parquet", "validate": folder / "validate.parquet"}
     if not paths["validate"].exists():
         write_model(paths["model"])

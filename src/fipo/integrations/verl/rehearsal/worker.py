@@ -33,5 +33,7 @@ class RehearsalTrainer(with_fipo_loss("sync", MODES["sync"])):  # type: ignore[m
 @ray.remote
 class RehearsalTaskRunner(FIPOTaskRunner.__ray_actor_class__):  # type: ignore[misc, name-defined, unused-ignore]
     def run(self, config: Any) -> Any:
+        import fipo.integrations.verl.rehearsal.worker  # noqa: F401 Ray sends this class by value
+
         config.trainer.v1.trainer_mode = TRAINER
         return super().run(config)
