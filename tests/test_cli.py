@@ -47,7 +47,8 @@ BAD_VALUES = [
     (["--run.steps="], "run.steps: must be a valid integer, got ''"),
     (
         ["--data.train.source", "hubs"],
-        "data.train.source must be one of 'signed_sums', 'countdown', 'relay', 'file', 'hub', 'champ', 'reasoning_gym', "
+        "data.train.source must be one of 'signed_sums', 'countdown', 'relay', 'file', 'hub', 'champ', "
+        "'reasoning_gym', "
         "got 'hubs'",
     ),
     (["--update.mini_batches", "17"], "update.mini_batches must be <= rollout.groups = 16, got 17"),

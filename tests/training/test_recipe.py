@@ -194,12 +194,14 @@ REFUSED = [
     ({"run.device": "tpu"}, "run.device: must be 'auto', 'cpu' or 'cuda', got 'tpu'"),
     (
         {"data.grader": "llm"},
-        "data.grader: must be one of number, exact, dapo, math, countdown, relay, reasoning_gym or module:function, got 'llm'",
+        "data.grader: must be one of number, exact, dapo, math, countdown, relay, reasoning_gym or module:function, "
+        "got 'llm'",
     ),
     ({"data.prompt_format": "xml"}, "data.prompt_format: must be 'raw' or 'chat', got 'xml'"),
     (
         {"data.train.source": "nowhere"},
-        "data.train.source must be one of 'signed_sums', 'countdown', 'relay', 'file', 'hub', 'champ', 'reasoning_gym', "
+        "data.train.source must be one of 'signed_sums', 'countdown', 'relay', 'file', 'hub', 'champ', "
+        "'reasoning_gym', "
         "got 'nowhere'",
     ),
     ({"data.train.source": "file"}, "data.train.path is missing"),
