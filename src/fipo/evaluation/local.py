@@ -13,13 +13,13 @@ from fipo.errors import UserError
 from fipo.evaluation.answers import Answer, Asked, sample_seed
 from fipo.evaluation.config import EvalRecipe, Model
 from fipo.grading.workers.pool import GraderPool
+from fipo.models.limits import positions_of
 from fipo.models.loading import device_of, dtype_of, load, stop_tokens
+from fipo.models.rotary import fixed_rotary
 from fipo.rollout.engine.select import make_sampler
 from fipo.rollout.problems import PromptLimit, usable_problems
 from fipo.rollout.prompts import encode, stopping_at
 from fipo.telemetry.run_directory import RunDirectory
-
-NO_LIMIT = 2**31  # tokens of a prompt, for a model without a fixed number of positions
 
 
 class LocalModel:
@@ -36,14 +36,21 @@ class LocalModel:
         stops += stopping_at(recipe.sampling.stop, self.tokenizer, key="sampling.stop")
         if not stops:
             say(f"note: {table.path} names no stop token, so every response will be truncated")
-        self.max_prompt_tokens = _longest_prompt(recipe, table.path, model)
+        self.max_prompt_tokens = limit = _longest_prompt(recipe, table.path, model)
+        self.chunk = table.decode_batch
+        self.sampler = make_sampler(
+            model,
+            stop_tokens=stops,
+            slots=table.decode_batch,
+            longest=limit and limit + recipe.sampling.max_response_tokens,
+            params=recipe.sampling.params(1),
+            say=say,
+        )
         self.identity = {
             "path": table.path,
             "sha256": fingerprint(model, self.tokenizer, stops),
             "dtype": str(model.dtype).removeprefix("torch."),
         }
-        self.chunk = table.decode_batch
-        self.sampler = make_sampler(model, stop_tokens=stops, slots=table.decode_batch, say=say)
 
     def problems(self, graders: GraderPool, say: Callable[[str], None]) -> list[Problem]:
         data, sampling = self.recipe.data, self.recipe.sampling
@@ -97,18 +104,20 @@ def fingerprint(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, stop
     config = {k: v for k, v in model.config.to_dict().items() if k not in ("_name_or_path", "transformers_version")}
     backend = getattr(tokenizer, "backend_tokenizer", None)
     words = sorted(tokenizer.get_vocab().items()) if backend is None else backend.to_str()
-    sha256.update(json.dumps([config, words, tokenizer.chat_template, stops], sort_keys=True, default=str).encode())
+    decisive = [config, words, tokenizer.chat_template, stops, *fixed_rotary(model)]
+    sha256.update(json.dumps(decisive, sort_keys=True, default=str).encode())
     for name, tensor in sorted(model.state_dict().items()):
         sha256.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         sha256.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return sha256.hexdigest()
 
 
-def _longest_prompt(recipe: EvalRecipe, path: str, model: PreTrainedModel) -> int:
-    context = getattr(model.config, "max_position_embeddings", None)
+def _longest_prompt(recipe: EvalRecipe, path: str, model: PreTrainedModel) -> int | None:
+    """Tokens; None for a model without a fixed number of positions."""
+    context = positions_of(model.config)
     asked, response = recipe.sampling.max_prompt_tokens, recipe.sampling.max_response_tokens
     if context is None:
-        return asked or NO_LIMIT
+        return asked
     if (asked or 1) + response > context:
         raise UserError(
             f"sampling: max_prompt_tokens + max_response_tokens must be <= {context}, the positions that {path} has, "

@@ -1,33 +1,47 @@
-"""Whether attention functions of ours can stand in for a model's own."""
+"""Whether attention functions of ours can stand in for a model's own, and whether what is computed is the model."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 import torch
 from transformers import PreTrainedModel
 
-Trial = Callable[[PreTrainedModel], tuple[float, float]]
 FLOOR = {torch.float64: 1e-6, torch.float32: 1e-3}  # of a mean error in nats; of half precisions 0.1
 
 
-def obstacle(model: PreTrainedModel, trial: Trial) -> str | None:
-    """Why plain causal attention of ours cannot serve a model, by its kind or by a trial; None if it can.
+@dataclass(frozen=True, kw_only=True)
+class Compared:
+    """One sequence of a trial beside a forward pass of the model over that sequence alone."""
 
-    trial: (mean error of logits or log-probs, largest logit) with our attention beside the model's own. Rounding
-    alone makes an error of some units in the last place of the largest logit.
+    tokens: int  # of the sequence
+    error: float  # mean difference of its logits or log-probs, nats
+    largest: float  # logit; rounding alone makes an error of some units in its last place
+
+
+def obstacle(model: PreTrainedModel, trial: Callable[[], Iterable[Compared]]) -> str | None:
+    """Why a way to compute with a model is not the model, by a trial: by its worst sequence. None if it is.
+
+    Running out of memory passes through.
     """
-    if reason := special_attention(model):
-        return reason
     try:
-        error, largest = trial(model)
+        compared = list(trial())
+    except torch.OutOfMemoryError:
+        raise
     except Exception as failure:
-        return f"a trial failed with {type(failure).__name__}: {failure!s:.100}"
-    allowed = max(FLOOR.get(model.dtype, 0.1), 4 * torch.finfo(model.dtype).eps * largest)
-    return None if error < allowed else f"in a trial it was off by {error:.2g}, and rounding explains {allowed:.2g}"
+        return f"a trial failed with {type(failure).__name__}: {' '.join(str(failure).split())!s:.100}"
+    for one in compared:
+        allowed = max(FLOOR.get(model.dtype, 0.1), 4 * torch.finfo(model.dtype).eps * one.largest)
+        if not one.error < allowed:
+            return (
+                f"in a trial with {one.tokens} tokens it was off by {one.error:.2g}, "
+                f"and rounding explains {allowed:.2g}"
+            )
+    return None
 
 
 def special_attention(model: PreTrainedModel) -> str | None:
     """What kind of attention a model has, if it is not plain causal attention behind transformers' interface."""
-    config = model.config.get_text_config()
+    config = model.config.get_text_config(decoder=True)
     kinds = set(getattr(config, "layer_types", None) or ["full_attention"]) - {"full_attention"}
     if not model._supports_attention_backend:
         return "its attention is not behind transformers' interface"

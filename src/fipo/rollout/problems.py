@@ -20,13 +20,13 @@ class PromptLimit:
 
     tokenizer: PreTrainedTokenizerBase
     prompting: Prompting
-    max_tokens: int
+    max_tokens: int | None  # None = any number
     key: str = "rollout.max_prompt_tokens"  # of the recipe, for what is said
 
     def check(self, problem: Problem) -> None:
         """Raises BadPrompt for a prompt that is too long, or that cannot be encoded."""
         length = len(encode(problem, self.tokenizer, self.prompting))
-        if length > self.max_tokens:
+        if self.max_tokens is not None and length > self.max_tokens:
             raise BadPrompt(f"a prompt must have at most {self.key} = {self.max_tokens} tokens, got {length}")
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from fipo.data.problem import Problem
 from fipo.errors import UserError
+from fipo.models.limits import positions_of
 from fipo.models.loading import load, stop_tokens
 from fipo.rollout.engine.select import make_sampler
 from fipo.rollout.prompts import Prompting, encode, stopping_at
@@ -28,13 +29,14 @@ def sample_texts(
         prompting, stop = Prompting.model_validate(known), config.get("rollout", {}).get("stop", [])
     model, tokenizer = load(model_path)
     stops = stop_tokens(model, tokenizer) + stopping_at(stop, tokenizer, key="rollout.stop")
-    sampler = make_sampler(model, stop_tokens=stops, slots=64)
     problems = [Problem(id=prompt, prompt=prompt, answer="", source="command line") for prompt in prompts]
     encoded = [encode(problem, tokenizer, prompting) for problem in problems for _ in range(samples)]
-    context = getattr(model.config, "max_position_embeddings", None)
+    context = positions_of(model.config)
     needed = max(map(len, encoded)) + max_tokens
     if context is not None and needed > context:
         raise UserError(f"prompt and --max-tokens must fit the model's {context} positions, got {needed}")
-    responses = sampler.sample(encoded, SamplingParams(temperature=temperature, top_p=1.0, max_tokens=max_tokens), seed)
+    params = SamplingParams(temperature=temperature, max_tokens=max_tokens)
+    sampler = make_sampler(model, stop_tokens=stops, slots=64, longest=needed, params=params)
+    responses = sampler.sample(encoded, params, seed)
     texts = tokenizer.batch_decode([response.tokens for response in responses], skip_special_tokens=True)
     return [texts[i * samples : (i + 1) * samples] for i in range(len(prompts))]

@@ -1,7 +1,7 @@
 """What a sampler takes and gives. The trainer knows samplers by this protocol alone."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite
 from typing import Protocol
 
@@ -23,6 +23,10 @@ class SamplingParams:
     @classmethod
     def greedy(cls, max_tokens: int) -> "SamplingParams":
         return cls(temperature=0.0, max_tokens=max_tokens)
+
+    def of(self, words: int) -> "SamplingParams":
+        """The same for a model of so many words: without a `top_k` that would keep all of them."""
+        return replace(self, top_k=0) if self.top_k >= words else self
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -52,3 +52,8 @@ class RolloutTable(SamplingTable):
     a single token, such as "\\n"."""
     decode_batch: PositiveInt = 256
     """Sequences decoded together: memory against speed; it changes log-probs by rounding alone."""
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest sequence, prompt and response."""
+        return self.max_prompt_tokens + self.max_response_tokens

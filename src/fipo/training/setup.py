@@ -43,14 +43,23 @@ def set_up(
     for note in algorithm.notes():
         say(f"note: {note}")
     train, held_out = _problems(recipe, policy, graders, say)
-    sampler = make_sampler(model, stop_tokens=policy.stop_tokens, slots=recipe.rollout.decode_batch, beat=beat, say=say)
+    longest = recipe.rollout.longest
+    sampler = make_sampler(
+        model,
+        stop_tokens=policy.stop_tokens,
+        slots=recipe.rollout.decode_batch,
+        longest=longest,
+        params=recipe.rollout.params(1),
+        beat=beat,
+        say=say,
+    )
     trainer = Trainer(
         recipe=recipe,
         algorithm=algorithm,
         model=model,
         tokenizer=tokenizer,
         reference=reference_of(recipe, model),
-        layout=layout_of(model, say),
+        layout=layout_of(model, say, longest),
         optimizer=MasterAdamW(
             model,
             lr=recipe.update.learning_rate,

@@ -3,7 +3,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fipo.rollout.engine.choose import BLOCK, choose, inverse_cdf, likeliest, nucleus
+from fipo.rollout.engine.choose import BLOCK, HEAD, choose, inverse_cdf, likeliest, nucleus
 from fipo.rollout.sampler import SamplingParams
 
 
@@ -73,11 +73,31 @@ def test_the_nucleus_is_the_smallest_set_of_likeliest_tokens_that_holds_top_p() 
     torch.testing.assert_close(nucleus(probs, 1.0), probs)
 
 
+def sorted_nucleus(probs: torch.Tensor, top_p: float) -> torch.Tensor:
+    """The rule as it reads: all words in float64, the likeliest first, until they hold `top_p`."""
+    ordered, order = probs.double().sort(dim=-1, descending=True, stable=True)
+    outside = ordered.cumsum(-1) - ordered >= top_p * ordered.sum(-1, keepdim=True)
+    return probs.masked_fill(outside.gather(-1, order.argsort(-1)), 0.0)
+
+
+@pytest.mark.parametrize("top_p", [0.05, 0.3, 0.7, 0.95, 0.999, 1 - 1e-9])
+@pytest.mark.parametrize("words", [7, BLOCK, 8 * HEAD, 8 * HEAD + 1, 20_000])
+@pytest.mark.parametrize("sharpness", [0.1, 2.0, 6.0, 20.0])
+def test_the_nucleus_is_to_the_bit_that_of_all_words_sorted(words: int, top_p: float, sharpness: float) -> None:
+    logits = torch.randn(3, words, generator=torch.Generator().manual_seed(words)) * sharpness
+    for probs in (logits.softmax(-1), (logits.round() / 2).softmax(-1)):  # of the latter many are equally likely
+        assert torch.equal(nucleus(probs, top_p), sorted_nucleus(probs, top_p))
+
+
 def test_top_k_keeps_the_likeliest_tokens() -> None:
     probs = torch.tensor([[0.1, 0.5, 0.05, 0.35]])
     assert likeliest(probs, 1).nonzero()[:, 1].tolist() == [1]
     assert likeliest(probs, 3).nonzero()[:, 1].tolist() == [0, 1, 3]
-    assert torch.equal(likeliest(probs, 4), probs) and torch.equal(likeliest(probs, 9), probs)
+    assert torch.equal(likeliest(probs, 4), probs)
+
+
+def test_a_top_k_that_keeps_all_words_is_none() -> None:
+    assert [params(top_k=k).of(4).top_k for k in (0, 3, 4, 9)] == [0, 3, 0, 0]
 
 
 @pytest.mark.parametrize("limits", [{"top_k": 3}, {"top_p": 0.7}, {"top_k": 4, "top_p": 0.8}])

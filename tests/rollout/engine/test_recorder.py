@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from tests.conftest import SHAPE, random_model
@@ -101,6 +103,64 @@ def test_on_a_cpu_large_models_are_not_recorded_as_a_trace_takes_memory_and_save
     assert sampler._recorder.replays == {}
     monkeypatch.undo()
     assert responses == sample(model)
+
+
+@pytest.mark.parametrize("limits", [{"top_k": 5}, {"top_p": 0.8}, {"top_k": 20, "top_p": 0.8}, {"top_k": 1000}])
+def test_a_step_with_top_k_and_top_p_is_recorded_as_well(
+    model: PreTrainedModel, limits: dict[str, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    params = replace(SAMPLED, **limits)
+    sampler = SlotEngine(model, stop_tokens=STOPS, slots=7)
+    recorded = sampler.sample(PROMPTS, params, seed=0)
+    assert sampler._recorder.replays
+    never_recorded(monkeypatch)
+    assert recorded == sample(model, params)
+
+
+def test_steps_are_recorded_once_whatever_the_longest_response_may_be(model: PreTrainedModel) -> None:
+    sampler = SlotEngine(model, stop_tokens=STOPS, slots=7)
+    sampler.sample(PROMPTS, replace(SAMPLED, max_tokens=30), seed=0)
+    recorded = set(sampler._recorder.replays)
+    sampler.sample(PROMPTS, replace(SAMPLED, max_tokens=29), seed=0)
+    assert set(sampler._recorder.replays) == recorded
+
+
+class TestARecordingThatFails:
+    """Here a trace; a CUDA graph's capture ends in the same function."""
+
+    @pytest.mark.parametrize("when", ["before the step", "after it"])
+    def test_steps_stay_eager_with_one_line_and_the_same_bits(
+        self, model: PreTrainedModel, when: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def failing(step, arguments, **_):
+            if when == "after it":
+                step(*arguments)
+            raise RuntimeError("operation not permitted\nwhen recording")
+
+        expected = sample(model)
+        monkeypatch.setattr(torch.jit, "trace", failing)
+        said: list[str] = []
+        sampler = SlotEngine(model, stop_tokens=STOPS, slots=7, say=said.append)
+        assert sampler.sample(PROMPTS, SAMPLED, seed=0) == expected
+        assert said == [
+            "note: decode steps are not recorded, which is slower: RuntimeError: operation not permitted when recording"
+        ]
+        assert sampler._recorder.replays == {}
+
+    @pytest.mark.parametrize("hidden", [False, True])
+    def test_running_out_of_memory_is_said_as_it_is(
+        self, model: PreTrainedModel, hidden: bool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def failing(*_, **__):
+            try:
+                raise torch.OutOfMemoryError("CUDA out of memory.")
+            finally:
+                if hidden:
+                    raise RuntimeError("capture was invalidated")
+
+        monkeypatch.setattr(torch.jit, "trace", failing)
+        with pytest.raises(torch.OutOfMemoryError):
+            sample(model)
 
 
 @pytest.mark.gpu

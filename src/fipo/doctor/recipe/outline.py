@@ -10,6 +10,7 @@ from transformers import AttentionInterface, AutoModelForCausalLM, PreTrainedCon
 from transformers.masking_utils import AttentionMaskInterface
 
 from fipo.errors import UserError
+from fipo.models.limits import positions_of
 from fipo.models.loading import config_of
 from fipo.training.policy.lora import adapt
 from fipo.training.policy.table import LoraTable
@@ -62,7 +63,7 @@ def outline_of(path: str, dtype: torch.dtype, lora: LoraTable | None) -> Outline
         vocabulary=text.vocab_size,
         cached_per_token=2 * text.num_hidden_layers * heads * size,
         kept_per_token=kept_per_token(model),
-        positions=getattr(config, "max_position_embeddings", None),
+        positions=positions_of(config),
     )
 
 

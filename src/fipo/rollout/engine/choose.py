@@ -8,6 +8,7 @@ from torch import Tensor
 from fipo.rollout.sampler import SamplingParams
 
 BLOCK = 256  # words whose probabilities are summed up first
+HEAD = 1024  # likeliest words of a large vocabulary, among which a nucleus is sought before all are sorted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +20,8 @@ class Choice:
 def choose(logits: Tensor, params: SamplingParams, uniforms: Tensor) -> Choice:
     """One token per row of `logits` [B, V], by inverse CDF from `uniforms` [B] in [0, 1).
 
-    A row's token depends on that row's logits and uniform number alone, not on its neighbours.
+    A row's token depends on that row's logits and uniform number alone, not on its neighbours. `params` are those
+    of V words: `params.of(V)`.
     """
     scaled = logits.float() if params.temperature in (0, 1) else logits.float() / params.temperature
     logprobs = torch.log_softmax(scaled, dim=-1)
@@ -60,18 +62,35 @@ def _pass(weights: Tensor, at: Tensor, *, relative: bool) -> tuple[Tensor, Tenso
 
 
 def likeliest(probs: Tensor, top_k: int) -> Tensor:
-    """`probs` [B, V] with 0 for all but the `top_k` likeliest tokens, more only where some tie with the last."""
-    if top_k >= probs.shape[-1]:
-        return probs
+    """`probs` [B, V] with 0 for all but the `top_k` <= V likeliest tokens, more only where some tie with the last."""
     least = probs.topk(top_k, dim=-1).values[:, -1:]
     return probs.masked_fill(probs < least, 0.0)
 
 
 def nucleus(probs: Tensor, top_p: float) -> Tensor:
-    """`probs` [B, V] with 0 outside the smallest set of likeliest tokens that holds at least `top_p` of their sum."""
-    ordered, order = probs.double().sort(dim=-1, descending=True)
-    outside = ordered.cumsum(-1) - ordered >= top_p * ordered.sum(-1, keepdim=True)
-    return probs.masked_fill(outside.gather(-1, order.argsort(-1)), 0.0)
+    """`probs` [B, V] with 0 outside the smallest set of likeliest tokens that holds at least `top_p` of their sum.
+
+    Of tokens that are equally likely the first ones come first.
+    """
+    goal = top_p * probs.sum(-1, keepdim=True, dtype=torch.float64)
+    if probs.device.type == "cpu" and not torch.jit.is_tracing() and probs.shape[-1] > 8 * HEAD:
+        places = probs.topk(HEAD, dim=-1).indices.sort(dim=-1).values
+        ordered, order = probs.gather(-1, places).sort(dim=-1, descending=True, stable=True)
+        outside = _outside(ordered, goal)
+        if bool((outside & (ordered > ordered[:, -1:])).any(-1).all()):  # nothing like the last one is left out
+            return _scattered(probs, ordered, places.gather(-1, order), outside)
+    ordered, order = probs.sort(dim=-1, descending=True, stable=True)
+    return _scattered(probs, ordered, order, _outside(ordered, goal))
+
+
+def _outside(ordered: Tensor, goal: Tensor) -> Tensor:
+    """Which of the values, the largest first, come after those that reach the goal."""
+    weights = ordered.double()
+    return weights.cumsum(-1) - weights >= goal
+
+
+def _scattered(probs: Tensor, ordered: Tensor, order: Tensor, outside: Tensor) -> Tensor:
+    return torch.zeros_like(probs).scatter_(-1, order, ordered.masked_fill(outside, 0.0))
 
 
 def _of(logprobs: Tensor, tokens: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ class Shape:
 
     rows: int  # the first slots, as many as this
     length: int  # columns of the cache that are looked at; more than any position of these rows
-    params: SamplingParams
+    params: SamplingParams  # whatever its max_tokens
 
 
 class State:
@@ -39,6 +39,10 @@ class State:
 
     def tensors(self) -> tuple[Tensor, ...]:
         return self.storage, self.feed, self.uniforms, self.turn, self.chosen
+
+    def moving(self) -> tuple[Tensor, ...]:
+        """What a step changes and reads again."""
+        return self.feed, self.turn
 
     def load(self, feed: Sequence[tuple[int, int, int]]) -> None:
         """What each active row is fed next. Slots beyond them are fed token 0 at position 0 and stay there."""

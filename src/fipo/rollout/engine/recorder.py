@@ -34,7 +34,9 @@ def round_up(size: int, *, parts: int, least: int) -> int:
 class Recorder:
     """Runs decode steps over one cache with one set of weights, `steps` between two looks of the host."""
 
-    def __init__(self, model: PreTrainedModel, cache: SlotCache, steps: int) -> None:
+    def __init__(
+        self, model: PreTrainedModel, cache: SlotCache, steps: int, say: Callable[[str], None] = lambda _: None
+    ) -> None:
         self.model = model
         self.cache = cache
         self.state = State(cache.storage, steps)
@@ -42,6 +44,7 @@ class Recorder:
         self.uses: Counter[Shape] = Counter()
         self.replays: dict[Shape, Replay] = {}
         weights = sum(parameter.numel() for parameter in model.parameters())
+        self.say = say
         self.recordable = model.device.type == "cuda" or weights <= TRACED_WEIGHTS
         self._step = partial(decode_step, model, cache)
         cuda = model.device.type == "cuda"
@@ -60,6 +63,17 @@ class Recorder:
         replay = self._trace(shape) if self._stream is None else self._capture(shape, self._stream)
         if replay is not None:
             self.replays[shape] = replay
+
+    def _give_up(self, error: Exception) -> None:
+        """No step is recorded any more, for one could not be. Raises OutOfMemoryError if it was for want of memory."""
+        cause: BaseException | None = error
+        while cause is not None:  # the end of a capture fails as well, and hides why
+            if isinstance(cause, torch.OutOfMemoryError):
+                raise cause
+            cause = cause.__context__
+        self.recordable = False
+        reason = " ".join(str(error).split())
+        self.say(f"note: decode steps are not recorded, which is slower: {type(error).__name__}: {reason:.100}")
 
     def _eager(self, shape: Shape) -> None:
         if self._stream is None:
@@ -83,8 +97,16 @@ class Recorder:
                 chosen: Tensor = decode(shape, *state)
             return chosen
 
-        with _looks(torch.jit.TracerWarning) as looks:
-            traced = torch.jit.trace(step, (state, weights), check_trace=False)
+        before = [tensor.clone() for tensor in self.state.moving()]
+        try:
+            with _looks(torch.jit.TracerWarning) as looks:
+                traced = torch.jit.trace(step, (state, weights), check_trace=False)
+        except Exception as error:
+            self._give_up(error)
+            for tensor, value in zip(self.state.moving(), before, strict=True):
+                tensor.copy_(value)
+            self._eager(shape)
+            return None
         if looks:
             return None
 
@@ -106,8 +128,12 @@ class Recorder:
         if any("called a synchronizing CUDA operation" in str(look.message) for look in looks):
             return None
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self._pool, stream=stream):
-            self._step(shape, *self.state.tensors())
+        try:
+            with torch.cuda.graph(graph, pool=self._pool, stream=stream):
+                self._step(shape, *self.state.tensors())
+        except Exception as error:
+            self._give_up(error)
+            return None
         return graph.replay
 
 

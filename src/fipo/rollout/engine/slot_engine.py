@@ -7,7 +7,7 @@ what only some prompts share.
 
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 
 import torch
@@ -33,11 +33,13 @@ class SlotEngine:
         stop_tokens: Sequence[int],
         slots: int,
         beat: Callable[[], None] = lambda: None,
+        say: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.model = model
         self.stop_tokens = frozenset(stop_tokens)
         self.slots = slots  # sequences decoded together
         self.beat = beat  # called whenever the host has looked at new tokens
+        self.say = say
         self._recorder: Recorder | None = None
 
     @torch.inference_mode()
@@ -46,7 +48,8 @@ class SlotEngine:
         if not prompts:
             return []
         slots = min(self.slots, len(prompts))
-        length = round_up(max(map(len, prompts)) + params.max_tokens, parts=8, least=32)
+        length = self._length(max(map(len, prompts)) + params.max_tokens)
+        params = params.of(self.model.config.get_text_config(decoder=True).vocab_size)
         with slot_decoding(self.model):
             recorder = self._recorder_for(slots, length)
             batch = _Batch(recorder, slots, length, prompts, params, seed, self.stop_tokens)
@@ -55,6 +58,15 @@ class SlotEngine:
                 batch.step()
                 self.beat()
         return [batch.done[i] for i in range(len(prompts))]
+
+    @torch.inference_mode()
+    def reserve(self, longest: int) -> None:
+        """Take the memory of all slots for sequences of `longest` tokens: better not to have it now than later."""
+        self._recorder_for(self.slots, self._length(longest))
+
+    @staticmethod
+    def _length(tokens: int) -> int:
+        return round_up(tokens, parts=8, least=32)
 
     def _recorder_for(self, slots: int, length: int) -> Recorder:
         """That of an earlier call if its cache is large enough; else one that would have served both calls."""
@@ -66,7 +78,7 @@ class SlotEngine:
             slots, length = max(slots, known.cache.slots), max(length, known.cache.length)
         self._recorder = known = None  # its memory is free before the new one takes its own
         cache = SlotCache(self.model, slots, length)
-        self._recorder = Recorder(self.model, cache, STEPS[self.model.device.type])
+        self._recorder = Recorder(self.model, cache, STEPS[self.model.device.type], self.say)
         return self._recorder
 
 
@@ -120,7 +132,8 @@ class _Batch:
         self.cache = recorder.cache
         self.slots = slots
         self.length = length
-        self.params = params
+        self.max_tokens = params.max_tokens
+        self.params = replace(params, max_tokens=1)  # how a token is drawn: recorded steps are for any number of them
         self.seed = seed
         self.stop_tokens = stop_tokens
         self.waiting = deque(enumerate(prompts))
@@ -143,7 +156,7 @@ class _Batch:
             self.wanted[key] -= 1
             if not self.wanted[key]:
                 self.prefixes.pop(key, None)
-            uniforms = uniforms_of(self.seed, index, self.params.max_tokens)
+            uniforms = uniforms_of(self.seed, index, self.max_tokens)
             self.changed = True
             self.active.append(_Row(index=index, prompt=prompt, uniforms=uniforms))
 
@@ -153,7 +166,7 @@ class _Batch:
         if self.changed:
             state.load([row.feed for row in self.active])
             self.changed = False
-        steps = min(state.steps, self.params.max_tokens - min(len(row.tokens) for row in self.active))
+        steps = min(state.steps, self.max_tokens - min(len(row.tokens) for row in self.active))
         state.load_uniforms([row.uniforms[len(row.tokens) : len(row.tokens) + steps] for row in self.active])
         reach = min(max(row.position for row in self.active) + steps, self.length)
         shape = Shape(

@@ -92,6 +92,22 @@ def pack(
     return result
 
 
+def pack_of(sequences: Sequence[tuple[list[int], list[int]]], layout: Layout, device: torch.device) -> Pack:
+    """One pack of (prompt, response) that nobody sampled."""
+    made = [
+        _Sequence(
+            rollout=(i, 0),
+            prompt=prompt,
+            response=response,
+            logprobs=[0.0] * len(response),
+            advantage=0.0,
+            trained=True,
+        )
+        for i, (prompt, response) in enumerate(sequences)
+    ]
+    return _collate(made, layout, device)
+
+
 def _cut_padded(sequences: list[_Sequence], tokens: int) -> list[list[_Sequence]]:
     """Similar lengths together, at most `tokens` tokens with padding each (one sequence may exceed that alone)."""
     parts: list[list[_Sequence]] = []

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from fipo.errors import UserError
+from fipo.models.limits import positions_of
 from fipo.models.loading import device_of, dtype_of, load, stop_tokens
 from fipo.rollout.prompts import stopping_at
 from fipo.rollout.table import RolloutTable
@@ -27,7 +28,7 @@ def load_policy(recipe: Recipe, say: Callable[[str], None]) -> Policy:
     model, tokenizer = load(recipe.model.path, device, dtype_of(recipe.model.dtype, device))
     if recipe.model.lora is not None:
         adapt(model, recipe.model.lora)
-    _check_context(recipe.rollout, recipe.model.path, getattr(model.config, "max_position_embeddings", None))
+    _check_context(recipe.rollout, recipe.model.path, positions_of(model.config))
     if recipe.update.gradient_checkpointing:
         check_recomputing(model)
     stops = stop_tokens(model, tokenizer) + stopping_at(recipe.rollout.stop, tokenizer, key="rollout.stop")
@@ -37,9 +38,8 @@ def load_policy(recipe: Recipe, say: Callable[[str], None]) -> Policy:
 
 
 def _check_context(rollout: RolloutTable, path: str, context: int | None) -> None:
-    needed = rollout.max_prompt_tokens + rollout.max_response_tokens
-    if context is not None and needed > context:
+    if context is not None and rollout.longest > context:
         raise UserError(
             f"rollout: max_prompt_tokens + max_response_tokens must be <= {context}, the positions that "
-            f"{path} has, got {needed}"
+            f"{path} has, got {rollout.longest}"
         )
