@@ -16,21 +16,21 @@ sd of F; correlation of F, and of f within (1, 1.2), with float32's; the share o
 
 import argparse
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from machine import RESULTS, machine, save
+from policies import FLOAT32, begin, changed, policies_in
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from fipo.data.made.signed_sums import signed_sums
 from fipo.data.problem import Problem
 from fipo.grading.grade import Grade
-from fipo.models.head import widen_head
-from fipo.models.loading import EMBEDDED, device_of, dtype_of, load, stop_tokens
+from fipo.models.loading import EMBEDDED, device_of, load, stop_tokens
 from fipo.objective import ALGORITHMS, group_advantages
 from fipo.rollout.engine.select import make_sampler
 from fipo.rollout.groups import Group, ProblemStream
@@ -55,8 +55,6 @@ QUESTIONS = (
     "There are {a} red, {b} blue and {c} green balls in a bag. What is the probability of a red one?",
 )
 
-Variant = Callable[[PreTrainedModel], PreTrainedModel]  # of the float32 policy; gives a copy that computes otherwise
-
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
@@ -76,26 +74,6 @@ class Case:
             "weights_changed": self.changed,
             **self.metrics,
         }
-
-
-def variants(dtypes: Sequence[str]) -> dict[str, Variant]:
-    found: dict[str, Variant] = {}
-    for name in dtypes:
-        dtype = dtype_of(name, torch.device("cpu"))
-        found[name] = lambda model, dtype=dtype: copy.deepcopy(model).to(dtype)
-        found[f"{name}, float32 head"] = lambda model, dtype=dtype: _with_head(copy.deepcopy(model).to(dtype))
-        found[f"weights in {name}, float32 arithmetic"] = lambda model, dtype=dtype: _rounded(model, dtype)
-    return found
-
-
-def _with_head(model: PreTrainedModel) -> PreTrainedModel:
-    if not widen_head(model):
-        raise SystemExit(f"{type(model).__name__} has no plain output layer")
-    return model
-
-
-def _rounded(model: PreTrainedModel, dtype: torch.dtype) -> PreTrainedModel:
-    return copy.deepcopy(model).to(dtype).float()
 
 
 def scored(model: PreTrainedModel, packs: Sequence[Pack]) -> list[Tensor]:
@@ -118,19 +96,12 @@ def compared(used: Credit, exact: Credit) -> dict[str, float]:
     }
 
 
-def changed(model: PreTrainedModel, start: PreTrainedModel, dtype: torch.dtype) -> float:
-    """The share of weights that are others in `dtype`."""
-    pairs = list(zip(model.parameters(), start.parameters(), strict=True))
-    different = sum(int((a.to(dtype) != b.to(dtype)).sum()) for a, b in pairs)
-    return different / sum(a.numel() for a, _ in pairs)
-
-
 class Experiment:
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
         self.device = device_of(options.device, key="--device")
         self.model, self.tokenizer = load(options.model, self.device)
-        _begin(self.model, anywhere=options.start == "anywhere")
+        begin(self.model, anywhere=options.start == "anywhere")
         groups = self.sampled(max(options.mini_batches) - 1 + options.responses // GROUP)
         generator = torch.Generator().manual_seed(1)
         self.advantages = group_advantages(torch.randn(len(groups), GROUP, generator=generator))
@@ -175,21 +146,21 @@ class Experiment:
 
     def run(self) -> Iterator[Case]:
         """The policies after the updates of each learning rate, as they come in."""
-        policies = variants(self.options.dtype)
+        policies = policies_in(self.options.dtype)
         exact = scored(self.model, self.packs)
-        old = {name: scored(variant(self.model), self.packs) for name, variant in policies.items()}
+        old = {one.name: scored(one.of(self.model), self.packs) for one in policies}
         for learning_rate in self.options.learning_rate:
             for updates, model in self.updated(learning_rate):
                 now = credit(scored(model, self.packs), exact, self.packs)
-                for name, variant in {"float32": copy.deepcopy, **policies}.items():
-                    policy = variant(model)
-                    used = now if name == "float32" else credit(scored(policy, self.packs), old[name], self.packs)
-                    dtype = policy.dtype if "weights in" not in name else dtype_of(name.split()[2][:-1], self.device)
+                for one in [FLOAT32, *policies]:
+                    used = now
+                    if one is not FLOAT32:
+                        used = credit(scored(one.of(model), self.packs), old[one.name], self.packs)
                     yield Case(
-                        name=name,
+                        name=one.name,
                         learning_rate=learning_rate,
                         mini_batches=updates + 1,
-                        changed=changed(model, self.model, dtype),
+                        changed=changed(model, self.model, one.dtype),
                         metrics=compared(used, now),
                     )
 
@@ -215,6 +186,7 @@ class Experiment:
             reference=None,
             layout=self.layout,
             optimizer=MasterAdamW(model, lr=learning_rate, weight_decay=0.1),
+            loss_scale=None,
             roller=nothing,
             stream=ProblemStream([], seed=0),
             compute=compute_of(model),
@@ -225,15 +197,15 @@ class Experiment:
     def other_shapes(self) -> Iterator[dict[str, Any]]:
         """No update, and each response in a pack of its own: what log-probs differ by that are recomputed elsewhere."""
         others = self.packed(1)
-        for name, variant in {"float32": copy.deepcopy, **variants(self.options.dtype)}.items():
-            if "weights in" in name:
+        for policy in [FLOAT32, *policies_in(self.options.dtype)]:
+            if policy.arithmetic == torch.float32 and policy is not FLOAT32:
                 continue
-            policy = variant(self.model)
-            now, old = (_by_response(scored(policy, packs), packs) for packs in (others, self.packs))
+            model = policy.of(self.model)
+            now, old = (_by_response(scored(model, packs), packs) for packs in (others, self.packs))
             one = self._packs(slice(self.first, None), 1, 10**9)[0][0]
             used = credit_of(_in_order(now, one), _in_order(old, one), one, ALGORITHM.config)
             yield {
-                "policy": name,
+                "policy": policy.name,
                 "sd_log_ratio": float(used.log_ratio.std()),
                 "sd_future_kl": float(used.future_kl.std()),
                 "sd_influence_weight": float(used.influence_weight.std()),
@@ -251,18 +223,6 @@ def _by_response(logprobs: Sequence[Tensor], packs: Sequence[Pack]) -> dict[tupl
 def _in_order(found: dict[tuple[int, int], Tensor], one: Pack) -> Tensor:
     values = torch.cat([found[rollout] for rollout in one.rollouts])
     return values.new_zeros(one.loss_mask.shape).masked_scatter(one.loss_mask, values)
-
-
-@torch.no_grad()
-def _begin(model: PreTrainedModel, *, anywhere: bool) -> None:
-    """Weights of a published model, or masters in the middle of training."""
-    generator = torch.Generator().manual_seed(2)
-    for parameter in model.parameters():
-        parameter.copy_(parameter.bfloat16())
-        if anywhere:
-            ulp = 2.0 ** (parameter.abs().clamp(min=2.0**-126).log2().floor() - 7)
-            within = 0.98 * (torch.rand(parameter.shape, generator=generator) - 0.5)
-            parameter.add_(within.to(parameter.device) * ulp)
 
 
 def _problems(model: str, count: int) -> list[Problem]:
@@ -317,7 +277,8 @@ def main() -> None:
     shapes = []
     for shape in experiment.other_shapes():
         shapes.append(shape)
-        print(f"{'no update, other packs':>22}: {shape}", flush=True)
+        sds = "  ".join(f"{key[3:]} {value:.2g}" for key, value in shape.items() if key != "policy")
+        print(f"no update, other packs {shape['policy']:<29} sd of {sds}", flush=True)
     rows = []
     for case in experiment.run():
         rows.append(case.row())

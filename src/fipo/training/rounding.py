@@ -1,12 +1,20 @@
 """What of the credit is rounding: the policy's own arithmetic beside float32, token by token."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from fipo.objective import FIPOConfig, Influence, LossInputs, LossOutput, policy_loss
+from fipo.telemetry.clock import Clock
+from fipo.training.passes.exact import in_float32
+from fipo.training.passes.logprobs import score
 from fipo.training.passes.packing import Pack
+from fipo.training.trainer import Trainer
+from fipo.training.update import UpdateOutcome
+
+SAMPLED_WEIGHTS = 2**20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,3 +78,63 @@ def _unexplained(used: Tensor, exact: Tensor) -> float:
 
 def _sd(values: Tensor) -> float:
     return float(torch.std(values, correction=0)) if len(values) else 0.0
+
+
+class RoundingProbe:
+    """One pack of a step's last mini-batch, scored in float32 under the weights before the step and before its update.
+
+    It changes nothing that the step computes.
+    """
+
+    def __init__(self, trainer: Trainer, mini_batch: int, pack: Pack, clock: Clock) -> None:
+        self.trainer = trainer
+        self.mini_batch = mini_batch
+        self.pack = pack
+        self.clock = clock
+        self._old = self._scored()
+        self._before = self._weights()
+
+    def look(self) -> None:
+        """To be called right before the update on the mini-batch."""
+        self._now = self._scored()
+        self._changed = float((self._weights() != self._before).double().mean())
+
+    def metrics(self, outcomes: Sequence[UpdateOutcome]) -> dict[str, float]:
+        """Those of `rounding_metrics`, and fipo/rounding/weights_changed: the share of weights that did, as they are
+        rounded for the policy. {} if the update was skipped."""
+        outcome, control = outcomes[self.mini_batch], self.trainer.control
+        if outcome.skipped:
+            return {}
+        influence = control.influence if control else None
+        exact = credit_of(self._now, self._old, self.pack, self.trainer.algorithm.config, influence)
+        found = rounding_metrics(used_credit(outcome.packs[0].output), exact)
+        return found and found | {"fipo/rounding/weights_changed": self._changed}
+
+    def _scored(self) -> Tensor:
+        """[B, K]"""
+        trainer = self.trainer
+        with self.clock.phase("rounding"), in_float32(trainer.model, trainer.optimizer.masters):
+            logprobs = score(trainer.model, self.pack, trainer.recipe.rollout.temperature, entropy=False).logprobs
+        trainer.beat()
+        return logprobs
+
+    def _weights(self) -> Tensor:
+        """Some of the trained weights as the policy has them, evenly spread over all."""
+        parameters = self.trainer.model.parameters()
+        trained = [parameter.detach().flatten() for parameter in parameters if parameter.requires_grad]
+        every = max(1, sum(map(len, trained)) // SAMPLED_WEIGHTS)
+        return torch.cat([weights[::every] for weights in trained])
+
+
+def rounding_probe(
+    trainer: Trainer, step: int, mini_batches: Sequence[Sequence[Pack]], clock: Clock
+) -> RoundingProbe | None:
+    """None unless it is due, the policy computes in less than float32, and weights move before the last mini-batch."""
+    every = trainer.recipe.telemetry.noise_every
+    table = trainer.recipe.model
+    filled = [i for i, packs in enumerate(mini_batches) if packs]
+    due = every and (step == 1 or step % every == 0)
+    exact = trainer.model.dtype.itemsize >= 4 and table.matmul == "float32"
+    if not due or exact or len(filled) < 2:
+        return None
+    return RoundingProbe(trainer, filled[-1], mini_batches[filled[-1]][0], clock)
