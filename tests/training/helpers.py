@@ -13,6 +13,7 @@ from fipo.rollout.groups import Group, ProblemStream
 from fipo.rollout.sampler import Response
 from fipo.telemetry.run_directory import RunDirectory
 from fipo.training import load_recipe, train
+from fipo.training.policy.loss_scale import LossScale
 from fipo.training.policy.mfu import compute_of
 from fipo.training.trainer import Trainer
 
@@ -48,6 +49,7 @@ def trainer_of(
         reference=None,
         layout="packed",
         optimizer=optimizer,
+        loss_scale=LossScale() if model.dtype == torch.float16 else None,
         roller=None,
         stream=ProblemStream([], seed=0),
         compute=compute_of(model),

@@ -14,7 +14,8 @@ from fipo.evaluation.answers import Answer, Asked, sample_seed
 from fipo.evaluation.config import EvalRecipe, Model
 from fipo.grading.workers.pool import GraderPool
 from fipo.models.limits import positions_of
-from fipo.models.loading import device_of, dtype_of, load, stop_tokens
+from fipo.models.loading import device_of, stop_tokens
+from fipo.models.precision import load_as
 from fipo.models.rotary import fixed_rotary
 from fipo.rollout.engine.select import make_sampler
 from fipo.rollout.problems import PromptLimit, usable_problems
@@ -31,7 +32,7 @@ class LocalModel:
         device = device_of(table.device, key="model.device")
         self.recipe = recipe
         _note_other_format(recipe, table.path, say)
-        model, self.tokenizer = load(model_folder(table.path), device, dtype_of(table.dtype, device))
+        model, self.tokenizer = load_as(table, device, model_folder(table.path))
         stops = stop_tokens(model, self.tokenizer)
         stops += stopping_at(recipe.sampling.stop, self.tokenizer, key="sampling.stop")
         if not stops:

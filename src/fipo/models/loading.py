@@ -92,10 +92,10 @@ def device_of(name: str, *, key: str) -> torch.device:
 
 
 def dtype_of(name: str, device: torch.device) -> torch.dtype:
-    """ "float32", "bfloat16", or "auto": bfloat16 on CUDA and float32 elsewhere."""
+    """ "float32", "bfloat16", "float16", or "auto": float16 on CUDA and float32 elsewhere."""
     if name == "auto":
-        return torch.bfloat16 if device.type == "cuda" else torch.float32
-    return torch.bfloat16 if name == "bfloat16" else torch.float32
+        return torch.float16 if device.type == "cuda" else torch.float32
+    return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[name]
 
 
 def _reason(error: Exception) -> str:

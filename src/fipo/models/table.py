@@ -1,6 +1,8 @@
 """The `[model]` table of every recipe."""
 
-from typing import Literal
+from typing import Literal, Self
+
+from pydantic import model_validator
 
 from fipo.recipe.table import Table
 
@@ -8,5 +10,17 @@ from fipo.recipe.table import Table
 class ModelTable(Table):
     path: str
     """"embedded", a local folder in transformers' format, or the name of a hub model."""
-    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    """auto = bfloat16 on CUDA, float32 elsewhere. In training the master weights are float32."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """auto = float16 on CUDA, float32 elsewhere. In training the master weights are float32, and the loss of a float16
+    policy is scaled. docs/precision.md says what each does to the credit."""
+    head_dtype: Literal["auto", "float32", "model"] = "auto"
+    """What logits are rounded to: float32, or the dtype of the model. auto = float32 where the output layer is a plain
+    one."""
+    matmul: Literal["float32", "tf32"] = "float32"
+    """How a float32 model multiplies on CUDA: tf32 is several times faster and rounds the factors to 11 bits."""
+
+    @model_validator(mode="after")
+    def _tf32_of_float32(self) -> Self:
+        if self.matmul == "tf32" and self.dtype != "float32":
+            raise ValueError(f'model.matmul = "tf32" needs model.dtype = "float32", got {self.dtype!r}')
+        return self

@@ -11,6 +11,9 @@ from fipo.telemetry.trackers import TrackerName
 class TelemetryTable(Table):
     rollout_groups: NonNegativeInt = 4
     """Groups per step written to rollouts/ with per-token credit."""
+    noise_every: NonNegativeInt = 10
+    """Steps between measurements of what of the credit is rounding, the first step included; 0 = never. Each scores one
+    micro-batch twice more, in float32; a float32 policy without TF32 needs none."""
     on_lost_rollouts: Literal["stop", "continue"] = "stop"
     """When rollouts/ cannot be written, on a full disk for example: end the run, or carry on without that file."""
     stall_seconds: Annotated[float, Field(gt=0, le=1e6)] = 1800.0

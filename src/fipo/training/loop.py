@@ -119,6 +119,8 @@ class _Loop:
         trainer = self.setup.trainer
         position = restore_newest(run, trainer.model, trainer.optimizer, self.progress.say)
         trainer.stream.taken = position.problems_taken
+        if trainer.loss_scale is not None and position.loss_scale is not None:
+            trainer.loss_scale.value, trainer.loss_scale.clean = position.loss_scale, position.clean_updates
         self.saved_step = position.step
         set_damaged_aside(run, position.step)
         run.rewind(position.step)
@@ -139,10 +141,13 @@ class _Loop:
             self.checkpoint(position)
             raise RunStopped(f"{error}; the state after step {position.step} is saved") from None
         metrics = record.metrics(recipe, clock)
+        scale = self.setup.trainer.loss_scale
         position = Position(
             step=step,
             problems_taken=self.setup.trainer.stream.taken,
             skipped_updates=position.skipped_updates + record.skipped_updates,
+            loss_scale=scale.value if scale else None,
+            clean_updates=scale.clean if scale else 0,
         )
         self.progress.step(step, metrics)
         self.say_failures(step, record.batch.generated)

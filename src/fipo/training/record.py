@@ -46,12 +46,15 @@ class StepRecord:
     rewards: Tensor  # [P, G] of the kept groups
     advantages: Tensor  # [P, G]
     outcomes: list[UpdateOutcome]  # one per mini-batch
+    rounding: dict[str, float]  # its metrics, in a step that measured it
+    loss_scale: float | None  # after the step, of a float16 policy
     compute: Compute
     learning_rate: float
 
     @property
     def skipped_updates(self) -> int:
-        return sum(outcome.skipped for outcome in self.outcomes)
+        """Without those that a smaller loss scale may make."""
+        return sum(outcome.skipped and not outcome.overflowed for outcome in self.outcomes)
 
     def metrics(self, recipe: Recipe, clock: Clock) -> dict[str, float]:
         """The step's line of metrics.jsonl; docs/metrics.md defines each key."""
@@ -60,10 +63,12 @@ class StepRecord:
             "advantage/length_weighted_mean": self._length_weighted_advantage(),
             **self._policy_metrics(),
             **drift_metrics([one for outcome in self.outcomes[1:] if not outcome.skipped for one in outcome.packs]),
+            **self.rounding,
             **self._sampler_gap(),
             **self._importance(recipe.objective.algorithm()),
             "update/learning_rate": self.learning_rate,
             "update/skipped": self.skipped_updates,
+            **self._scaling(),
             **self._time_metrics(clock),
         }
 
@@ -165,6 +170,12 @@ class StepRecord:
             for one in outcome.packs
         ]
         return metric_values(merge_metrics(parts))
+
+    def _scaling(self) -> dict[str, float]:
+        if self.loss_scale is None:
+            return {}
+        overflowed = sum(outcome.overflowed for outcome in self.outcomes)
+        return {"update/loss_scale": self.loss_scale, "update/overflowed": overflowed}
 
     def _time_metrics(self, clock: Clock) -> dict[str, float]:
         """Seconds by phase; tokens per second of the phases and of the whole step; the share of the device's peak."""

@@ -15,6 +15,7 @@ from fipo.rollout.problems import PromptLimit, usable_problems
 from fipo.training.control import Control
 from fipo.training.determinism import seed_global_generators
 from fipo.training.passes.layout import layout_of
+from fipo.training.policy.loss_scale import LossScale
 from fipo.training.policy.mfu import compute_of
 from fipo.training.policy.optimizer import MasterAdamW
 from fipo.training.policy.reference import reference_of
@@ -66,6 +67,7 @@ def set_up(
             weight_decay=recipe.update.weight_decay,
             kind=recipe.update.optimizer,
         ),
+        loss_scale=LossScale() if model.dtype == torch.float16 else None,
         roller=PolicyRoller(
             sampler=sampler,
             tokenizer=tokenizer,

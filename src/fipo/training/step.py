@@ -13,6 +13,7 @@ from fipo.training.passes.recompute import recomputing
 from fipo.training.policy.schedule import learning_rate
 from fipo.training.record import StepRecord
 from fipo.training.reward import group_rewards
+from fipo.training.rounding import rounding_probe
 from fipo.training.trainer import Trainer
 from fipo.training.update import update
 
@@ -78,11 +79,13 @@ def train_step(trainer: Trainer, step: int, clock: Clock) -> StepRecord:
     )
     for parameters in trainer.optimizer.param_groups:
         parameters["lr"] = rate
-    with clock.phase("update"), recomputing(model, recipe.update.gradient_checkpointing):
-        outcomes = [
-            update(trainer, packs, scores, frozen)
-            for packs, scores, frozen in zip(mini_batches, [None, *old], reference, strict=True)
-        ]
+    probe = rounding_probe(trainer, step, mini_batches, clock)
+    outcomes = []
+    for i, (packs, scores, frozen) in enumerate(zip(mini_batches, [None, *old], reference, strict=True)):
+        if probe is not None and i == probe.mini_batch:
+            probe.look()
+        with clock.phase("update"), recomputing(model, recipe.update.gradient_checkpointing):
+            outcomes.append(update(trainer, packs, scores, frozen))
 
     trainer.optimizer.zero_grad()  # sampling needs the memory
 
@@ -92,6 +95,8 @@ def train_step(trainer: Trainer, step: int, clock: Clock) -> StepRecord:
         rewards=rewards,
         advantages=advantages,
         outcomes=outcomes,
+        rounding=probe.metrics(outcomes) if probe is not None else {},
+        loss_scale=trainer.loss_scale.value if trainer.loss_scale else None,
         compute=trainer.compute,
         learning_rate=rate,
     )

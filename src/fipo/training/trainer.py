@@ -9,6 +9,7 @@ from fipo.objective import Algorithm
 from fipo.rollout.groups import ProblemStream, Roller
 from fipo.training.control import Control
 from fipo.training.passes.packing import Layout
+from fipo.training.policy.loss_scale import LossScale
 from fipo.training.policy.mfu import Compute
 from fipo.training.policy.optimizer import MasterAdamW
 from fipo.training.policy.reference import Reference
@@ -24,6 +25,7 @@ class Trainer:
     reference: Reference | None  # of the KL penalty, if there is one
     layout: Layout  # of what the model is trained on
     optimizer: MasterAdamW
+    loss_scale: LossScale | None  # of a float16 policy
     roller: Roller
     stream: ProblemStream
     compute: Compute

@@ -27,6 +27,7 @@ class UpdateOutcome:
     packs: list[TrainedPack]
     grad_norm: float  # before clipping; 0 without loss tokens
     skipped: bool  # the loss or the gradient was not finite: the weights are untouched
+    overflowed: bool = False  # that was the range of float16, and the loss scale is smaller now
 
 
 def update(
@@ -36,6 +37,8 @@ def update(
 
     One division for the whole mini-batch makes the result independent of how it is cut, also where the
     sequence filter takes tokens out of the denominator. Without a token in the loss nothing happens.
+    The loss of a float16 policy is scaled on its way through the backward pass; where that was too much the update is
+    skipped, and the next ones are scaled by less.
     `old` None: the weights have not moved since the packs were made, so the log-probs of now are the old ones.
     `reference`: log-probs of each pack under the model that the KL penalty holds on to, None without a penalty.
 
@@ -46,6 +49,7 @@ def update(
     optimizer.zero_grad()
     entropy = algorithm.entropy_coef > 0
     trained = []
+    scale = trainer.loss_scale.multiplier(_expected_weight(packs, algorithm)) if trainer.loss_scale else 1.0
     for i, pack in enumerate(packs):
         now = score(model, pack, rollout.temperature, entropy=entropy or old is None, entropy_graph=entropy)
         before = now.detached() if old is None else old[i]
@@ -57,7 +61,7 @@ def update(
             influence=trainer.control.influence if trainer.control else None,
         )
         with attending_within_sequences(model, on=pack.segments is not None):
-            output.loss.backward()
+            (output.loss * scale if trainer.loss_scale else output.loss).backward()
         trained.append(TrainedPack(pack=pack, old=before, output=output))
         trainer.beat()
 
@@ -65,13 +69,22 @@ def update(
     if not any(int(output.kept_tokens) for output in outputs):
         return UpdateOutcome(packs=trained, grad_norm=0.0, skipped=False)
     weights = [weight for group in optimizer.param_groups for weight in group["params"]]
-    _divide_gradients(weights, sum(int(output.weight) for output in outputs))
+    _divide_gradients(weights, sum(int(output.weight) for output in outputs) * scale)
     grad_norm = float(torch.nn.utils.clip_grad_norm_(weights, trainer.recipe.update.max_grad_norm))
-    finite = grad_norm < float("inf") and all(bool(output.total.isfinite()) for output in outputs)
+    finite_loss = all(bool(output.total.isfinite()) for output in outputs)
+    finite = grad_norm < float("inf") and finite_loss
+    scale_helps = bool(trainer.loss_scale and finite_loss and trainer.loss_scale.note(finite=finite))
     if finite:
         optimizer.step()
         _check_weights(model)
-    return UpdateOutcome(packs=trained, grad_norm=grad_norm, skipped=not finite)
+    return UpdateOutcome(packs=trained, grad_norm=grad_norm, skipped=not finite, overflowed=scale_helps)
+
+
+def _expected_weight(packs: Sequence[Pack], algorithm: Algorithm) -> int:
+    """What the gradient will be divided by, if the filter keeps every sequence."""
+    if algorithm.aggregation == "token-mean":
+        return sum(len(pack.tokens) for pack in packs)
+    return sum(len(pack.rollouts) for pack in packs)
 
 
 def _loss_inputs(pack: Pack, now: Scores, before: Scores, reference: Tensor | None, algorithm: Algorithm) -> LossInputs:
@@ -86,7 +99,7 @@ def _loss_inputs(pack: Pack, now: Scores, before: Scores, reference: Tensor | No
     )
 
 
-def _divide_gradients(weights: Sequence[Tensor], divisor: int) -> None:
+def _divide_gradients(weights: Sequence[Tensor], divisor: float) -> None:
     for weight in weights:
         if weight.grad is not None:
             weight.grad /= divisor

@@ -159,6 +159,7 @@ def _step(trainer: Trainer, groups: Sequence[Group], *, mini_batches: int) -> tu
                 }
             ),
             "update": recipe.update.model_copy(update={"mini_batches": mini_batches}),
+            "telemetry": recipe.telemetry.model_copy(update={"noise_every": 0}),
         }
     )
     clock = Clock()

@@ -14,7 +14,7 @@ from fipo.training.record import StepRecord
 def write_anomalies(run: RunDirectory, record: StepRecord) -> None:
     """For each skipped update `anomalies/step_NNNNNN_update_I`: .safetensors with the packs, .json in words."""
     for i, outcome in enumerate(record.outcomes):
-        if not outcome.skipped:
+        if not outcome.skipped or outcome.overflowed:
             continue
         with disk_errors(run.anomalies):
             run.anomalies.mkdir(exist_ok=True)

@@ -38,6 +38,8 @@ class Position:
     step: int = 0  # finished training steps
     problems_taken: int = 0  # from the problem stream
     skipped_updates: int = 0
+    loss_scale: float | None = None  # of a float16 policy
+    clean_updates: int = 0  # since that changed
 
 
 def save(

@@ -27,6 +27,7 @@ FREE_TO_CHANGE = {  # on --resume: none of it changes what a step computes, but 
     "update.max_skipped",
     "checkpoint.every",
     "checkpoint.keep",
+    "telemetry.noise_every",
     "telemetry.on_lost_rollouts",
     "telemetry.stall_seconds",
     "telemetry.trackers",
