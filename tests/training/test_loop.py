@@ -104,7 +104,7 @@ def test_a_run_begun_before_a_key_existed_is_resumed_with_its_default(folder: Pa
     run = run_recipe(folder, "run", run__steps="2")
     config = run.config.read_text()
     assert 'dtype = "auto"' in config
-    run.config.write_text(config.replace('dtype = "auto"\n', ""))
+    run.config.write_text(config.replace('\ndtype = "auto"\n', "\n"))
     assert len(run_recipe(folder, "run", resume=True).read_metrics()) == 5
 
 

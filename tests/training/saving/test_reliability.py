@@ -26,7 +26,7 @@ from fipo.training.saving.checkpoint import find_damage
 def poisoned_backward(monkeypatch: pytest.MonkeyPatch) -> set[int]:
     """Put numbers in: the backward passes of a run, from 0, whose gradient becomes NaN."""
     poisoned: set[int] = set()
-    load = policy_setup.load
+    load = policy_setup.load_as
 
     def load_with_hook(*arguments):
         model, tokenizer = load(*arguments)
@@ -35,7 +35,7 @@ def poisoned_backward(monkeypatch: pytest.MonkeyPatch) -> set[int]:
         weight.register_hook(lambda grad: grad * float("nan") if next(passes) in poisoned else grad)
         return model, tokenizer
 
-    monkeypatch.setattr(policy_setup, "load", load_with_hook)
+    monkeypatch.setattr(policy_setup, "load_as", load_with_hook)
     return poisoned
 
 
@@ -87,11 +87,13 @@ def test_memory_that_runs_out_ends_the_run_with_one_line_that_says_what_needs_le
         run_recipe(folder, "run")
 
 
-def test_weights_that_are_broken_are_noticed_when_sampling(folder: Path) -> None:
+def test_weights_that_are_broken_are_noticed_when_the_sampler_is_tried(folder: Path) -> None:
     weights = load_file(folder / "model" / "model.safetensors")
     weights["model.norm.weight"][0] = float("nan")
     save_file(weights, folder / "model" / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(RunStopped, match="sampling: the model's log-probs must be finite"):
+    with pytest.raises(
+        UserError, match=r"cannot be sampled .* must be finite, got NaN or inf: its weights are"
+    ):
         run_recipe(folder, "run")
 
 
@@ -181,12 +183,16 @@ def interrupt_after(monkeypatch: pytest.MonkeyPatch, beats: int) -> None:
     make_sampler = setup.make_sampler
 
     def with_interrupt(*arguments, beat, **settings):
+        tried = False
+
         def counting() -> None:
-            if next(counted) == beats:
+            if tried and next(counted) == beats:
                 os.kill(os.getpid(), signal.SIGINT)
             beat()
 
-        return make_sampler(*arguments, beat=counting, **settings)
+        sampler = make_sampler(*arguments, beat=counting, **settings)
+        tried = True
+        return sampler
 
     monkeypatch.setattr(setup, "make_sampler", with_interrupt)
 

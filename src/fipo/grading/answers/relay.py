@@ -12,6 +12,9 @@ class RelayGrader(Grader):
     name = "relay"
     reads_boxes = False
 
+    def readable(self, problem: Problem) -> str | None:
+        return None if problem.source == "relay" else f'grader "relay" needs source "relay", got {problem.source}'
+
     def grade(self, response: str, problem: Problem) -> Grade:
         return compared(decisions(response) or None, problem.answer)
 
