@@ -1,0 +1,32 @@
+import pytest
+from tests.study.credit.conftest import ROOT
+
+from fipo.grading.table import GradingTable
+from fipo.study.credit.design import load_design
+from fipo.study.credit.measure import measure
+
+SMALL = {
+    "credit.groups": "3",
+    "credit.target_problems": "8",
+    "credit.branches": "4",
+    "credit.shuffles": "1",
+    "credit.steps": "[2]",
+    "cells.r4_l0.mini_batches": "2",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["once", "two epochs", "siblings"])
+def test_a_checkpoint_is_measured_from_its_own_run_whatever_was_trained_on(kind, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    design = load_design(ROOT / "recipe" / "study" / "credit_truth.toml", SMALL | {"cells.r4_l0.kind": kind})
+    with GradingTable(workers=1).pool("relay") as graders:
+        graders.start()
+        record = measure(design, "r4_l0", 1, graders)
+    assert (record["number"], record["seed"], record["step"]) == (1, 1, 2)
+    assert record["spread"] > 0
+    assert len(record["groups"]) == 3 or (kind == "two epochs" and len(record["groups"]) == 2)
+    assert sum(group["x, A"][0] for group in record["groups"]) == record["tokens"]
+    assert record["cosines"]["dapo"][1] == pytest.approx(1.0)
+    assert {"truth", "critic", "fipo 1.0-1.2/shuffled_0"} <= set(record["cosines"])
+    assert {kind for kind, *_ in record["branches"]} <= {0, 1} and record["branches"]
