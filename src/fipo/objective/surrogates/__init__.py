@@ -5,6 +5,7 @@ from fipo.objective.surrogates.cispo import CISPO
 from fipo.objective.surrogates.clipped import Clipped
 from fipo.objective.surrogates.dppo_kl import DPPOKL
 from fipo.objective.surrogates.dppo_tv import DPPOTV
+from fipo.objective.surrogates.gmpo import GMPO
 from fipo.objective.surrogates.gspo import GSPO
 from fipo.objective.surrogates.sapo import SAPO
 
@@ -15,6 +16,7 @@ SURROGATES: tuple[type[Surrogate], ...] = (
     CISPO,
     DPPOTV,
     DPPOKL,
+    GMPO,
 )
 
 __all__ = ["SURROGATES", "Clipped", "Surrogate", "Tokens"]
