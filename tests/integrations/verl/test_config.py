@@ -25,9 +25,9 @@ def built(**options):
 def test_a_preset_and_what_is_changed_in_it():
     options = built(preset="release_7b", half_life=8, influence_clip=[0.9, 1.1], max_dual_clipped_tokens=None)
     expected = FIPOConfig(half_life=8, influence_clip=(0.9, 1.1), safety_threshold=3.0, max_dual_clipped_tokens=None)
-    assert options.fipo_config() == expected
-    assert built().fipo_config() == FIPOConfig.release_32b()
-    assert built(influence_clip=None).fipo_config().influence_bounds == (0.0, 10.0)
+    assert options.algorithm().config == expected
+    assert built().algorithm().config == FIPOConfig.release_32b()
+    assert built(influence_clip=None).algorithm().config.influence_bounds == (0.0, 10.0)
 
 
 @pytest.mark.parametrize(

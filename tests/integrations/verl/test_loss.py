@@ -58,7 +58,7 @@ def whole(golden, config):
         advantages=golden.call["advantages"],
         loss_mask=golden.call["response_mask"],
     )
-    return policy_loss(inputs, config.policy_loss.fipo_config())
+    return policy_loss(inputs, config.policy_loss.algorithm().config)
 
 
 def through_verl(steps):

@@ -9,7 +9,8 @@ from verl.trainer.ppo.core_algos import agg_loss, get_policy_loss_fn
 from verl.workers.config import ActorConfig, FSDPActorConfig, FSDPEngineConfig, PolicyLossConfig
 
 from fipo.integrations.verl.compat import VerlMismatch
-from fipo.objective import FIPOConfig, LossInputs, policy_loss
+from fipo.integrations.verl.knobs import CLIPS
+from fipo.objective import FIPOConfig, LossInputs, algorithm, policy_loss
 
 NAMES = [
     "clamped_extremes", "dropped_sequences", "half_life_256", "half_life_8", "mask_with_holes", "no_influence_clip",
@@ -88,7 +89,7 @@ def test_where_sequences_are_dropped_verls_loss_is_smaller_by_the_kept_share_of_
         advantages=golden.call["advantages"],
         loss_mask=golden.call["response_mask"],
     )
-    out = policy_loss(inputs, config.policy_loss.fipo_config())
+    out = policy_loss(inputs, config.policy_loss.algorithm().config)
     share = int(out.kept_tokens) / int(out.loss_mask.sum())
     assert share < 1
     print(f"dropped_sequences: verl's loss and gradient are {share:.4f} of objective.md's")
@@ -163,7 +164,7 @@ def test_verls_importance_weights_multiply_the_loss_of_their_tokens(vector, acto
         loss_mask=golden.call["response_mask"],
         importance_weights=weights,
     )
-    assert torch.equal(weighted, policy_loss(inputs, config.policy_loss.fipo_config()).loss)
+    assert torch.equal(weighted, policy_loss(inputs, config.policy_loss.algorithm().config).loss)
     assert weighted != plain
 
 
@@ -180,5 +181,28 @@ def test_what_the_loss_cannot_honour_is_refused(vector, actor_config):
 
 def test_every_field_of_the_objective_is_an_option_or_a_key_of_the_actor(actor_config):
     for name, cfg in (("release_7b", FIPOConfig.release_7b()), ("paper_32b", FIPOConfig.paper_32b())):
-        assert actor_config({"preset": name}).policy_loss.fipo_config() == cfg
+        assert actor_config({"preset": name}).policy_loss.algorithm().config == cfg
     assert isinstance(actor_config(), ActorConfig)
+
+
+@pytest.mark.parametrize("preset", ["gspo", "sapo", "cispo", "dppo_tv", "fipo_gspo"])
+def test_a_preset_of_another_surrogate_trains_with_it(preset, vector, actor_config):
+    golden = vector("qwen7b_typical")
+    chosen = algorithm(preset)
+    clips = {theirs: chosen.settings()[name] for name, theirs in CLIPS.items() if name in chosen.settings()}
+    config = actor_config({"preset": preset}, loss_agg_mode=chosen.aggregation, **clips)
+    call = {**golden.call, "loss_agg_mode": chosen.aggregation}
+    loss, _ = get_policy_loss_fn("future_kl")(**call, config=config)
+    inputs = LossInputs(
+        logprobs=golden.log_prob,
+        old_logprobs=call["old_log_prob"],
+        advantages=call["advantages"],
+        loss_mask=call["response_mask"],
+    )
+    assert loss.item() == pytest.approx(policy_loss(inputs, chosen).loss.item(), rel=1e-12)
+    assert loss.item() != pytest.approx(policy_loss(inputs, algorithm("dapo")).loss.item(), rel=1e-6)
+    if clips.keys() > {"clip_ratio_c"}:
+        with pytest.raises(ValueError, match=f"clip_ratio_low must be .* {preset}.*, got 0.1234"):
+            other = clips | {"clip_ratio_low": 0.1234}
+            wrong = actor_config({"preset": preset}, loss_agg_mode=chosen.aggregation, **other)
+            get_policy_loss_fn("future_kl")(**call, config=wrong)

@@ -6,18 +6,8 @@ from typing import Any
 
 from trl import GRPOConfig
 
-from fipo.objective import ALGORITHMS, Algorithm, algorithm
+from fipo.objective import ALGORITHMS, KNOBS, Algorithm, algorithm
 
-KNOBS = (
-    "half_life",
-    "influence_clip",
-    "safety_threshold",
-    "safety_floor",
-    "clip_low",
-    "clip_high",
-    "dual_clip",
-    "max_dual_clipped_tokens",
-)
 MINI_BATCHES = 8  # 512 prompts in mini-batches of 64, as published
 
 # Options of TRL that mean nothing under this objective. One that is not at TRL's default is refused, with the reason.
@@ -77,6 +67,11 @@ class FIPOTrainingConfig(GRPOConfig):
     dual_clip: float | None = field(default=None, metadata=_help("Cap of the ratio for negative advantages."))
     max_dual_clipped_tokens: int | str | None = field(
         default=None, metadata=_help('A sequence with more dual-clipped tokens leaves the loss; "off": none does.')
+    )
+    tau_pos: float | None = field(default=None, metadata=_help("Of sapo: the temperature where A > 0."))
+    tau_neg: float | None = field(default=None, metadata=_help("Of sapo: the temperature where A < 0."))
+    ratio_cap: float | None = field(
+        default=None, metadata=_help("Of dppo: the largest ratio that a token is weighed by.")
     )
     mini_batches: int | None = field(
         default=None,

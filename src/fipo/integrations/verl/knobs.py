@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from fipo.objective import FIPOConfig, algorithm
+from fipo.objective import KNOBS, Algorithm, algorithm
 
 LOSS_NAME = "future_kl"
 ACTOR = "actor_rollout_ref.actor"
@@ -21,7 +21,9 @@ DENOMINATORS = ("verl", "kept")
 
 @dataclass
 class Knobs:
-    """FIPO's keys of `actor_rollout_ref.actor.policy_loss`: a preset of `FIPOConfig`, and what to change in it.
+    """FIPO's keys of `actor_rollout_ref.actor.policy_loss`: an algorithm by its name, and what to change in it.
+
+    How the loss is averaged is verl's `actor.loss_agg_mode`, whatever the preset has.
 
     clip_low, clip_high and dual_clip are verl's `actor.clip_ratio_low`, `_high` and `_c`, which other parts of verl
     read: they are set there, and refused unless they are what the preset (or a change here) says.
@@ -38,6 +40,9 @@ class Knobs:
     clip_high: Any = FROM_PRESET
     dual_clip: Any = FROM_PRESET
     max_dual_clipped_tokens: Any = FROM_PRESET
+    tau_pos: Any = FROM_PRESET  # this and the next two of other surrogates: docs/objective.md
+    tau_neg: Any = FROM_PRESET
+    ratio_cap: Any = FROM_PRESET
     # what token-mean divides by where the filter dropped sequences: "verl", all loss tokens of the mini-batch;
     # "kept", those of the sequences that stayed (docs/verl.md), which needs one micro-batch per mini-batch
     denominator: str = "verl"
@@ -52,22 +57,24 @@ class Knobs:
                 f"{POLICY_LOSS}: credit_sequences > 0 and credit_dir go together, "
                 f"got {self.credit_sequences} and {self.credit_dir!r}"
             )
-        self.fipo_config()
+        self.algorithm()
 
-    def fipo_config(self) -> FIPOConfig:
-        """The objective's own configuration."""
-        given = {field.name: getattr(self, field.name) for field in fields(FIPOConfig)}
+    def algorithm(self) -> Algorithm:
+        """The preset with the changes in it."""
+        given = {name: getattr(self, name) for name in KNOBS}
         changes = {name: _plain(value) for name, value in given.items() if value != FROM_PRESET}
         try:
-            return algorithm(self.preset, **changes).config
+            return algorithm(self.preset, **changes)
         except ValueError as error:
             raise ValueError(f"{POLICY_LOSS}: {error}") from None
 
     def check_clips(self, actor: Mapping[str, Any]) -> None:
         """Raise ValueError where verl's actor clips otherwise than the objective."""
-        cfg = self.fipo_config()
+        settings = self.algorithm().settings()
         for name, theirs in CLIPS.items():
-            ours, found = getattr(cfg, name), actor.get(theirs)
+            if name not in settings:  # another surrogate, which does not clip there
+                continue
+            ours, found = settings[name], actor.get(theirs)
             if found != ours:
                 raise ValueError(
                     f"{ACTOR}.{theirs} must be {ours:g}, the {name} of its policy_loss (preset {self.preset}), "

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import torch
@@ -73,8 +73,7 @@ def future_kl_loss(
     )
     out = policy_loss(
         inputs,
-        options.fipo_config(),
-        aggregation=aggregation_of(loss_agg_mode),
+        replace(options.algorithm(), aggregation=aggregation_of(loss_agg_mode)),
         denominator=denominator_of(loss_agg_mode, config.global_batch_info),
         longest=longest_of(loss_agg_mode, config),
     )

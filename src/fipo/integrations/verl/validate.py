@@ -34,7 +34,7 @@ def check_config(config: Any) -> None:
     actor = omega_conf_to_dataclass(config.actor_rollout_ref.actor)
     actor.model_config = {"override_config": model.get("override_config", None) or {}}
     _must_be(f"{POLICY_LOSS}.loss_mode", actor.policy_loss.loss_mode, LOSS_NAME)
-    cfg = options_of(actor).fipo_config()
+    algorithm = options_of(actor).algorithm()
     check_engine(actor)
     aggregation_of(actor.loss_agg_mode)
     longest_of(actor.loss_agg_mode, actor)
@@ -59,7 +59,7 @@ def check_config(config: Any) -> None:
             actor.ppo_mini_batch_size,
             config.data.train_batch_size,
         )
-    for note in cfg.notes():
+    for note in algorithm.notes():
         logger.warning("actor.policy_loss: %s", note)
 
 

@@ -42,7 +42,7 @@ def test_verl_composes_every_recipe_and_the_plugin_accepts_it(path):
         config = compose("ppo_trainer", overrides_of(load_launch_recipe(path, {}, {"RAY_DATA_HOME": "/data"})))
     check_config(config)
     actor = omega_conf_to_dataclass(config.actor_rollout_ref.actor)
-    assert options_of(actor).fipo_config() == OBJECTIVES.get(path.stem, FIPOConfig.dapo())
+    assert options_of(actor).algorithm().config == OBJECTIVES.get(path.stem, FIPOConfig.dapo())
     assert config.data.train_files == "/data/data/dapo-math-17k.parquet"
     assert list(config.trainer.logger) == ["console", "wandb", "file"]
 

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterable
-from dataclasses import asdict
 from typing import Any
 
 from fipo.errors import UserError
@@ -64,7 +63,7 @@ def config_of(recipe: LaunchRecipe, name: str, metrics: Iterable[dict[str, Any]]
     Raises UserError for settings of the objective that do not fit.
     """
     knobs = knobs_of(recipe)
-    objective = {name: value for name, value in asdict(knobs.fipo_config()).items() if value is not None}
+    objective = {name: value for name, value in knobs.algorithm().settings().items() if value is not None}
     samples = max((k for values in metrics for _, k in _evaluation(values).values()), default=0)
     known = {
         "steps": recipe.table("trainer").get("total_training_steps"),
