@@ -9,6 +9,7 @@ from fipo.models.loading import load, stop_tokens
 from fipo.rollout.engine.select import make_sampler
 from fipo.rollout.prompts import Prompting, encode, stopping_at
 from fipo.rollout.sampler import SamplingParams
+from fipo.rollout.texts import texts_of
 from fipo.telemetry.run_directory import RunDirectory
 
 
@@ -36,5 +37,5 @@ def sample_texts(
     if context is not None and needed > context:
         raise UserError(f"prompt and --max-tokens must fit the model's {context} positions, got {needed}")
     responses = sampler.sample(encoded, SamplingParams(temperature=temperature, top_p=1.0, max_tokens=max_tokens), seed)
-    texts = tokenizer.batch_decode([response.tokens for response in responses], skip_special_tokens=True)
+    texts = texts_of(responses, tokenizer, stops)
     return [texts[i * samples : (i + 1) * samples] for i in range(len(prompts))]
