@@ -26,12 +26,12 @@ from fipo.training.trainer import Trainer
 class Words:
     """A tokenizer for prompts that are lists of numbers."""
 
-    chat_template = None
+    chat_template = pad_token_id = bos_token_id = eos_token_id = None
 
     def encode(self, text: str) -> list[int]:
         return [int(word) for word in text.split()]
 
-    def batch_decode(self, rows: Sequence[list[int]], skip_special_tokens: bool) -> list[str]:
+    def batch_decode(self, rows: Sequence[list[int]], **_: bool) -> list[str]:
         return [" ".join(map(str, row)) for row in rows]
 
 

@@ -289,3 +289,16 @@ def test_a_file_is_not_held_in_memory(tmp_path):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 1_000_000  # of 6 MB
+
+
+def test_a_float_of_few_bits_is_the_number_that_was_written(tmp_path):
+    narrow = pyarrow.array([0.1, 3.0, None], pyarrow.float32())
+    half = pyarrow.array([0.5, 0.1, None], pyarrow.float16())
+    inside = pyarrow.array([{"x": 0.3}, {"x": None}, None], pyarrow.struct([("x", pyarrow.float32())]))
+    parquet.write_table(pyarrow.table({"a": narrow, "b": half, "c": inside}), tmp_path / "data.parquet")
+    rows = [row for _, row in read_rows(tmp_path / "data.parquet", lambda names: names, BadRows(0, print))]
+    assert rows == [
+        {"a": 0.1, "b": 0.5, "c": {"x": 0.3}},
+        {"a": 3.0, "b": 0.1, "c": {"x": None}},
+        {"a": None, "b": None, "c": None},
+    ]

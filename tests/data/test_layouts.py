@@ -117,7 +117,7 @@ def test_a_row_is_named_by_its_id_or_else_by_its_question():
 
 MALFORMED = [
     ([1], "a row must be an object, got list"),
-    ({"question": None, "answer": "#### 4"}, "question must be a text, got None"),
+    ({"question": None, "answer": "#### 4"}, "question must be a text or a list of messages, got None"),
     ({"question": " ", "answer": "#### 4"}, "prompt must not be empty"),
     ({"question": "2+2=", "answer": None}, "answer must be a text or a number, got None"),
     (

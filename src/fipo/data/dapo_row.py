@@ -4,7 +4,7 @@ from typing import Any
 
 from fipo.data.bad_rows import MalformedRow
 from fipo.data.problem import Problem
-from fipo.data.row_values import answer_text, check_text, index_of
+from fipo.data.row_values import answer_text, check_text, index_of, prompt_of
 from fipo.seeding import derive_seed
 
 
@@ -12,7 +12,7 @@ def to_problem(row: Any) -> Problem:
     """Raises MalformedRow with the rule and the value. Fields that are not in the schema are not looked at."""
     if not isinstance(row, dict):
         raise MalformedRow(f"a row must be an object, got {type(row).__name__}")
-    prompt = _prompt(row.get("prompt"))
+    prompt = prompt_of(row.get("prompt"), "prompt")
     answer = answer_text(_inside(row, "reward_model").get("ground_truth"), "reward_model.ground_truth")
     source = row.get("data_source")
     if not isinstance(source, str | None):
@@ -32,15 +32,3 @@ def _inside(row: dict[str, Any], name: str) -> dict[str, Any]:
     if not isinstance(value, dict | None):
         raise MalformedRow(f"{name} must be an object, got {value!r:.80}")
     return value or {}
-
-
-def _prompt(value: Any) -> str | list[dict[str, str]]:
-    if isinstance(value, str):
-        return value
-    if not isinstance(value, list):
-        raise MalformedRow(f"prompt must be a text or a list of messages, got {value!r:.80}")
-    for message in value:
-        parts = [message.get("role"), message.get("content")] if isinstance(message, dict) else [None]
-        if not all(isinstance(part, str) for part in parts):
-            raise MalformedRow(f"each message of prompt must have a role and a content, got {value!r:.80}")
-    return [{"role": message["role"], "content": message["content"]} for message in value]

@@ -5,7 +5,7 @@ Which layout a row has is decided by the names of its columns alone; `docs/data.
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from typing import Any
 
@@ -13,7 +13,7 @@ from fipo.data import dapo_row
 from fipo.data.bad_rows import MalformedRow
 from fipo.data.boxed import boxes_in
 from fipo.data.problem import Problem
-from fipo.data.row_values import answer_text, check_text, index_of
+from fipo.data.row_values import answer_text, check_text, index_of, prompt_of
 from fipo.seeding import derive_seed
 
 IDS = ("ID", "id", "unique_id")  # columns that name a row: the first of them that says something
@@ -57,17 +57,15 @@ def to_problem(row: Any, source: str) -> Problem:
 
 def _bare(row: dict[str, Any], source: str, *, question: str, answer: str, final: Callable[[str], str]) -> Problem:
     """A row whose question stands alone; `final` finds the answer in the text of its column."""
-    text = row[question]
-    if not isinstance(text, str):
-        raise MalformedRow(f"{question} must be a text, got {text!r:.80}")
+    prompt = prompt_of(row[question], question)
     named_by = next((name for name in IDS if row.get(name) is not None), IDS[0])
-    index = index_of(row.get(named_by), named_by) or f"{derive_seed(0, text):016x}"
+    index = index_of(row.get(named_by), named_by)
     found = final(answer_text(row[answer], answer)).strip()
     if not found:
         raise MalformedRow(f"{answer} must not give an empty answer, got {row[answer]!r:.80}")
-    problem = Problem(id=f"{source}/{index}", prompt=text, answer=found, source=source)
+    problem = Problem(id=f"{source}/{index}", prompt=prompt, answer=found, source=source)
     check_text(problem)
-    return problem
+    return problem if index else replace(problem, id=f"{source}/{derive_seed(0, problem.text):016x}")
 
 
 def after_hashes(answer: str) -> str:

@@ -1,5 +1,6 @@
 """Values of a row as the texts that a problem is made of."""
 
+import json
 import math
 from decimal import Decimal
 from typing import Any
@@ -7,12 +8,18 @@ from typing import Any
 from fipo.data.bad_rows import MalformedRow
 from fipo.data.problem import Problem
 
+MESSAGE_KEYS = {"role", "content", "from", "value"}
+
 
 def answer_text(value: Any, name: str) -> str:
-    """The value of field `name`, a number as it would be written by hand: `1e22` is no answer of a response.
+    """The right answer in field `name`, for a file's row as for what TRL and verl hand over.
 
-    Raises MalformedRow for one that is empty, not finite, or neither a text nor a number.
+    A number is as it would be written by hand: a whole one without a point, whatever its type (204.0, which a column
+    with gaps makes of 204, is `204`), and none as `1e22`. Raises MalformedRow for one that is empty, not finite, or
+    neither a text nor a number: None, a bool, a list.
     """
+    if type(value).__module__ == "numpy" and hasattr(value, "item") and getattr(value, "ndim", 1) == 0:
+        value = value.item()
     if isinstance(value, bool) or not isinstance(value, str | int | float | Decimal):
         raise MalformedRow(f"{name} must be a text or a number, got {value!r:.80}")
     if isinstance(value, str):
@@ -23,7 +30,39 @@ def answer_text(value: Any, name: str) -> str:
         return str(value)
     if not math.isfinite(value):
         raise MalformedRow(f"{name} must be finite, got {value}")
-    return f"{Decimal(str(value)):f}"
+    decimal = Decimal(str(value))
+    return str(int(decimal)) if decimal == int(decimal) else f"{decimal:f}"
+
+
+def prompt_of(value: Any, name: str) -> str | list[dict[str, str]]:
+    """The prompt in field `name`: a text, or messages with role and content, which may come as JSON text.
+
+    Raises MalformedRow for anything else.
+    """
+    messages = value
+    if isinstance(value, str):
+        messages = _from_json(value)
+        if messages is None:
+            return value
+    if not isinstance(messages, list):
+        raise MalformedRow(f"{name} must be a text or a list of messages, got {value!r:.80}")
+    for message in messages:
+        parts = [message.get("role"), message.get("content")] if isinstance(message, dict) else [None]
+        if not all(isinstance(part, str) for part in parts):
+            raise MalformedRow(f"each message of {name} must have a role and a content, got {value!r:.80}")
+    return [{"role": message["role"], "content": message["content"]} for message in messages]
+
+
+def _from_json(text: str) -> Any:
+    """The messages that a text is, well or badly formed; None for a text that is none."""
+    if not text.lstrip().startswith(("[", "{")):
+        return None
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    listed = value if isinstance(value, list) else [value]
+    return value if listed and all(isinstance(one, dict) and MESSAGE_KEYS & one.keys() for one in listed) else None
 
 
 def index_of(value: Any, name: str) -> str | None:

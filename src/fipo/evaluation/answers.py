@@ -14,7 +14,7 @@ from fipo.seeding import derive_seed
 class Answer:
     """One response to a problem."""
 
-    text: str  # special tokens left out
+    text: str  # what it says
     tokens: int  # its length, stop token included
     truncated: bool  # max_response_tokens came before a stop token
     seed: int  # of its random numbers

@@ -20,6 +20,7 @@ from fipo.models.rotary import fixed_rotary
 from fipo.rollout.engine.select import make_sampler
 from fipo.rollout.problems import PromptLimit, usable_problems
 from fipo.rollout.prompts import encode, stopping_at
+from fipo.rollout.texts import texts_of
 from fipo.telemetry.run_directory import RunDirectory
 
 
@@ -37,6 +38,7 @@ class LocalModel:
         stops += stopping_at(recipe.sampling.stop, self.tokenizer, key="sampling.stop")
         if not stops:
             say(f"note: {table.path} names no stop token, so every response will be truncated")
+        self.stop_tokens = stops
         self.max_prompt_tokens = limit = _longest_prompt(recipe, table.path, model)
         self.chunk = table.decode_batch
         self.sampler = make_sampler(
@@ -71,7 +73,7 @@ class LocalModel:
         prompts = [encode(problem, self.tokenizer, self.recipe.data) for problem, _ in asked]
         responses = self.sampler.sample(prompts, params, seeds)
         beat(sum(len(response.tokens) for response in responses))
-        texts = self.tokenizer.batch_decode([r.tokens for r in responses], skip_special_tokens=True)
+        texts = texts_of(responses, self.tokenizer, self.stop_tokens)
         return [
             Answer(text=text, tokens=len(response.tokens), truncated=response.truncated, seed=seed)
             for response, text, seed in zip(responses, texts, seeds, strict=True)

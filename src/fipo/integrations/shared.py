@@ -13,7 +13,9 @@ from typing import Any
 
 from torch import Tensor
 
+from fipo.data.bad_rows import MalformedRow
 from fipo.data.problem import Problem
+from fipo.data.row_values import answer_text
 from fipo.grading.grade import Grade
 from fipo.grading.outcomes import failure_line, too_many_failures
 from fipo.grading.workers.pool import GraderPool
@@ -32,12 +34,24 @@ def grader_pool(grader: str, **limits: float) -> GraderPool:
     return _pool(os.getpid(), grader, **limits)
 
 
-def graded(pool: GraderPool, answers: Sequence[tuple[str, Problem]]) -> list[Grade]:
-    """The grades of (response, problem) pairs. A warning names those that failed."""
-    grades = pool.grade(answers)
-    if line := failure_line((problem.id, grade) for (_, problem), grade in zip(answers, grades, strict=True)):
+def right_answer(value: Any, name: str) -> str | Grade:
+    """The right answer that a host hands over, read as that of a file's row is; a failed grade for one that is none."""
+    try:
+        return answer_text(value, name)
+    except MalformedRow as error:
+        return Grade(outcome="crash", answer=None, reason=str(error))
+
+
+def graded(pool: GraderPool, answers: Sequence[tuple[str, Problem | Grade]]) -> list[Grade]:
+    """The grades of (response, problem) pairs; a Grade in a problem's place is its own. A warning names failed ones."""
+    made = iter(pool.grade([(response, problem) for response, problem in answers if isinstance(problem, Problem)]))
+    named = [
+        (problem.id, next(made)) if isinstance(problem, Problem) else (str(i), problem)
+        for i, (_, problem) in enumerate(answers)
+    ]
+    if line := failure_line(named):
         log.warning(line)
-    return grades
+    return [grade for _, grade in named]
 
 
 class FailurePolicy:

@@ -17,6 +17,7 @@ from fipo.grading.outcomes import failure_line
 from fipo.rollout.prompts import Prompting, encode
 from fipo.rollout.sampler import Response, Sampler, SamplingParams
 from fipo.rollout.table import RolloutTable
+from fipo.rollout.texts import texts_of
 from fipo.seeding import derive_seed
 from fipo.telemetry.clock import Clock
 
@@ -28,7 +29,7 @@ class Group:
     problem: Problem
     prompt_tokens: list[int]
     responses: list[Response]
-    texts: list[str]  # the responses decoded, special tokens left out
+    texts: list[str]  # what the responses say
     grades: list[Grade]
 
     @property
@@ -66,6 +67,7 @@ class PolicyRoller:
     tokenizer: PreTrainedTokenizerBase
     prompting: Prompting
     grade: Callable[[Sequence[tuple[str, Problem]]], list[Grade]]
+    stop_tokens: Sequence[int] = ()
 
     def groups(
         self, problems: Sequence[Problem], group_size: int, params: SamplingParams, seed: int, clock: Clock
@@ -75,7 +77,7 @@ class PolicyRoller:
             repeated = [prompt for prompt in prompts for _ in range(group_size)]
             responses = self.sampler.sample(repeated, params, seed)
         with clock.phase("grade"):
-            texts = self.tokenizer.batch_decode([r.tokens for r in responses], skip_special_tokens=True)
+            texts = texts_of(responses, self.tokenizer, self.stop_tokens)
             asked = [problem for problem in problems for _ in range(group_size)]
             grades = self.grade(list(zip(texts, asked, strict=True)))
             groups = []

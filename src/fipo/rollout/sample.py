@@ -10,6 +10,7 @@ from fipo.models.loading import load, stop_tokens
 from fipo.rollout.engine.select import make_sampler
 from fipo.rollout.prompts import Prompting, encode, stopping_at
 from fipo.rollout.sampler import SamplingParams
+from fipo.rollout.texts import texts_of
 from fipo.telemetry.run_directory import RunDirectory
 
 
@@ -38,5 +39,5 @@ def sample_texts(
     params = SamplingParams(temperature=temperature, max_tokens=max_tokens)
     sampler = make_sampler(model, stop_tokens=stops, slots=64, longest=needed, params=params)
     responses = sampler.sample(encoded, params, seed)
-    texts = tokenizer.batch_decode([response.tokens for response in responses], skip_special_tokens=True)
+    texts = texts_of(responses, tokenizer, stops)
     return [texts[i * samples : (i + 1) * samples] for i in range(len(prompts))]

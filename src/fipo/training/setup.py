@@ -73,6 +73,7 @@ def set_up(
             tokenizer=tokenizer,
             prompting=recipe.data,
             grade=lambda answers: graders.grade(answers, beat),
+            stop_tokens=policy.stop_tokens,
         ),
         stream=ProblemStream(train, recipe.run.seed),
         compute=compute_of(model),

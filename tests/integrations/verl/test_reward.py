@@ -4,6 +4,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy
 import pytest
 
 from fipo.data.problem import Problem
@@ -27,10 +28,22 @@ def test_the_last_answer_line_decides_and_every_outcome_is_named():
 
 
 def test_another_grader_is_chosen_by_its_name():
-    assert score(r"so \boxed{2x+2}", "2(x+1)", grader="math")["outcome"] == "correct"  # beside verl's antlr 4.9.3, too
+    assert score(r"so \boxed{2x+2}", "2(x+1)", grader="math")["outcome"] == "correct"
     assert score("it is 7.0", grader="number")["outcome"] == "correct"
     with pytest.raises(UserError, match="grader: must be one of number"):
         score("7", grader="numbers")
+
+
+@pytest.mark.parametrize("truth", [204, 204.0, "204", numpy.float64(204), numpy.int64(204)])
+def test_a_right_answer_that_became_a_float_is_the_whole_number_that_it_was(truth):
+    assert score("Answer: 204", truth)["outcome"] == "correct"
+
+
+@pytest.mark.parametrize("truth", [None, True, float("nan"), ["204"], numpy.array(["204"])])
+def test_a_right_answer_that_is_none_is_a_failed_grade_that_says_so(truth):
+    result = score("Answer: 204", truth)
+    assert (result["outcome"], result["score"], result["grade/failed"]) == ("crash", 0.0, 1.0)
+    assert result["reason"].startswith("ground_truth must be ")
 
 
 def test_a_grader_that_hangs_is_a_timeout_which_pays_nothing(tmp_path, monkeypatch, caplog):

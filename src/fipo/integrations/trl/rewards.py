@@ -6,10 +6,11 @@ from typing import Any
 from trl.rewards import get_soft_overlong_punishment
 
 from fipo.data.problem import Problem
+from fipo.grading.grade import Grade
 from fipo.grading.outcomes import grade_metrics, reward_of
 from fipo.grading.registry import resolve
 from fipo.grading.workers.pool import GraderPool
-from fipo.integrations.shared import FailurePolicy, graded, grader_pool, json_value
+from fipo.integrations.shared import FailurePolicy, graded, grader_pool, json_value, right_answer
 
 Completion = str | list[dict[str, Any]]  # text, or the messages that a chat model added
 NO_COLUMNS = ("completion_ids", "environments")  # lists that TRL adds to the dataset's columns
@@ -47,12 +48,13 @@ class GraderReward:
             raise ValueError(
                 f"the dataset must have the column {self._answer_column!r}, got {', '.join(sorted(rows)) or 'no other'}"
             )
-        answers = []
+        answers: list[tuple[str, Problem | Grade]] = []
         for i, (prompt, completion) in enumerate(zip(prompts, completions, strict=True)):
-            answer = str(rows[self._answer_column][i])
-            metadata = json_value({name: values[i] for name, values in rows.items()})
-            problem = Problem(id=str(i), prompt=json_value(prompt), answer=answer, source="trl", metadata=metadata)
-            answers.append((_text(completion), problem))
+            right = right_answer(rows[self._answer_column][i], self._answer_column)
+            if isinstance(right, str):
+                metadata = json_value({name: values[i] for name, values in rows.items()})
+                problem = Problem(id=str(i), prompt=json_value(prompt), answer=right, source="trl", metadata=metadata)
+            answers.append((_text(completion), problem if isinstance(right, str) else right))
         grades = graded(self.pool(), answers)
         metrics = grade_metrics(grades)
         failed = int(metrics.pop("grade/failed"))  # a count, which FIPOTrainer adds up over its processes

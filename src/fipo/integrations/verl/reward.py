@@ -21,14 +21,14 @@ from fipo.data.problem import Problem
 from fipo.grading.grade import Grade
 from fipo.grading.outcomes import reward_of
 from fipo.grading.workers.pool import GraderPool
-from fipo.integrations.shared import graded, grader_pool, json_value
+from fipo.integrations.shared import graded, grader_pool, json_value, right_answer
 
 OUR_REWARD = "pkg://fipo.integrations.verl.reward"
 DEFAULT_GRADER = "dapo"
 VERL_ADDS = ("reward_router_address", "reward_model_tokenizer", "reward_model")
 OF_THE_TRAINER = ("on_failure", "max_failures")  # v1.py acts on them: what is raised here fails one group, no more
 _OPENING = threading.Lock()
-_Request = tuple[str, Problem, "Future[Grade]"]
+_Request = tuple[str, Problem | Grade, "Future[Grade]"]
 
 
 def compute_score(
@@ -53,16 +53,18 @@ def compute_score(
     unknown = sorted(set(others) - {*VERL_ADDS, *OF_THE_TRAINER})
     if unknown:
         raise ValueError(f"reward_kwargs has unknown keys: {', '.join(unknown)}")
-    problem = Problem(
-        id=str((extra_info or {}).get("index", "")),
-        prompt="",
-        answer=str(ground_truth),
-        source=str(data_source),
-        metadata=json_value(extra_info or {}),
-    )
+    right = right_answer(ground_truth, "ground_truth")
     with _OPENING:  # verl's threads all come at once, and there is one desk for them
         desk = _desk(os.getpid(), grader, workers, deadline_seconds, memory_mib)
-    grade = desk.grade(solution_str, problem)
+    if isinstance(right, str):
+        problem = Problem(
+            id=str((extra_info or {}).get("index", "")),
+            prompt="",
+            answer=right,
+            source=str(data_source),
+            metadata=json_value(extra_info or {}),
+        )
+    grade = desk.grade(solution_str, problem if isinstance(right, str) else right)
     return {
         "score": reward_of(grade),
         "acc": float(grade.correct),
@@ -82,7 +84,7 @@ class Desk:
         self._thread = threading.Thread(target=self._serve, name="fipo-grading", daemon=True)
         self._thread.start()
 
-    def grade(self, response: str, problem: Problem) -> Grade:
+    def grade(self, response: str, problem: Problem | Grade) -> Grade:
         answer: Future[Grade] = Future()
         self._requests.put((response, problem, answer))
         return answer.result()
