@@ -101,6 +101,7 @@ def pack_of(sequences: Sequence[tuple[list[int], list[int]]], layout: Layout, de
             response=response,
             logprobs=[0.0] * len(response),
             advantage=0.0,
+            token_advantages=None,
             trained=True,
         )
         for i, (prompt, response) in enumerate(sequences)
