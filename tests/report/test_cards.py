@@ -23,10 +23,16 @@ def test_a_card_says_what_the_run_was_and_what_came_of_it(make_run):
         "model": "embedded",
         "seed": "3",
         "steps": "4 of 4",
+        "rounding": "3.8 of the FutureKL",
         "time": "2 min 33 s",  # 4 steps of 15.75 seconds, 3 evaluations of 30
     }
     assert cells(text)["avg@8"] == ["12.5 <span>[6.2, 15.6]</span>", "52.5 <span>[46.2, 55.6]</span>", "+40.0"]
     assert cells(text)["mean response length"] == ["24.2", "32.6", "+8.4"]
+
+
+def test_a_card_says_how_much_of_the_credit_is_rounding():
+    metrics = [{"step": 1, "fipo/future_kl_noise": 0.4}, {"step": 10, "fipo/future_kl_noise": 0.123}, {"step": 11}]
+    assert facts(card("half", 0, metrics, {}))["rounding"] == "0.12 of the FutureKL"
 
 
 def test_a_card_leaves_out_what_the_run_does_not_say(make_run):

@@ -57,8 +57,22 @@ def test_what_a_recipe_asks_for_adds_exactly_its_documented_keys(folder: Path, d
     line = run_recipe(folder, "run", run__steps="2", **asked).read_metrics()[1]
     several = doc.keys("Where the recipe asks for it", when="`update.mini_batches` > 1")
     optional = doc.keys("Where the recipe asks for it") - several
+    half = {key for key in optional if key.startswith(("fipo/future_kl_noise", "fipo/rounding"))}
+    half |= {"time/rounding", "update/loss_scale", "update/overflowed"}
     alone = {key for key in doc.keys("Every training step") if "mini_batch_1" not in key}
-    assert set(line) == alone | optional
+    assert set(line) == alone | (optional - half)
+
+
+def test_a_float16_policy_adds_exactly_the_documented_keys_of_its_rounding_and_its_scale(
+    folder: Path, doc: Doc
+) -> None:
+    line = run_recipe(folder, "run", run__steps="1", eval__every="9", model__dtype="float16").read_metrics()[1]
+    every = doc.keys("Every training step") | doc.keys("Steps with an evaluation")
+    asked = doc.keys("Where the recipe asks for it", when="`update.mini_batches` > 1")
+    rounding = doc.keys("Where the recipe asks for it", when="`model.dtype` below float32, or TF32")
+    scale = doc.keys("Where the recipe asks for it", when='`model.dtype = "float16"`')
+    assert len(rounding) == 7 and len(scale) == 2
+    assert set(line) == every | asked | rounding | scale
 
 
 def test_every_curve_of_the_paper_is_a_documented_key(doc: Doc) -> None:

@@ -24,6 +24,7 @@ def _facts(metrics: Sequence[dict[str, float]], config: Mapping[str, Any]) -> li
         "data": config.get("data", {}).get("train", {}).get("source"),
         "seed": config.get("run", {}).get("seed"),
         "steps": _steps(metrics, config.get("run", {}).get("steps")),
+        "rounding": _rounding(metrics),
         "time": _duration(sum(line.get("time/step", 0) + line.get("time/eval", 0) for line in metrics)),
     }
     return [(label, str(fact)) for label, fact in found.items() if fact is not None]
@@ -32,6 +33,12 @@ def _facts(metrics: Sequence[dict[str, float]], config: Mapping[str, Any]) -> li
 def _steps(metrics: Sequence[dict[str, float]], planned: int | None) -> str:
     done = max((line["step"] for line in metrics), default=0)
     return f"{done:.0f}" if planned is None else f"{done:.0f} of {planned}"
+
+
+def _rounding(metrics: Sequence[dict[str, float]]) -> str | None:
+    """Of the last step that measured it."""
+    noise = [line["fipo/future_kl_noise"] for line in metrics if "fipo/future_kl_noise" in line]
+    return f"{noise[-1]:.2g} of the FutureKL" if noise else None
 
 
 def _duration(seconds: float) -> str | None:

@@ -214,6 +214,12 @@ CHAPTERS = (
                 ),
             ),
             Figure(
+                title="Rounding in the credit",
+                look_for="Well below 1: at 1 the policy's arithmetic adds as much to the FutureKL as there is to tell.",
+                y="sd of the error / sd of the signal",
+                series=_one("fipo/future_kl_noise", "rounding of the FutureKL"),
+            ),
+            Figure(
                 title="Influence weights at a bound",
                 look_for="Where most weights sit at a bound, FIPO's credit has become a constant.",
                 y="share of tokens",

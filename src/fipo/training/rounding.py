@@ -41,7 +41,10 @@ def credit_of(
 ) -> Credit:
     """What a loss of these log-probs [B, K] would be made of."""
     inputs = LossInputs(
-        logprobs=logprobs, old_logprobs=old_logprobs, advantages=pack.advantages, loss_mask=pack.loss_mask
+        logprobs=logprobs,
+        old_logprobs=old_logprobs,
+        advantages=pack.advantages if pack.token_advantages is None else pack.token_advantages,
+        loss_mask=pack.loss_mask,
     )
     return used_credit(policy_loss(inputs, config, influence=influence))
 

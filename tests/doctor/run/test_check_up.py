@@ -25,7 +25,7 @@ def test_a_healthy_run_is_called_healthy_with_what_was_checked(doctor, make_run)
     first, *_, last = out.splitlines()
     assert first == f"{run.path}: step 50 of 50, finished"
     assert last == "healthy: 15 rules found nothing, 1 note"
-    assert "not checked: ratio_off (fipo/ratio_mean is not recorded)" in out
+    assert "ratio_off (fipo/ratio_mean is not recorded)" in out
     assert "spread_off (rollouts/ holds no responses" in out
     assert all(rule in out for rule in RULES)
 

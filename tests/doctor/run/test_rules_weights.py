@@ -1,7 +1,12 @@
 import pytest
 
 from fipo.doctor.findings import CannotTell
-from fipo.doctor.run.rules_weights import mean_weight_off, weights_idle, weights_saturated
+from fipo.doctor.run.rules_weights import (
+    mean_weight_off,
+    weights_are_rounding,
+    weights_idle,
+    weights_saturated,
+)
 
 WEIGHT = "fipo/influence_weight"
 
@@ -72,3 +77,55 @@ def test_a_mean_weight_away_from_1_is_a_hidden_step_size(mean, history):
 def test_ten_steps_are_needed(history):
     with pytest.raises(CannotTell, match="9 of the 10 steps that it takes"):
         weights_idle(history(steps=9))
+
+
+def rounded(noise, std=0.05):
+    """Measured every ten steps and in the first."""
+
+    def change(step, _):
+        measured = {"fipo/future_kl_noise": noise(step), "fipo/rounding/influence_weight_share": 0.8}
+        return {f"{WEIGHT}/std": std, **(measured if step == 1 or step % 10 == 0 else {})}
+
+    return change
+
+
+def test_more_rounding_than_half_of_the_signal_is_a_warning_with_what_is_finer(history):
+    bfloat16 = {"versions": {"precision": "bfloat16 on cuda"}}
+    finding = weights_are_rounding(history(rounded(lambda step: 0.1 if step < 20 else 3.0), **bfloat16))
+    assert finding.level == "warning"
+    assert finding.steps == (30, 50)
+    assert "3 times as large as its signal" in finding.text
+    assert "80% of the variance" in finding.text
+    assert finding.advice.startswith('model.dtype = "float16"')
+
+
+@pytest.mark.parametrize(
+    ("tables", "advice"),
+    [
+        ({"versions": {"precision": "float16 on cuda"}}, 'model.dtype = "float32"'),
+        ({"versions": {"precision": "float32 on cuda"}, "model": {"matmul": "tf32"}}, 'model.matmul = "float32"'),
+    ],
+)
+def test_the_advice_is_the_next_better_arithmetic(history, tables, advice):
+    assert weights_are_rounding(history(rounded(lambda _: 0.6), **tables)).advice.startswith(advice)
+
+
+def test_rounding_of_weights_that_are_idle_is_a_note(history):
+    assert weights_are_rounding(history(rounded(lambda _: 3.0, std=0.004))).level == "note"
+
+
+def test_a_little_rounding_is_none_to_speak_of(history):
+    assert weights_are_rounding(history(rounded(lambda _: 0.2))) is None
+
+
+@pytest.mark.parametrize(
+    ("change", "steps", "reason"),
+    [
+        (lambda *_: {}, 50, "fipo/future_kl_noise is not recorded"),
+        (rounded(lambda _: 3.0), 15, "measured less than 3 times so far"),
+        (rounded(lambda _: 3.0, std=0.0), 50, "every weight is 1"),
+    ],
+)
+def test_rounding_that_was_not_measured_or_does_not_matter_is_not_judged(history, change, steps, reason):
+    with pytest.raises(CannotTell, match=reason):
+        weights_are_rounding(history(change, steps))

@@ -29,7 +29,7 @@ def test_a_run_that_has_just_begun_is_not_called_healthy(history):
 def test_notes_of_a_short_run_do_not_make_it_healthy(history):
     found = examine(history(steps=12))
     assert found.findings
-    assert verdict(found) == "too few steps or metrics to tell: 13 rules could not be checked, 1 note"
+    assert verdict(found) == "too few steps or metrics to tell: 14 rules could not be checked, 1 note"
 
 
 def test_rules_that_could_not_be_checked_for_one_reason_stand_together():

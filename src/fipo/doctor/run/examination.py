@@ -15,6 +15,7 @@ RULES: dict[str, Rule] = {
         rules_weights.weights_saturated,
         rules_weights.weights_idle,
         rules_weights.mean_weight_off,
+        rules_weights.weights_are_rounding,
         rules_drift.ratio_off,
         rules_drift.no_response_signal,
         rules_drift.spread_off,

@@ -11,6 +11,10 @@ IDLE_STD = 0.01
 # On pure noise (1, 1.2) has a mean near 1.07, (0.8, 1.2) near 1: beyond 1 +- 0.05 the mean is worth a look.
 MEAN_DRIFT = 0.05
 
+# Half as much rounding as signal is a fifth of the FutureKL's variance. docs/precision.md has what was measured.
+ROUNDED = 0.5
+MEASURED = 3  # measurements that the median is of; there is one in ten steps
+
 STD = "fipo/influence_weight/std"
 
 
@@ -65,6 +69,38 @@ def mean_weight_off(history: History) -> Finding | None:
         "a comparison with DAPO must not take for credit",
         advice="objective.influence_clip = [0.8, 1.2], or a DAPO run with update.learning_rate times this mean",
     )
+
+
+def weights_are_rounding(history: History) -> Finding | None:
+    """The policy's arithmetic adds more to the FutureKL than half of what float32 finds in it."""
+    if max(history.series(STD).values) == 0:
+        raise CannotTell("every weight is 1")
+    noise = history.series("fipo/future_kl_noise").trailing(MEASURED)
+    if not noise.values:
+        raise CannotTell(f"measured less than {MEASURED} times so far")
+    steps = noise.since(lambda value: value > ROUNDED)
+    if steps is None:
+        return None
+    idle = history.series(STD).last() < IDLE_STD
+    share = history.series("fipo/rounding/influence_weight_share").last(MEASURED)
+    return Finding(
+        level="note" if idle else "warning",
+        steps=steps,
+        text=f"the rounding of the policy's arithmetic is {noise.values[-1]:.2g} times as large as its signal: "
+        f"fipo/future_kl_noise; {share:.0%} of the variance of the weights is not in those of float32"
+        + (", though they are too close to 1 to matter" if idle else ""),
+        advice=f"{_finer(history)}; a larger update.learning_rate; a smaller objective.half_life; or DAPO",
+    )
+
+
+def _finer(history: History) -> str:
+    """The next better arithmetic than the run's."""
+    precision = str(history.setting("versions", "precision", default=""))
+    if precision.startswith("bfloat16"):
+        return 'model.dtype = "float16"'
+    if history.setting("model", "matmul") == "tf32":
+        return 'model.matmul = "float32"'
+    return 'model.dtype = "float32"'
 
 
 def _reached_bounds(history: History) -> tuple[bool, bool]:
