@@ -91,9 +91,7 @@ def test_weights_that_are_broken_are_noticed_when_the_sampler_is_tried(folder: P
     weights = load_file(folder / "model" / "model.safetensors")
     weights["model.norm.weight"][0] = float("nan")
     save_file(weights, folder / "model" / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(
-        UserError, match=r"cannot be sampled .* must be finite, got NaN or inf: its weights are"
-    ):
+    with pytest.raises(UserError, match=r"cannot be sampled .* must be finite, got NaN or inf: its weights are"):
         run_recipe(folder, "run")
 
 
