@@ -53,7 +53,12 @@ def test_a_step_writes_exactly_the_documented_keys(folder: Path, doc: Doc) -> No
 
 
 def test_what_a_recipe_asks_for_adds_exactly_its_documented_keys(folder: Path, doc: Doc) -> None:
-    asked = {"objective__kl_coef": "0.1", "objective__importance_weight_cap": "2.0", "update__mini_batches": "1"}
+    asked = {
+        "objective__kl_coef": "0.1",
+        "objective__importance_weight_cap": "2.0",
+        "objective__importance_mask": "[0.5, 5.0]",
+        "update__mini_batches": "1",
+    }
     line = run_recipe(folder, "run", run__steps="2", **asked).read_metrics()[1]
     several = doc.keys("Where the recipe asks for it", when="`update.mini_batches` > 1")
     optional = doc.keys("Where the recipe asks for it") - several
