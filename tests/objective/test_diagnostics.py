@@ -92,6 +92,12 @@ def test_a_token_without_an_advantage_is_never_clipped():
     assert got["policy/ratio_pos/max"] == got["policy/ratio_neg/max"] == 0
 
 
+def test_a_weight_that_rounding_took_below_its_bound_is_not_counted_as_clipped():
+    cfg = FIPOConfig(half_life=1, influence_clip=(1.0, 1.2))
+    got = measured([[1 - 4e-5], [1 - 4e-4]], [1.0, 1.0], cfg)
+    assert got["fipo/influence_weight/clipped_low"] == 0.5
+
+
 def test_a_weight_that_the_safety_floor_decided_is_not_counted_as_clipped_low():
     cfg = FIPOConfig(half_life=1, influence_clip=(0.5, 1.2), safety_threshold=3)
     got = measured([[4.0, 1e-3]], [-1.0], cfg)  # raw weights 0.13, raised to the floor 0.8, and 0.001

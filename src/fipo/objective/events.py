@@ -12,6 +12,7 @@ from fipo.objective.config import FIPOConfig
 from fipo.objective.influence import needs_safety
 from fipo.objective.types import TokenFields
 
+ROUNDING = 1e-4  # a weight that a bound moves by less was not clipped: float32 rounds exp(F) by some 1e-5
 TINY_RATIO = 1e-3  # a token that the policy all but gave up although it was rewarded
 
 
@@ -104,15 +105,15 @@ TABLE = (
     Event(
         key="fipo/influence_weight/clipped_high",
         mark="weight_clipped_high",
-        meaning="exp(F) > high, so that f is the bound, outside `fipo/safety_capped`",
-        where=lambda seen: (seen.raw > seen.high) & ~seen.capped,
+        meaning="exp(F) > high by more than 0.0001, so that f is the bound, outside `fipo/safety_capped`",
+        where=lambda seen: (seen.raw > seen.high + ROUNDING) & ~seen.capped,
     ),
     Event(
         key="fipo/influence_weight/clipped_low",
         mark="weight_clipped_low",
-        meaning="exp(F) < low, so that f is the bound, outside `fipo/safety_capped`; a natural 1 under (1, 1.2) is not "
-        "counted",
-        where=lambda seen: (seen.raw < seen.low) & ~seen.capped,
+        meaning="exp(F) < low by more than 0.0001, so that f is the bound, outside `fipo/safety_capped`; a natural 1 "
+        "under (1, 1.2), rounded or not, is not counted",
+        where=lambda seen: (seen.raw < seen.low - ROUNDING) & ~seen.capped,
     ),
     Event(
         mark="not_summed",

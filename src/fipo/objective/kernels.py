@@ -28,6 +28,7 @@ FROM_2 = tl.constexpr(events.COUNTS.index("policy/ratio_neg/share_2_3"))
 FROM_3 = tl.constexpr(events.COUNTS.index("policy/ratio_neg/share_3_4"))
 FROM_4 = tl.constexpr(events.COUNTS.index("policy/ratio_neg/share_4_dual"))
 SAFETY_CAPPED = tl.constexpr(events.COUNTS.index("fipo/safety_capped"))
+ROUNDING = tl.constexpr(events.ROUNDING)
 WEIGHT_HIGH = tl.constexpr(events.COUNTS.index("fipo/influence_weight/clipped_high"))
 WEIGHT_LOW = tl.constexpr(events.COUNTS.index("fipo/influence_weight/clipped_low"))
 UNMOVED_POSITIVE = tl.constexpr(events.COUNTS.index("unmoved_positive"))
@@ -218,7 +219,7 @@ def token_kernel(
     from_4 = negative & (ratio > 4) & (ratio <= dual_clip)
     _count(count, step, from_2, FROM_2, from_3, FROM_3, from_4, FROM_4, capped, SAFETY_CAPPED)
     free, still = mask & (capped == 0), log_ratio == 0
-    above, below = free & (raw > weight_high), free & (raw < weight_low)
+    above, below = free & (raw > weight_high + ROUNDING), free & (raw < weight_low - ROUNDING)
     still_up, still_down = positive & still, negative & still
     _count(
         count, step, above, WEIGHT_HIGH, below, WEIGHT_LOW, still_up, UNMOVED_POSITIVE, still_down, UNMOVED_NEGATIVE
