@@ -2,14 +2,14 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeInt
+from pydantic import Field
 
-from fipo.recipe.table import Table
+from fipo.recipe.table import InAllOrNone, Table
 from fipo.telemetry.trackers import TrackerName
 
 
 class TelemetryTable(Table):
-    rollout_groups: NonNegativeInt = 4
+    rollout_groups: InAllOrNone = 4
     """Groups per step written to rollouts/ with per-token credit."""
     on_lost_rollouts: Literal["stop", "continue"] = "stop"
     """When rollouts/ cannot be written, on a full disk for example: end the run, or carry on without that file."""

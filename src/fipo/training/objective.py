@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import ConfigDict, Field, NonNegativeFloat, PositiveFloat, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from fipo.objective import Algorithm, algorithm
 from fipo.recipe.table import Table
@@ -21,10 +21,10 @@ class ObjectiveTable(Table):
     dual_clip: float | None = None
     max_dual_clipped_tokens: int | Literal["off"] | None = None
     """"off" keeps every sequence."""
-    kl_coef: Annotated[NonNegativeFloat, Field(allow_inf_nan=False)] = 0.0
+    kl_coef: Annotated[float, Field(ge=0, le=1e6)] = 0.0
     """Weight of a penalty on the KL divergence from the model as it was before training, which stays in memory beside
     the policy; 0 = none, and no second model."""
-    importance_weight_cap: Annotated[PositiveFloat, Field(allow_inf_nan=False)] | None = None
+    importance_weight_cap: Annotated[float, Field(gt=0, le=1e6)] | None = None
     """Weigh each token's loss by min(trainer's / sampler's probability, this); left out = no weights."""
 
     @model_validator(mode="after")
