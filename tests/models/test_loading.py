@@ -5,11 +5,12 @@ import shutil
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tokenizers import AddedToken
 from transformers import GenerationConfig
 
 from fipo.errors import UserError
 from fipo.models.corpus import ALPHABET
-from fipo.models.loading import EMBEDDED_FOLDER, load, stop_tokens
+from fipo.models.loading import EMBEDDED_FOLDER, check_trainable, load, rows_of, stop_tokens
 from fipo.models.make_tiny import make_model
 from fipo.models.tokenizer import make_tokenizer
 
@@ -132,3 +133,65 @@ def test_a_snapshot_of_modelscope_is_the_model_that_the_hub_has(folder):
     assert all(torch.equal(tensor, other.state_dict()[name]) for name, tensor in model.state_dict().items())
     assert stop_tokens(model, tokenizer) == stop_tokens(other, its_tokenizer)
     assert tokenizer.backend_tokenizer.to_str() == its_tokenizer.backend_tokenizer.to_str()
+
+
+def change(file, **values):
+    file.write_text(json.dumps({**json.loads(file.read_text()), **values}))
+
+
+@pytest.mark.parametrize(
+    "leftover",
+    [
+        {"attn_implementation": "flash_attention_2"},
+        {"_attn_implementation": "flash_attention_2"},
+        {"attn_implementation": "no such attention"},
+        {"quantization_config": {"quant_method": "gptq", "bits": 4, "group_size": 128}},
+        {"quantization_config": {"quant_method": "awq", "bits": 4, "group_size": 128, "zero_point": True}},
+        {"quantization_config": {"quant_method": "no such method"}},
+        {"return_dict": False},
+        {"num_attention_heads": 0},
+        {"hidden_act": "no such function"},
+    ],
+    ids=lambda leftover: "-".join(map(str, *[leftover.items()])),
+)
+def test_what_a_config_asks_for_and_is_not_there_is_refused_in_one_line(folder, leftover):
+    change(folder / "config.json", **leftover)
+    with pytest.raises(UserError) as error:
+        load(str(folder))
+    assert str(error.value).startswith("model.path: ")
+    assert "\n" not in str(error.value)
+
+
+def test_a_quantised_model_is_not_trained(folder):
+    check_trainable(str(folder))
+    change(folder / "config.json", quantization_config={"quant_method": "gptq", "bits": 4, "group_size": 128})
+    with pytest.raises(UserError) as error:
+        check_trainable(str(folder))
+    assert str(error.value).startswith(
+        f"model.path: {folder} is quantised (gptq), and such weights take no gradients: "
+    )
+
+
+def with_words(folder, words, special):
+    tokenizer = make_tokenizer()
+    tokenizer.add_tokens([AddedToken(word, special=special) for word in words])
+    tokenizer.save_pretrained(folder)
+
+
+def test_a_tokenizer_with_more_words_than_its_model_has_rows_is_refused(folder):
+    rows = rows_of(load(str(folder))[0])
+    with_words(folder, ["<extra>", "7-3"], special=False)
+    with pytest.raises(UserError) as error:
+        load(str(folder))
+    assert str(error.value) == (
+        f"model.path: {folder}: its tokenizer has 2 words beyond the {rows} rows of its model, such as '<extra>' (token "
+        f"{rows}): the two do not belong together, or one was not resized"
+    )
+
+
+def test_a_special_word_that_no_text_needs_may_lie_beyond_the_rows_but_not_the_end_of_a_response(folder):
+    with_words(folder, ["<image>"], special=True)
+    load(str(folder))
+    change(folder / "tokenizer_config.json", eos_token="<image>")
+    with pytest.raises(UserError, match="words beyond the"):
+        load(str(folder))

@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub.errors import StrictDataclassError
-from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -49,12 +47,17 @@ def load(
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             name, dtype=dtype, output_loading_info=True, trust_remote_code=False, use_safetensors=True
         )
-    except (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError, StrictDataclassError) as error:
+    except (UserError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # whatever the files of a model and its tokenizer can make transformers do
         raise UserError(f"model.path: cannot load {path!r}: {_reason(error)}") from None
     model, report = loaded
     if report["missing_keys"]:
         absent = sorted(report["missing_keys"])
         raise UserError(f"model.path: {path} lacks {len(absent)} of its model's weights, such as {absent[0]}")
+    if not model.config.return_dict:
+        raise UserError(f"model.path: {path}: config.json must not say return_dict = false: remove it from a copy")
+    _check_words(path, model, tokenizer)
     return model.eval().to(torch.device(device)), tokenizer
 
 
@@ -63,9 +66,44 @@ def config_of(path: str) -> PreTrainedConfig:
     name = _found(path)
     try:
         config: PreTrainedConfig = AutoConfig.from_pretrained(name, trust_remote_code=False)
-    except (OSError, ValueError, TypeError, KeyError, StrictDataclassError) as error:
+    except Exception as error:
         raise UserError(f"model.path: cannot read the config of {path!r}: {_reason(error)}") from None
     return config
+
+
+def check_trainable(path: str) -> None:
+    """Raise UserError for the path of a quantised model: its weights take no gradients."""
+    config = config_of(path)
+    found = [getattr(part, "quantization_config", None) for part in (config, config.get_text_config(decoder=True))]
+    for quantised in filter(None, found):
+        how = quantised if isinstance(quantised, dict) else quantised.to_dict()
+        raise UserError(
+            f"model.path: {path} is quantised ({how.get('quant_method', 'in an unknown way')}), and such weights take "
+            "no gradients: train the model that it was made of, or dequantise it once and save that"
+        )
+
+
+def rows_of(model: PreTrainedModel) -> int:
+    """How many tokens a model knows: rows of its embedding, of the smaller one if the output has its own."""
+    layers: list[Any] = [model.get_input_embeddings(), model.get_output_embeddings()]
+    return min(int(layer.weight.shape[0]) for layer in layers if hasattr(layer, "weight"))
+
+
+def _check_words(path: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Raise UserError for a tokenizer with words that the model has no rows for, special ones that nothing needs aside.
+
+    Gemma 3's text models have such a one, for images. A prompt that holds it is refused by itself.
+    """
+    rows = rows_of(model)
+    beyond = {word: token for word, token in tokenizer.get_vocab().items() if token >= rows}
+    spared = {token for token, added in getattr(tokenizer, "added_tokens_decoder", {}).items() if added.special}
+    spared -= {tokenizer.bos_token_id, tokenizer.eos_token_id}
+    missing = sorted((token, word) for word, token in beyond.items() if token not in spared)
+    if missing:
+        raise UserError(
+            f"model.path: {path}: its tokenizer has {len(missing)} words beyond the {rows} rows of its model, such as "
+            f"{missing[0][1]!r:.40} (token {missing[0][0]}): the two do not belong together, or one was not resized"
+        )
 
 
 def _found(path: str) -> str:

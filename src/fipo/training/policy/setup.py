@@ -7,7 +7,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from fipo.errors import UserError
 from fipo.models.limits import positions_of
-from fipo.models.loading import device_of, dtype_of, load, stop_tokens
+from fipo.models.loading import check_trainable, device_of, dtype_of, load, stop_tokens
 from fipo.rollout.prompts import stopping_at
 from fipo.rollout.table import RolloutTable
 from fipo.training.passes.recompute import check_recomputing
@@ -25,6 +25,7 @@ class Policy:
 def load_policy(recipe: Recipe, say: Callable[[str], None]) -> Policy:
     """Raises UserError for a model that cannot be had, or that cannot do what the recipe asks of it."""
     device = device_of(recipe.run.device, key="run.device")
+    check_trainable(recipe.model.path)
     model, tokenizer = load(recipe.model.path, device, dtype_of(recipe.model.dtype, device))
     if recipe.model.lora is not None:
         adapt(model, recipe.model.lora)
