@@ -52,4 +52,7 @@ def uniforms_of(seed: Seed, index: int, count: int) -> list[float]:
 def check_finite(logprobs: Sequence[float]) -> None:
     """Raise RunStopped if a log-prob of a response is NaN or infinite."""
     if not all(map(isfinite, logprobs)):
-        raise RunStopped("sampling: the model's log-probs must be finite, got NaN or inf: its weights are damaged")
+        raise RunStopped(
+            "sampling: the model's log-probs must be finite, got NaN or inf: its weights are damaged, or it is in "
+            'float16, which ends at 65504 (model.dtype = "bfloat16" does not)'
+        )

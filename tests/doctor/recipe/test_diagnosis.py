@@ -51,7 +51,7 @@ def test_a_recipe_that_cannot_fit_stops_before_anything_is_loaded(small, capsys)
     code, out, _ = doctor(capsys, small, "--memory-gib", "0.5", "--rollout.max_response_tokens", "200")
     assert code == 2
     assert "problem: memory does not suffice" in out
-    assert "on cuda in bfloat16" in out
+    assert "on cuda in float16" in out
     assert out.splitlines()[-1].startswith("this run cannot succeed as it stands")
 
 

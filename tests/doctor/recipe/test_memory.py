@@ -137,9 +137,31 @@ def test_a_micro_batch_is_never_smaller_than_a_sequence_nor_larger_than_a_mini_b
     assert tokens_at_once(recipe(update__tokens_per_micro_batch="1000000")) == 16 // 4 * 8 * (16 + 160)
 
 
+def test_a_float32_output_layer_takes_a_copy_of_itself_on_a_cpu_and_nothing_on_cuda(recipe):
+    outline = outline_of("embedded", BFLOAT16, None)
+    half = {"model__dtype": "float16"}
+    for phase in ("sampling", "update"):
+        wide, narrow = (
+            getattr(estimated(recipe(**half, model__head_dtype=head), CPU), phase) for head in ("auto", "model")
+        )
+        assert wide.pop("output layer in float32") == 4 * outline.vocabulary * outline.hidden
+        assert wide == narrow
+        assert "output layer in float32" not in getattr(estimated(recipe(**half), CUDA), phase)
+        assert "output layer in float32" not in getattr(estimated(recipe(), CPU), phase)
+
+
+@pytest.mark.parametrize(
+    "without", [{"model__dtype": "float32"}, {"telemetry__noise_every": "0"}, {"update__mini_batches": "1"}]
+)
+def test_the_measurement_of_rounding_is_counted_where_it_is_made(recipe, without):
+    half = {"model__dtype": "bfloat16"}
+    assert "2,048 tokens in float32" in estimated(recipe(**half), CUDA).rounding
+    assert set(estimated(recipe(**(half | without)), CUDA).rounding) == {"gradients"}
+
+
 def test_the_peak_is_what_stays_and_the_largest_phase():
     found = MemoryEstimate(
-        stays={"a": 5.0, "b": 1.0}, sampling={"c": 3.0}, update={"d": 2.0, "e": 2.0}, optimizer_step={}
+        stays={"a": 5.0, "b": 1.0}, sampling={"c": 3.0}, update={"d": 2.0, "e": 2.0}, optimizer_step={}, rounding={}
     )
     assert found.phase == ("the update", {"d": 2.0, "e": 2.0})
     assert found.peak == 10

@@ -29,11 +29,17 @@ class MemoryEstimate:
     sampling: dict[str, float]
     update: dict[str, float]
     optimizer_step: dict[str, float]
+    rounding: dict[str, float]  # measured, where it is
 
     @property
     def phase(self) -> tuple[str, dict[str, float]]:
         """The name and the parts of the phase with the peak."""
-        phases = {"sampling": self.sampling, "the update": self.update, "the optimizer's step": self.optimizer_step}
+        phases = {
+            "sampling": self.sampling,
+            "the update": self.update,
+            "the optimizer's step": self.optimizer_step,
+            "the measurement of rounding": self.rounding,
+        }
         name = max(phases, key=lambda name: sum(phases[name].values()))
         return name, phases[name]
 
@@ -64,10 +70,11 @@ def estimate(
                 "Python and libraries" if device.type == "cpu" else "CUDA": float(process),
             }
         ),
-        sampling=_sampling(recipe, outline, slots, width),
+        sampling=_sampling(recipe, outline, device, slots, width),
         update=gradients | _update(recipe, outline, device, width),
         optimizer_step=gradients
         | {"temporary copies": FLOAT32 * float(outline.trainable if device.type == "cuda" else 2 * outline.largest)},
+        rounding=gradients | _rounding(recipe, outline, device, width),
     )
 
 
@@ -85,14 +92,15 @@ def tokens_at_once(recipe: Recipe) -> int:
     return min(max(update.tokens_per_micro_batch, longest), mini_batch)
 
 
-def _sampling(recipe: Recipe, outline: Outline, slots: int, width: int) -> dict[str, float]:
+def _sampling(recipe: Recipe, outline: Outline, device: torch.device, slots: int, width: int) -> dict[str, float]:
     rollout = recipe.rollout
     read = min(PREFILL_TOKENS, max(1, rollout.generation_batch) * rollout.max_prompt_tokens)
     sorts = min(rollout.top_p, recipe.eval.top_p) < 1
     per_logit = width + CHOICE_BYTES + (SORTING_BYTES if sorts else 0)
     choosing = float(slots * outline.vocabulary * per_logit)
     reading = float(read * width * (6 * outline.hidden + 3 * outline.feed_forward + 2 * outline.cached_per_token))
-    return {"choosing tokens": choosing} if choosing > reading else {"reading prompts": reading}
+    parts = {"choosing tokens": choosing} if choosing > reading else {"reading prompts": reading}
+    return parts | _wide_head(recipe, outline, device, width)
 
 
 def _update(recipe: Recipe, outline: Outline, device: torch.device, width: int) -> dict[str, float]:
@@ -101,11 +109,36 @@ def _update(recipe: Recipe, outline: Outline, device: torch.device, width: int) 
     if recipe.update.gradient_checkpointing:  # the input of every layer, and one layer's own
         activations = tokens * (outline.layers * outline.hidden * width + outline.kept_per_token / outline.layers)
     working = tokens * width * (2 * outline.hidden + 3 * outline.feed_forward)  # gradients of activations on their way
-    chunk = min(tokens * outline.vocabulary, max(CHUNK[device.type], outline.vocabulary))
     return {
         f"activations of {tokens:,} tokens": activations + working,
-        "logits": float(CHUNK_COPIES * FLOAT32 * chunk),
+        "logits": _logits(tokens, outline, device),
+        **_wide_head(recipe, outline, device, width),
     }
+
+
+def _rounding(recipe: Recipe, outline: Outline, device: torch.device, width: int) -> dict[str, float]:
+    """A forward pass in float32, with the masters as weights; what is frozen is widened a matrix at a time."""
+    if width >= FLOAT32 or not recipe.telemetry.noise_every or recipe.update.mini_batches == 1:
+        return {}
+    tokens = tokens_at_once(recipe)
+    frozen = FLOAT32 * outline.vocabulary * outline.hidden if recipe.model.lora else 0
+    return {
+        f"{tokens:,} tokens in float32": float(FLOAT32 * tokens * (2 * outline.hidden + 3 * outline.feed_forward)),
+        "logits": _logits(tokens, outline, device),
+        "a frozen matrix in float32": float(frozen),
+    }
+
+
+def _logits(tokens: int, outline: Outline, device: torch.device) -> float:
+    chunk = min(tokens * outline.vocabulary, max(CHUNK[device.type], outline.vocabulary))
+    return float(CHUNK_COPIES * FLOAT32 * chunk)
+
+
+def _wide_head(recipe: Recipe, outline: Outline, device: torch.device, width: int) -> dict[str, float]:
+    """The copy of the output layer that a CPU makes for float32 logits; CUDA writes them without one."""
+    if device.type == "cuda" or width >= FLOAT32 or recipe.model.head_dtype == "model":
+        return {}
+    return {"output layer in float32": float(FLOAT32 * outline.vocabulary * outline.hidden)}
 
 
 def _traced(outline: Outline, device: torch.device) -> bool:

@@ -13,8 +13,6 @@ def check_host(trainer: GRPOTrainer) -> None:
         raise ValueError(
             f"the launcher must be one of {', '.join(AVERAGED)}, got {launcher}: gradients are divided once"
         )
-    if args.fp16:
-        raise ValueError("fp16 must be off, because its loss scaling cannot skip an update: use bf16")
     if args.optim in ("lomo", "adalomo"):
         raise ValueError(f"optim must not update during the backward pass, got {args.optim}")
     if trainer.aux_loss_enabled:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-# Dense peaks of the data sheets in bfloat16, FLOP/s, by a part of the name that CUDA reports; the first that fits.
+# Dense peaks of the data sheets in half precision, FLOP/s, by a part of the name that CUDA reports; the first that fits.
 DATA_SHEETS = {
     "B200": 2250e12,
     "H100 PCIe": 756e12,
@@ -65,8 +65,8 @@ def compute_of(model: PreTrainedModel) -> Compute:
 
 
 def peak_flops(device: torch.device, dtype: torch.dtype) -> float:
-    """FLOP/s of the data sheet in bfloat16 on a known GPU; elsewhere what a large matrix product reaches now."""
-    if device.type == "cuda" and dtype == torch.bfloat16:
+    """FLOP/s of the data sheet in half precision on a known GPU; elsewhere what a large matrix product reaches now."""
+    if device.type == "cuda" and dtype in (torch.bfloat16, torch.float16):
         name = torch.cuda.get_device_name(device)
         for part, peak in DATA_SHEETS.items():
             if part in name:
