@@ -102,7 +102,7 @@ def make_trainer(
         return {"prompt_ids": ids, "completion_ids": completions, "logprobs": reported}
 
     trainer_class, config_class = host
-    dataset = Dataset.from_list([{"prompt": prompt, "answer": "w4"} for prompt in rollouts])
+    dataset = Dataset.from_list([{"prompt": prompt, "answer": "4"} for prompt in rollouts])
     return trainer_class(
         model=policy,
         reward_funcs=rewards,
