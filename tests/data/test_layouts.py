@@ -89,7 +89,7 @@ def test_any_columns_are_of_one_layout_or_refused_and_those_that_are_read_stay_o
 @EACH_ROW
 def test_a_published_row_gives_its_question_and_its_final_answer(name, row, answer):
     problem = to_problem(row, name)
-    question = next(row[column] for column in ("question", "problem", "Problem") if column in row)
+    question = row[layout_of(tuple(row)).needed[0]]
     assert (problem.prompt, problem.answer, problem.source) == (question, answer, name)
     assert problem.id.startswith(f"{name}/")
 
