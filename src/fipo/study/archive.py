@@ -17,10 +17,12 @@ from fipo.telemetry.run_directory import RunDirectory
 
 KEPT = (  # the families of keys that are kept; the rest is speed, and what these already say
     "eval/",
+    "fipo/future_kl_noise",
     "fipo/influence_weight/",
     "fipo/ratio_mean",
     "fipo/raw_influence_weight/",
     "fipo/response_signal",
+    "fipo/rounding/",
     "fipo/safety_capped",
     "groups/",
     "policy/clip_fraction",

@@ -106,6 +106,7 @@ WEIGHTS = {
     # Of studies archived before 0.7, which shuffled the log-ratios in place of flipping their signs.
     "noise": Endpoint(title="spread of FutureKL / shuffled", value=_late("fipo/spread_over_shuffled"), digits=3),
     "spread": Endpoint(title="spread of FutureKL / flipped", value=_late("fipo/spread_over_flipped"), digits=3),
+    "rounding": Endpoint(title="rounding of FutureKL / FutureKL", value=_mean("fipo/future_kl_noise"), digits=3),
     "signal": Endpoint(title="response signal", value=_mean("fipo/response_signal"), digits=3),
 }
 STABILITY = {
