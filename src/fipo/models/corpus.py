@@ -21,7 +21,7 @@ LARGEST_MISTAKE = 5
 
 
 @dataclass(frozen=True, kw_only=True)
-class Example:
+class Solution:
     prompt: str
     response: str
     way: str
@@ -36,11 +36,11 @@ class Corpus:
     max_terms: int = field(default=MAX_TERMS, repr=False)
     check: Literal["reverse", "undo"] = field(default="reverse", repr=False)
 
-    def draw(self, rng: random.Random) -> Example:
+    def draw(self, rng: random.Random) -> Solution:
         """One question of the pretraining split with a solution in a randomly chosen way."""
         terms = draw_terms(rng, "pretrain", self.min_terms, self.max_terms)
         way = rng.choices(list(self.ways), weights=list(self.ways.values()))[0]
-        return Example(prompt=question(terms), response=self._solve(terms, way, rng), way=way)
+        return Solution(prompt=question(terms), response=self._solve(terms, way, rng), way=way)
 
     def _solve(self, terms: list[int], way: str, rng: random.Random) -> str:
         match way:
@@ -103,14 +103,14 @@ class RelayCorpus:
     fillers: tuple[Filler, ...]
     questions: tuple[str, ...] = field(default_factory=lambda: tuple(relay_questions("pretrain")), repr=False)
 
-    def draw(self, rng: random.Random) -> Example:
+    def draw(self, rng: random.Random) -> Solution:
         digits, filler = rng.choice(self.questions), rng.choice(self.fillers)
         response = ""
         for right in relay_answer(digits):
             wrong = rng.random() < self.mistake_rate
             digit = rng.choice([other for other in DIGITS if other != right]) if wrong else right
             response += "".join(rng.choices(LETTERS, k=filler)) + digit
-        return Example(prompt=relay_question(digits, filler), response=response, way=str(filler))
+        return Solution(prompt=relay_question(digits, filler), response=response, way=str(filler))
 
 
 RELAY_LESSONS = RelayCorpus(mistake_rate=0.0, fillers=(0, 8))

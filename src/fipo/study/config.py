@@ -23,7 +23,7 @@ WITHOUT_EFFECT = (FREE_TO_CHANGE - {"run.steps"}) | {"telemetry.rollout_groups"}
 RUN_SETTINGS = {"name", "folder", "seed"}  # what a study sets itself, for each run
 
 
-class Settings(Table):
+class StudyTable(Table):
     name: Name
     """What comes out is in `folder/name`."""
     folder: Annotated[str, Field(pattern=r"^[^\x00]+$")] = "studies"
@@ -54,7 +54,7 @@ class Arm(Table):
 
 
 class Study(Table):
-    study: Settings
+    study: StudyTable
     arms: dict[Name, Arm]
 
     @model_validator(mode="after")

@@ -15,7 +15,7 @@ NORMAL_95 = 1.96  # standard deviations
 
 
 def drift_metrics(packs: Sequence[TrainedPack]) -> dict[str, float]:
-    """Of the packs of all mini-batches after the first; {} where nothing has moved.
+    """How far the policy has moved, over the packs of all mini-batches after the first; {} where nothing has.
 
     fipo/ratio_mean              mean of exp(x_t) over the tokens. With responses sampled from pi_old and used once its
                                  expectation is 1, token by token
@@ -42,7 +42,7 @@ def drift_metrics(packs: Sequence[TrainedPack]) -> dict[str, float]:
 
 
 def _rows(one: TrainedPack) -> tuple[Tensor, ...]:
-    """Of each response with trained tokens: group, sum of x, sum of exp(x) - 1, advantage, tokens, sum of gaps^2."""
+    """A row a response with trained tokens: group, sum of x, sum of exp(x) - 1, advantage, tokens, sum of gaps^2."""
     mask, pack = one.pack.loss_mask, one.pack
     x = torch.where(mask, one.output.log_ratio, 0.0).double()
     gap = torch.where(mask, pack.rollout_logprobs - one.old.logprobs, 0.0).double()

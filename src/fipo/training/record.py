@@ -113,7 +113,7 @@ class StepRecord:
         return record
 
     def _true_advantage(self, group: Group, member: int) -> list[float | None]:
-        """Of each token of a relay, with the block rates of this step's responses; 0 at its end."""
+        """The true advantage of each token of a relay, with the block rates of this step's responses; 0 at its end."""
         rates = block_rates((text, one.problem.answer) for one in self.batch.generated for text in one.texts)
         known = true_advantages(group.texts[member], group.problem.answer, rates)
         end = len(group.responses[member].tokens) - len(known)

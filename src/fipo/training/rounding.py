@@ -19,7 +19,7 @@ SAMPLED_WEIGHTS = 2**20
 
 @dataclass(frozen=True, kw_only=True)
 class Credit:
-    """Of the trained tokens of some packs, [N] float64 each."""
+    """What the trained tokens of some packs were credited with, [N] float64 each."""
 
     log_ratio: Tensor
     future_kl: Tensor

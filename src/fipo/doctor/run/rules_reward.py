@@ -50,7 +50,7 @@ def reward_hacked(history: History) -> Finding | None:
 
 
 def _clearly_below(now: dict[str, float], best: dict[str, float]) -> bool:
-    """By their intervals, or by 0.05 where there are none."""
+    """Whether the present rate is below the best: by their intervals, or by 0.05 where there are none."""
     high, low = now.get("eval/ci/avg_at_k/high"), best.get("eval/ci/avg_at_k/low")
     if high is None or low is None:
         return now["eval/avg_at_k"] < best["eval/avg_at_k"] - LOST_HELD_OUT

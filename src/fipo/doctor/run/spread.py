@@ -20,7 +20,7 @@ Rows = list[list[float]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Control:
+class SpreadControl:
     """The spread of the FutureKL within responses over that of its flips."""
 
     ratio: float  # recorded spread / mean spread of the flips
@@ -36,7 +36,7 @@ class Control:
         return not (min(self.low, 1 / FAR) <= self.ratio <= max(self.high, FAR))
 
 
-def flipped_control(history: History, steps: int = WINDOW) -> Control:
+def flipped_control(history: History, steps: int = WINDOW) -> SpreadControl:
     """Flip each log-ratio's sign at random and sum them up again, in the last mini-batches of the newest `steps` steps.
 
     For responses sampled from the old policy and used once, log-ratios of different tokens are uncorrelated whatever
@@ -59,7 +59,7 @@ def flipped_control(history: History, steps: int = WINDOW) -> Control:
     for _ in range(FLIPS):
         flipped.append(_log_spread([(_flipped(x, generator), mask) for x, mask in padded], half_life))
     centre = sum(flipped) / FLIPS
-    return Control(
+    return SpreadControl(
         ratio=math.exp(recorded - centre),
         low=math.exp(min(flipped) - centre),
         high=math.exp(max(flipped) - centre),

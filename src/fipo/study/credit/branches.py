@@ -9,7 +9,7 @@ from fipo.data.made.relay import decisions
 from fipo.data.problem import Problem
 from fipo.rollout.groups import Group
 from fipo.seeding import derive_seed
-from fipo.study.credit.design import Sampling
+from fipo.study.credit.design import CreditTable
 from fipo.study.credit.truth import Truth
 from fipo.telemetry.clock import Clock
 from fipo.training.passes.packing import Pack
@@ -19,7 +19,7 @@ Check = tuple[int, float, float, float]
 
 
 def branch_checks(
-    sampling: Sampling, trainer: Trainer, pack: Pack, groups: Sequence[Group], truth: Truth, step: int
+    sampling: CreditTable, trainer: Trainer, pack: Pack, groups: Sequence[Group], truth: Truth, step: int
 ) -> list[Check]:
     """(1 for a digit and 0 for a letter, exact advantage, that of the branches, its variance) of each token checked.
 

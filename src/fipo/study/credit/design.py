@@ -14,7 +14,7 @@ from fipo.recipe.toml import read_recipe
 Kind = Literal["once", "two epochs", "siblings"]
 
 
-class Sampling(Table):
+class CreditTable(Table):
     name: str
     folder: str = "docs/evidence"
     """The records of a cell are in `folder/name/CELL.jsonl.gz`."""
@@ -57,7 +57,7 @@ class Cell(Table):
 
 
 class Design(Table):
-    credit: Sampling
+    credit: CreditTable
     cells: dict[str, Cell] = Field(min_length=1)
     """In the order in which they are measured; the first is the primary one."""
 

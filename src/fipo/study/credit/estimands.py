@@ -16,7 +16,7 @@ Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Interval:
+class Bootstrapped:
     value: float
     low: float | None  # 95%, percentiles of the bootstrap; None where there are fewer than LEAST checkpoints
     high: float | None
@@ -26,11 +26,11 @@ class Interval:
 class Share:
     """A difference of cosines to the target, as a share of what the true advantages gain over DAPO's."""
 
-    share: Interval
+    share: Bootstrapped
     p: float  # two-sided, signs of the checkpoints' differences flipped
 
 
-def of_sums(records: Sequence[Record], key: str, value: Callable[[Array], float]) -> Interval:
+def of_sums(records: Sequence[Record], key: str, value: Callable[[Array], float]) -> Bootstrapped:
     """`value` of a moment summed over the groups of all checkpoints."""
     return _interval(np.array([of_groups([record], key) for record in records]), lambda rows: value(rows.sum(0)))
 
@@ -55,7 +55,7 @@ def predicted(sums: Array, spreads: Array) -> float:
     return correlation(sums) * (((n * uu - u * u) / (n * ff - f * f)) ** 0.5)
 
 
-def prediction(records: Sequence[Record]) -> Interval:
+def prediction(records: Sequence[Record]) -> Bootstrapped:
     pairs = ("x, A", "F, A")
     sums = np.array([[of_groups([record], key) for key in pairs] for record in records])
     return _interval(sums, lambda rows: predicted(*rows.sum(0)))
@@ -67,7 +67,7 @@ def within(sums: Array) -> float:
     return _ratio(fa, (ff * aa) ** 0.5)
 
 
-def response_signal(records: Sequence[Record]) -> Interval:
+def response_signal(records: Sequence[Record]) -> Bootstrapped:
     """Within groups: the correlation of a response's summed log-ratios with its advantage."""
     sums = []
     for record in records:
@@ -96,19 +96,19 @@ def share(records: Sequence[Record], name: str, against: str) -> Share:
     return Share(share=_interval(both, lambda rows: _ratio(*rows.sum(0))), p=sign_flip_p(gains.tolist()))
 
 
-def mean(values: Sequence[float]) -> Interval:
+def mean(values: Sequence[float]) -> Bootstrapped:
     """One a checkpoint."""
     return _interval(np.array(values), lambda rows: float(rows.mean()))
 
 
-def _interval(rows: Array, value: Callable[[Array], float]) -> Interval:
+def _interval(rows: Array, value: Callable[[Array], float]) -> Bootstrapped:
     """rows: one for each checkpoint."""
     if len(rows) < LEAST:
-        return Interval(value=value(rows), low=None, high=None)
+        return Bootstrapped(value=value(rows), low=None, high=None)
     rng = np.random.default_rng(0)
     drawn = [value(rows[rng.integers(0, len(rows), len(rows))]) for _ in range(DRAWS)]
     low, high = np.percentile(drawn, [2.5, 97.5])
-    return Interval(value=value(rows), low=float(low), high=float(high))
+    return Bootstrapped(value=value(rows), low=float(low), high=float(high))
 
 
 def _ratio(a: float, b: float) -> float:

@@ -8,7 +8,7 @@ from typing import Any
 from fipo.study.credit.archive import read_records
 from fipo.study.credit.design import Cell, Design
 from fipo.study.credit.estimands import (
-    Interval,
+    Bootstrapped,
     Share,
     correlation,
     cosine,
@@ -167,6 +167,6 @@ def _steps(
     return table(["weights", "cosine", "degrees from DAPO", "S", "p", "p corrected", "gain"], rows)
 
 
-def _shown(one: Interval, digits: int) -> str:
+def _shown(one: Bootstrapped, digits: int) -> str:
     interval = "" if one.low is None else f" [{one.low:.{digits}f}, {one.high:.{digits}f}]"
     return f"{one.value:.{digits}f}{interval}"

@@ -48,6 +48,6 @@ def trial(model: PreTrainedModel, layout: Layout, sequences: Sequences) -> list[
 
 
 def _logprobs(model: PreTrainedModel, layout: Layout, sequences: Sequences) -> list[Tensor]:
-    """Of each response's tokens, as they are trained."""
+    """The log-probs of each response's tokens, as they are trained."""
     logprobs = score(model, pack_of(sequences, layout, model.device), 1.0, entropy=False).logprobs
     return [row[: len(response)] for row, (_, response) in zip(logprobs, sequences, strict=True)]

@@ -8,7 +8,7 @@ INTERVAL = 2000  # finite updates before the scale is doubled
 
 
 class LossScale:
-    """By what a mini-batch's mean loss is multiplied before its backward pass: always a power of two.
+    """The factor of a mini-batch's mean loss before its backward pass: always a power of two.
 
     Halved when a gradient overflows, doubled after INTERVAL finite ones. The loss of a pack is a sum, so it is
     multiplied by less; nothing but the range of float16 depends on by how much.
@@ -19,7 +19,7 @@ class LossScale:
         self.clean = clean  # finite gradients since the last change
 
     def multiplier(self, weight: int) -> float:
-        """Of a loss that will be divided by about `weight`, as that is not known before the backward pass."""
+        """The factor of a summed loss that will be divided by about `weight`, not known before the backward pass."""
         return self.value / 2.0 ** math.ceil(math.log2(max(1, weight)))
 
     def note(self, *, finite: bool) -> bool:

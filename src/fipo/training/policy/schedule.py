@@ -9,7 +9,7 @@ Schedule = Literal["constant", "linear", "cosine"]
 def learning_rate(
     step: int, *, peak: float, warmup: int, schedule: Schedule = "constant", steps: int, floor: float
 ) -> float:
-    """Of step number `step`, from 1 to `steps`: up to `peak` over the first `warmup` steps, then along the schedule.
+    """That of step `step`, from 1 to `steps`: up to `peak` over the first `warmup` steps, then along the schedule.
 
     constant   stays there
     linear     falls in a straight line to floor x peak, which the last step has
