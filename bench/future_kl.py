@@ -3,8 +3,8 @@
     python bench/future_kl.py [--rows 16] [--lengths 2048 8192 20480] [--repeats 5]
 
 Both compute F_t = sum over k >= t of gamma^(k-t) x_k in float32 on one thread, in turns within one run. Times are
-CPU seconds of the process (median and smallest of the repeats), so that a busy machine does not count. The result is
-also written to bench/results/future_kl.json.
+CPU seconds of the process (median and smallest of the repeats), so that a busy machine does not count. --save:
+to bench/results/future_kl.json.
 """
 
 import argparse
@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 
 import torch
-from machine import machine, save
+from machine import add_save, machine, save
 from torch import Tensor
 
 from fipo.objective import future_kl
@@ -68,6 +68,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=16)
     parser.add_argument("--lengths", type=int, nargs="+", default=[2048, 8192, 20480])
     parser.add_argument("--repeats", type=int, default=5)
+    add_save(parser)
     options = parser.parse_args()
     torch.set_num_threads(1)
     print(f"future KL, B={options.rows}, float32, half-life 32, CPU ms, medians")
@@ -81,7 +82,7 @@ def main() -> None:
             f"{length:>7} {1e3 * result['ours_s']:>10.3f} {1e3 * result['chunked_matmul_s']:>15.1f} "
             f"{result['ratio']:>7.0f}x {result['largest_difference']:>10.1e}"
         )
-    save("future_kl", {"rows": options.rows, "results": results})
+    save("future_kl", {"rows": options.rows, "results": results}, kept=options.save)
 
 
 if __name__ == "__main__":

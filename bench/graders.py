@@ -4,14 +4,14 @@
 
 Responses are made up: 2,000 characters of reasoning with a few numbers, then an answer, right in half of them; eight
 responses share a problem. Times are wall clock, without the start of the workers, best of three turns over all the
-graders. The result is also written to bench/results/graders.json.
+graders. --save: to bench/results/graders.json.
 """
 
 import argparse
 import random
 import time
 
-from machine import machine, save
+from machine import add_save, machine, save
 
 from fipo.data.made.countdown import countdown
 from fipo.data.problem import Problem
@@ -100,6 +100,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Answers per second of every grader.")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--answers", type=int, default=4000)
+    add_save(parser)
     options = parser.parse_args()
     graders = ["number", "exact", "dapo", "countdown", "math", "reasoning_gym"]
     loads = {grader: workload(grader, options.answers) for grader in graders}
@@ -114,7 +115,7 @@ def main() -> None:
             f"{grader:>14} {row['answers']:>8} {row['per_second']:>11.0f} {row['start_s']:>8.2f} "
             f"{row['correct']:>8.2f} {row['failed']:>7.2f}"
         )
-    save("graders", {"workers": options.workers, "characters": LENGTH, "results": best})
+    save("graders", {"workers": options.workers, "characters": LENGTH, "results": best}, kept=options.save)
 
 
 if __name__ == "__main__":

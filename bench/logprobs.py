@@ -11,7 +11,7 @@ import resource
 import time
 
 import torch
-from machine import machine, save
+from machine import add_save, machine, save
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from fipo.training.passes.logprobs import CHUNK, score
@@ -44,6 +44,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Measure the memory of log-probs.")
     parser.add_argument("--tokens", type=int, default=20480)
     parser.add_argument("--words", type=int, default=151936)
+    add_save(parser)
     options = parser.parse_args()
     torch.manual_seed(0)
     config = Qwen3Config(
@@ -72,7 +73,7 @@ def main() -> None:
     print(f"log-probs and entropy of one response, forward and backward pass\n{machine()}")
     for name, value in result.items():
         print(f"{name:>28} {value:>12,.0f}")
-    save("logprobs", result)
+    save("logprobs", result, kept=options.save)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import get_args
 
 import torch
-from machine import machine, save
+from machine import add_save, machine, save
 from small_model import small_model
 from transformers import PreTrainedModel
 
@@ -87,12 +87,14 @@ def measure(repeats: int) -> dict[str, dict[str, float]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Time padded and packed micro-batches on one CPU thread.")
     parser.add_argument("--repeats", type=int, default=5)
-    results = measure(parser.parse_args().repeats)
+    add_save(parser)
+    options = parser.parse_args()
+    results = measure(options.repeats)
     print(f"forward and backward pass, CPU seconds, medians\n{machine()}, one thread")
     print(f"{'response tokens':>20} {'padded':>8} {'packed':>8} {'ratio':>7}")
     for name, result in results.items():
         print(f"{name:>20} {result['padded_cpu_s']:>8.3f} {result['packed_cpu_s']:>8.3f} {result['ratio']:>6.2f}x")
-    save("packing", results)
+    save("packing", results, kept=options.save)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from machine import RESULTS, machine, save
+from machine import add_save, machine, save
 from policies import FLOAT32, begin, changed, policies_in
 from torch import Tensor
 from transformers import PreTrainedModel
@@ -36,6 +36,7 @@ from fipo.rollout.engine.select import make_sampler
 from fipo.rollout.groups import Group, ProblemStream
 from fipo.rollout.prompts import Prompting, encode
 from fipo.rollout.sampler import SamplingParams
+from fipo.telemetry.heartbeat import no_beat
 from fipo.training import load_recipe
 from fipo.training.passes.layout import layout_of
 from fipo.training.passes.logprobs import old_scores
@@ -191,7 +192,7 @@ class Experiment:
             stream=ProblemStream([], seed=0),
             compute=compute_of(model),
             control=None,
-            beat=lambda: None,
+            beat=no_beat,
         )
 
     def other_shapes(self) -> Iterator[dict[str, Any]]:
@@ -267,7 +268,8 @@ def main() -> None:
     parser.add_argument("--micro-batch", type=int, default=1024, help="tokens in a forward pass")
     parser.add_argument("--start", default="exact", choices=["exact", "anywhere"])
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
-    parser.add_argument("--name", default="precision", help="of the file in bench/results")
+    parser.add_argument("--name", default="precision", help="of the file")
+    add_save(parser)
     options = parser.parse_args()
     torch.use_deterministic_algorithms(True, warn_only=True)
     experiment = Experiment(options)
@@ -283,11 +285,12 @@ def main() -> None:
     for case in experiment.run():
         rows.append(case.row())
         print(_line(rows[-1]), flush=True)
-        save(
+        path = save(
             options.name,
             {"options": vars(options), "measured_tokens": tokens, "other_packs": shapes, "updates": rows},
+            kept=options.save,
         )
-    print(f"written to {RESULTS / options.name}.json")
+    print(f"written to {path}")
 
 
 if __name__ == "__main__":

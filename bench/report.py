@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from machine import save
+from machine import add_save, save
 from playwright.sync_api import sync_playwright
 
 from fipo.report import write_report
@@ -30,6 +30,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--rollouts", type=int, default=256, help="a step")
     parser.add_argument("--tokens", type=int, default=200, help="a response, on average")
+    add_save(parser)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         run = synthetic_run(Path(folder) / "long", options.steps, options.rollouts, options.tokens)
@@ -47,7 +48,7 @@ def main() -> None:
             **opening(run.report),
         }
     print(json.dumps(result, indent=2))
-    save("report", result)
+    save("report", result, kept=options.save)
 
 
 def synthetic_run(path: Path, steps: int, rollouts: int, tokens: int) -> RunDirectory:

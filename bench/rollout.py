@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Sequence
 
 import torch
-from machine import machine, save
+from machine import add_save, machine, save
 from small_model import RESPONSE_TOKENS, WORDS, random_prompts, small_model
 from transformers import PreTrainedModel
 
@@ -89,7 +89,9 @@ def measure(repeats: int) -> dict[str, dict[str, float]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Time generation on one CPU thread.")
     parser.add_argument("--repeats", type=int, default=5)
-    results = measure(parser.parse_args().repeats)
+    add_save(parser)
+    options = parser.parse_args()
+    results = measure(options.repeats)
     print(f"generation, tokens per CPU second, medians\n{machine()}, one thread")
     print(f"{'lengths':>8} {'generate':>10} {'engine':>10} {'ratio':>7} {'smallest':>9}")
     for name, result in results.items():
@@ -97,7 +99,7 @@ def main() -> None:
             f"{name:>8} {result['generate_tokens_per_cpu_s']:>10.0f} {result['engine_tokens_per_cpu_s']:>10.0f} "
             f"{result['ratio']:>6.2f}x {result['smallest_ratio']:>8.2f}x"
         )
-    save("rollout", results)
+    save("rollout", results, kept=options.save)
 
 
 if __name__ == "__main__":

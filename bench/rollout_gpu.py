@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from machine import machine, save
+from machine import add_save, machine, save
 
 WORDS = 151936
 PROMPT_TOKENS = 128
@@ -145,7 +145,7 @@ def run_vllm(python: str, model_path: str, repeats: int) -> dict[str, dict[str, 
     return results
 
 
-def report(ours: dict[str, dict[str, float]], theirs: dict[str, dict[str, float]]) -> None:
+def report(ours: dict[str, dict[str, float]], theirs: dict[str, dict[str, float]], *, kept: bool) -> None:
     device = torch.cuda.get_device_name()
     print(f"generation, tokens per second, medians\n{device}, {machine()}")
     print(f"{'setting':>20} {'mean length':>12} {'engine':>10} {'first call':>11} {'vLLM':>10} {'ratio':>7}")
@@ -156,7 +156,7 @@ def report(ours: dict[str, dict[str, float]], theirs: dict[str, dict[str, float]
             other = theirs[name]["tokens_per_s"]
             line += f" {other:>10.0f} {rate / other:>6.2f}x"
         print(line)
-    save("rollout_gpu", {"device": device, "engine": ours, "vllm": theirs})
+    save("rollout_gpu", {"device": device, "engine": ours, "vllm": theirs}, kept=kept)
 
 
 def main() -> int:
@@ -164,6 +164,7 @@ def main() -> int:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--vllm", help="a Python in whose environment vLLM 0.22 is")
     parser.add_argument("--vllm-side", help=argparse.SUPPRESS)
+    add_save(parser)
     arguments = parser.parse_args()
     if not torch.cuda.is_available():
         print("bench/rollout_gpu.py needs a CUDA device that torch sees, found none")
@@ -178,7 +179,7 @@ def main() -> int:
         with tempfile.TemporaryDirectory() as folder:
             model.save_pretrained(folder)
             theirs = run_vllm(arguments.vllm, folder, arguments.repeats)
-    report(measure_ours(model.to("cuda"), arguments.repeats), theirs)
+    report(measure_ours(model.to("cuda"), arguments.repeats), theirs, kept=arguments.save)
     return 0
 
 

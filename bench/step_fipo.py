@@ -16,6 +16,7 @@ from fipo.rollout.engine.slot_engine import SlotEngine
 from fipo.rollout.groups import PolicyRoller, ProblemStream
 from fipo.rollout.prompts import Prompting
 from fipo.telemetry.clock import Clock
+from fipo.telemetry.heartbeat import no_beat
 from fipo.training.policy.mfu import compute_of
 from fipo.training.policy.optimizer import MasterAdamW
 from fipo.training.recipe import Recipe
@@ -90,7 +91,7 @@ def main(steps: int, mini_batches: int) -> None:
         stream=ProblemStream(problems, seed=0),
         compute=compute_of(model),
         control=None,
-        beat=lambda: None,
+        beat=no_beat,
     )
     seconds = []
     for step in range(1, steps + 1):

@@ -15,7 +15,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from machine import machine, save
+from machine import add_save, machine, save
 
 HERE = Path(__file__).parent
 
@@ -57,6 +57,7 @@ def main() -> None:
     parser.add_argument("--trl", required=True, help="the Python of an environment with TRL")
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--turns", type=int, default=2)
+    add_save(parser)
     options = parser.parse_args()
     results = measure(options.trl, options.steps, options.turns)
     print(f"rollout and training step, CPU seconds (peak MiB)\n{machine()}, one thread")
@@ -66,7 +67,7 @@ def main() -> None:
             f"{name.removeprefix('mini_batches_'):>12} {result['trl_cpu_s']:>7.2f} ({result['trl_peak_mib']:.0f}) "
             f"{result['fipo_cpu_s']:>7.2f} ({result['fipo_peak_mib']:.0f}) {result['ratio']:>6.2f}x"
         )
-    save("step_vs_trl", results)
+    save("step_vs_trl", results, kept=options.save)
 
 
 if __name__ == "__main__":

@@ -15,11 +15,12 @@ import time
 from pathlib import Path
 
 import torch
-from machine import machine, save
+from machine import add_save, machine, save
 from transformers import PreTrainedModel, Qwen3Config, Qwen3ForCausalLM
 
 from fipo.objective import ALGORITHMS
 from fipo.rollout.groups import ProblemStream
+from fipo.telemetry.heartbeat import no_beat
 from fipo.training.passes.packing import Pack
 from fipo.training.passes.recompute import recomputing
 from fipo.training.passes.segments import Segment
@@ -84,7 +85,7 @@ def trainer_of(model: PreTrainedModel, longest: int) -> Trainer:
         stream=ProblemStream([], seed=0),
         compute=compute_of(model),
         control=None,
-        beat=lambda: None,
+        beat=no_beat,
     )
 
 
@@ -108,7 +109,9 @@ def measure(model: PreTrainedModel, lengths: list[int], checkpointing: bool, rep
 
 
 def main() -> int:
-    argparse.ArgumentParser(description="Time updates on one GPU.").parse_args()
+    parser = argparse.ArgumentParser(description="Time updates on one GPU.")
+    add_save(parser)
+    options = parser.parse_args()
     if not torch.cuda.is_available():
         print("bench/train_gpu.py needs a CUDA device, found none", file=sys.stderr)
         return 2
@@ -124,7 +127,7 @@ def main() -> int:
             f"{shape:>12} {rate:>10,.0f} {result['mfu']:>7.1%} {result['peak_gib']:>9.1f} "
             f"{rate / PRIME_RL[sum(lengths)]:>8.2f}x"
         )
-        save("train_gpu", results)
+        save("train_gpu", results, kept=options.save)
     print("* activations computed again in the backward pass")
     return 0
 
