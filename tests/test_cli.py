@@ -118,9 +118,9 @@ def test_resuming_with_another_recipe_names_the_difference(refusal, quickstart, 
     run = RunDirectory(tmp_path / "quickstart")
     recipe = load_recipe(Path(quickstart), {"run.folder": str(tmp_path)})
     run.create({**recipe.model_dump(exclude_none=True), "resolved": {}, "versions": {}})
-    answer = refusal("train", quickstart, "--run.folder", tmp_path, "--resume", "--rollout.groups", "15")
+    answer = refusal("train", quickstart, "--run.folder", tmp_path, "--resume", "--rollout.groups", "17")
     assert answer == (
-        f"{run.path}: --resume needs the recipe that the run began with; rollout.groups was 16, got 15 "
+        f"{run.path}: --resume needs the recipe that the run began with; rollout.groups was 16, got 17 "
         "(or choose another --run.name)"
     )
 

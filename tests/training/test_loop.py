@@ -66,6 +66,13 @@ def test_rollouts_carry_the_credit_of_every_token(folder: Path) -> None:
     assert any(ratio != 0 for record in moved for ratio in record["log_ratio"])
 
 
+def test_the_recorded_groups_are_spread_over_the_mini_batches_the_last_one_included(folder: Path) -> None:
+    run = run_recipe(folder, "run", update__mini_batches="4", telemetry__rollout_groups="2", run__steps="1")
+    assert {record["mini_batch"] for record in run.read_rollouts(1)} == {0, 3}
+    run = run_recipe(folder, "last", update__mini_batches="4", telemetry__rollout_groups="1", run__steps="1")
+    assert {record["mini_batch"] for record in run.read_rollouts(1)} == {3}
+
+
 def test_a_checkpoint_of_a_run_is_a_model_that_transformers_loads(folder: Path) -> None:
     run = run_recipe(folder, "run")
     assert [path.name for path in run.all_checkpoints()] == ["step_000002", "step_000004"]

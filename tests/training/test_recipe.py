@@ -139,12 +139,12 @@ def test_off_keeps_every_sequence(quickstart):
 def test_a_recipe_lies_on_top_of_the_one_that_it_extends(repository, tmp_path):
     (tmp_path / "base.toml").write_bytes((repository / "recipe" / "quickstart.toml").read_bytes())
     above = tmp_path / "above.toml"
-    above.write_text('extends = "base.toml"\n[rollout]\ngroups = 12\n[data.eval]\ncount = 7\n')
+    above.write_text('extends = "base.toml"\n[rollout]\ngroups = 20\n[data.eval]\ncount = 7\n')
     base = load_recipe(tmp_path / "base.toml", {})
     recipe = load_recipe(above, {"rollout.group_size": "4"})
     before, after = flat(base.model_dump()), flat(recipe.model_dump())
     assert {key: value for key, value in after.items() if value != before[key]} == {
-        "rollout.groups": 12,
+        "rollout.groups": 20,
         "rollout.group_size": 4,
         "data.eval.count": 7,
     }

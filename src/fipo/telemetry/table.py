@@ -10,7 +10,7 @@ from fipo.telemetry.trackers import TrackerName
 
 class TelemetryTable(Table):
     rollout_groups: NonNegativeInt = 4
-    """Groups per step written to rollouts/ with per-token credit."""
+    """Groups per step written to rollouts/ with per-token credit, spread over its mini-batches."""
     noise_every: NonNegativeInt = 10
     """Steps between measurements of what of the credit is rounding, the first step included; 0 = never. Each scores one
     micro-batch twice more, in float32; a float32 policy without TF32 needs none."""

@@ -1,6 +1,6 @@
 """What a training step leaves behind: its metrics, and sampled rollouts with per-token credit."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -73,8 +73,13 @@ class StepRecord:
         }
 
     def rollouts(self, tokenizer: PreTrainedTokenizerBase, groups: int) -> list[RolloutRecord]:
-        """The responses of the first `groups` kept groups, with the credit of each trained token."""
-        chosen = [trained for trained in self._trained() if trained.group < groups]
+        """The responses of `groups` kept groups, with the credit of each trained token.
+
+        They are spread evenly over the mini-batches, the last one included, in which weights have moved the most.
+        """
+        mini_batch = {trained.group: trained.mini_batch for trained in self._trained()}
+        recorded = spread(sorted(mini_batch, key=lambda group: (mini_batch[group], group)), groups)
+        chosen = [trained for trained in self._trained() if trained.group in recorded]
         chosen.sort(key=lambda trained: (trained.group, trained.member))
         return [self._rollout(trained, tokenizer) for trained in chosen]
 
@@ -203,6 +208,12 @@ class StepRecord:
     def _packs(self, *, first: int) -> list[Pack]:
         """Those of the mini-batches from number `first` on."""
         return [one.pack for outcome in self.outcomes[first:] for one in outcome.packs]
+
+
+def spread(items: Sequence[int], count: int) -> set[int]:
+    """`count` of the items at even distances, the last one among them; all if there are no more."""
+    chosen, last = min(count, len(items)), len(items) - 1
+    return {items[last - i * last // max(1, chosen - 1)] for i in range(chosen)}
 
 
 def _rollout_metrics(batch: GroupBatch, recipe: Recipe) -> dict[str, float]:
