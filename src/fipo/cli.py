@@ -84,7 +84,7 @@ def _loading(*, quiet: bool = False) -> Iterator[None]:
 
 def _train(recipe_path: Path, overrides: dict[str, str], *, resume: bool, quiet: bool) -> None:
     with _loading(quiet=quiet):
-        from fipo.report import summary_table, write_report
+        from fipo.report import next_commands, summary_table, write_report
         from fipo.telemetry.progress import PatientConsole
         from fipo.training import load_recipe, train
 
@@ -96,7 +96,9 @@ def _train(recipe_path: Path, overrides: dict[str, str], *, resume: bool, quiet:
     console = PatientConsole()
     console.print()
     console.print(summary_table(run))
-    console.print(f"report: {run.report}", soft_wrap=True)
+    console.print(f"report: {run.report}\n", soft_wrap=True)
+    for command, purpose in next_commands(run, recipe_path):
+        console.print(f"{purpose}:\n    {command}", soft_wrap=True)
 
 
 def _eval(options: argparse.Namespace, overrides: dict[str, str]) -> None:
@@ -147,9 +149,9 @@ def _compare(a: Path, b: Path, target: Path | None) -> None:
 
 
 def _doctor(options: argparse.Namespace, overrides: dict[str, str]) -> int:
-    if options.recipe.is_dir():
+    if options.recipe.is_dir() or (options.watch and not options.recipe.exists()):
         return _check_up(options, overrides)
-    if not options.recipe.exists() and (options.watch or options.recipe.suffix != ".toml"):
+    if not options.recipe.exists() and options.recipe.suffix != ".toml":
         raise UserError(f"{options.recipe}: no such run directory")
     if options.watch:
         raise UserError(f"doctor --watch takes a run directory, got {options.recipe}")

@@ -1,5 +1,6 @@
 """The credit section in a real browser: fixture `open_page` fails a test for console errors and requests."""
 
+import math
 import re
 
 import pytest
@@ -17,12 +18,12 @@ MARKED = {  # log-ratios by advantage: among them every mark, and a response for
     -2.0: [2.5, 2.5, 0.01],
 }
 SENTENCES = {  # of which token in the response of so many
-    "clipped_high": (4, 0, "Clipped: the advantage is positive and the ratio 1.64872 is above 1 + clip_high = 0.28."),
-    "clipped_low": (6, 1, "Clipped: the advantage is negative and the ratio 0.606531 is below 1 - clip_low = 0.2."),
-    "dual_clipped": (6, 2, "Dual-clipped: the advantage is negative and the ratio 12.1825 is above dual_clip = 10."),
-    "not_summed": (4, 3, "Not summed: the ratio 20.0855 is above dual_clip = 10."),
+    "clipped_high": (4, 0, "Clipped: the advantage is positive and the ratio 1.649 is above 1 + clip_high = 0.28."),
+    "clipped_low": (6, 1, "Clipped: the advantage is negative and the ratio 0.607 is below 1 - clip_low = 0.2."),
+    "dual_clipped": (6, 2, "Dual-clipped: the advantage is negative and the ratio 12.2 is above dual_clip = 10."),
+    "not_summed": (4, 3, "Not summed: the ratio 20.1 is above dual_clip = 10."),
     "weight_clipped_high": (4, 0, "is above influence_clip (0.8, 1.2)."),
-    "weight_clipped_low": (6, 5, "exp(future_kl) = 0.740818 is below influence_clip (0.8, 1.2)."),
+    "weight_clipped_low": (6, 5, "exp(FutureKL) = 0.741 is below influence_clip (0.8, 1.2)."),
     "safety_capped": (6, 4, "above safety_threshold = 3. f is held between safety_floor = 0.8 and 1."),
 }
 
@@ -87,19 +88,39 @@ def test_it_opens_at_the_last_step_and_mini_batch_with_the_response_that_varies_
     assert "14 of 14 recorded rollouts, from 3 of 3 steps." in page.inner_text("#credit .credit-count")
 
 
-def test_the_tooltip_has_the_numbers_of_the_rollouts_file(page, run):
+def test_the_tooltip_has_the_numbers_of_the_rollouts_file_with_few_digits(page, run):
     record = next(r for r in run.read_rollouts(3) if r["problem"] == "sums/marked" and r["advantage"] == -1.0)
-    response = page.locator(".credit-response", has_text="6 tokens")
+    response = page.locator("#credit-responses .credit-response", has_text="6 tokens")
     for i in range(6):
         shown, _ = tip_of(response.locator(".credit-token").nth(i))
         assert shown["token"] == f'"t{i}"' and shown["position"] == f"{i + 1} of 6"
-        assert float(shown["log_ratio"]) == record["log_ratio"][i]
-        assert float(shown["future_kl"]) == record["future_kl"][i]
-        assert float(shown["influence weight f"]) == record["influence_weight"][i]
-        assert float(shown["advantage"]) == -1.0
-        assert float(shown["advantage x f"]) == -record["influence_weight"][i]
-        assert float(shown["ratio"]) == pytest.approx(2.718281828459045 ** record["log_ratio"][i], rel=1e-5)
-        assert float(shown["exp(future_kl)"]) == pytest.approx(2.718281828459045 ** record["future_kl"][i], rel=1e-5)
+        known = {"log-ratio": "log_ratio", "FutureKL": "future_kl", "weight f": "influence_weight"}
+        numbers = {name: record[key][i] for name, key in known.items()}
+        numbers |= {"ratio": math.exp(numbers["log-ratio"]), "exp(FutureKL)": math.exp(numbers["FutureKL"])}
+        numbers |= {"advantage": -1.0, "advantage x f": -numbers["weight f"]}
+        for name, number in numbers.items():
+            assert float(shown[name]) == pytest.approx(number, abs=0.0005 if abs(number) < 10 else 0.05)
+            assert len(shown[name].lstrip("-")) <= 5 and not shown[name].startswith((".", "-."))
+
+
+def test_the_tooltip_says_in_words_what_the_numbers_mean(page):
+    tokens = page.locator("#credit-responses .credit-response", has_text="6 tokens").locator(".credit-token")
+    assert tip_of(tokens.nth(1))[1][:4] == [
+        "Its response is worse than the others, pushed down (advantage -1).",
+        "Since it was sampled, this step's earlier updates have made this token 39% less likely.",
+        "Taken together, it and what follows (the near counts more) became likelier.",
+        "So FIPO makes its push 20% stronger: f is 1.2.",
+    ]
+    assert "So FIPO makes its push 20% weaker: f is 0.8." in tip_of(tokens.nth(5))[1]
+
+
+def test_a_response_says_how_far_its_weights_went(page):
+    choose(page, "sums/hostile")
+    said = page.locator("#credit-responses .credit-response", has_text="2 tokens").inner_text()
+    assert "right, answer 7, reward 1, 2 tokens" in said
+    assert "better than the others, pushed up (advantage +1); f is 1.00: not moved" in said
+    choose(page, "sums/marked")
+    assert "f from 0.80 to 1.20" in page.inner_text("#credit-responses")
 
 
 def test_a_marked_token_says_why(page):
@@ -131,17 +152,19 @@ def test_the_first_mini_batch_is_1_by_construction_and_says_so(page):
     page.select_option("#credit-mini-batch", "0")
     page.wait_for_function("document.getElementById('credit-title').textContent.startsWith('Step 1, sums/1')")
     assert "mini-batch 1 of 2: f is 1 here by construction" in page.inner_text("#credit-responses")
-    assert page.inner_text("#credit-legend") == "influence weight f is 1 at every token here, so nothing is coloured."
+    assert page.inner_text("#credit-legend") == "f is 1 at every token here, so nothing is coloured."
     assert page.locator("#credit-responses :is(.credit-high, .credit-low)").count() == 0
 
 
 def test_colours_follow_the_chosen_quantity(page):
-    token = page.locator(".credit-response", has_text="6 tokens").locator(".credit-token").nth(1)
+    token = page.locator("#credit-responses .credit-response", has_text="6 tokens").locator(".credit-token").nth(1)
     assert "credit-low" not in token.get_attribute("class")  # f is above 1 by the tokens that follow
     assert "influence_clip is 0.8 to 1.2" in page.inner_text("#credit-legend")
     page.select_option("#credit-quantity", "log_ratio")
     assert "credit-low" in token.get_attribute("class")
-    assert "no colour: 0; log of the ratio's clip is -0.223 to 0.247" in page.inner_text("#credit-legend")
+    assert "in this group; no colour: 0; log of the ratio's clip is -0.223 to 0.247" in page.inner_text(
+        "#credit-legend"
+    )
     page.select_option("#credit-quantity", "advantage_weight")
     assert page.locator("[aria-current] .credit-high, [aria-current] .credit-low").count() > 0
     assert "pushed down" in page.inner_text("#credit-legend")
@@ -208,7 +231,7 @@ def test_the_keyboard_opens_a_response_and_moves_along_its_tokens(page):
 
 
 def test_a_mouse_at_rest_takes_nothing_from_the_keyboard(page):
-    tokens = page.locator(".credit-response", has_text="6 tokens").locator(".credit-token")
+    tokens = page.locator("#credit-responses .credit-response", has_text="6 tokens").locator(".credit-token")
     tokens.nth(5).hover()
     tokens.nth(0).focus()
     page.evaluate("scrollBy(0, 300)")
@@ -222,7 +245,7 @@ def test_a_part_of_a_character_is_explained(open_page, tmp_path):
     run.create({"run": {"name": "parts"}})
     run.write_rollouts(1, group(1, log_ratios={1.0: [0.1, 0.2]}, tokens=["\ufffd", "b"], response="b"))
     write_report([run], run.report)
-    tokens = ready(open_page(run.report)).locator(".credit-token[tabindex]")
+    tokens = ready(open_page(run.report)).locator("#credit-responses .credit-token")
     assert tip_of(tokens.nth(0))[1][-1] == "\ufffd is a part of a character whose bytes lie in several tokens."
     assert not any("bytes" in said for said in tip_of(tokens.nth(1))[1])
 
@@ -235,7 +258,7 @@ def test_a_ranked_token_opens_its_response_and_is_in_focus(page):
     row.locator("button").click()
     page.wait_for_function("document.activeElement.classList.contains('credit-token')")
     assert page.inner_text("#credit-title").startswith("Step 3, sums/marked")
-    assert f"influence weight f\t{weight}" in page.inner_text("#credit-tip")
+    assert f"weight f\t{weight}" in page.inner_text("#credit-tip")
 
 
 def test_on_a_phone_a_tap_explains_a_token_and_nothing_is_wider_than_the_screen(open_page, report):
@@ -258,9 +281,10 @@ def test_a_long_response_is_drawn_in_parts(open_page, tmp_path):
     run.write_rollouts(1, group(1, log_ratios={1.0: [0.001] * 2000}))
     write_report([run], run.report)
     page = ready(open_page(run.report))
-    assert page.locator(".credit-token[tabindex]").count() == 1500
-    page.click("text=show more of 2000 tokens")
-    assert page.locator(".credit-token[tabindex]").count() == 2000
+    tokens = page.locator("#credit-responses .credit-token")
+    assert tokens.count() == 1500
+    page.click("#credit-responses >> text=show more of 2000 tokens")
+    assert tokens.count() == 2000
 
 
 def test_rollouts_of_verl_are_shown_with_what_they_have(open_page, tmp_path):
@@ -275,7 +299,11 @@ def test_rollouts_of_verl_are_shown_with_what_they_have(open_page, tmp_path):
     write_report([run], run.report)
     page = ready(open_page(run.report))
     assert page.inner_text("#credit-title") == "Step 1, sums/1 = : 2 responses"
-    assert page.locator(".credit-response").first.locator("div").first.inner_text() == "mini-batch 2"
+    first = page.locator(".credit-response").first.locator("div").all_inner_texts()
+    assert first[:2] == [
+        "better than the others, pushed up (advantage +1); f from 1.01 to 1.03: hardly moved",
+        "mini-batch 2",
+    ]
     page.select_option("#credit-mini-batch", "")
     page.select_option("#credit-step", "2")
     page.wait_for_function("document.getElementById('credit-title').textContent.startsWith('Step 2')")
@@ -319,3 +347,78 @@ def test_where_credit_is_known_the_true_advantage_stands_under_the_tokens(page, 
     known.select_option("#credit-quantity", "true_advantage")
     assert "credit-low" in wrong.nth(1).get_attribute("class")
     assert "it made a wrong end likelier" in known.inner_text("#credit-legend")
+
+
+def plain_run(path, objective=RESOLVED, **records):
+    run = RunDirectory(path)
+    run.create({"run": {"name": path.name}, **objective})
+    run.write_rollouts(1, group(1, **records))
+    return run
+
+
+def of_dapo(path):
+    """As DAPO's rollouts are recorded: every weight 1, and the marks of what would have been outside its bounds."""
+    resolved = {
+        **RESOLVED,
+        "resolved": {"objective": RESOLVED["resolved"]["objective"] | {"influence_clip": [1.0, 1.0]}},
+    }
+    run = RunDirectory(path)
+    run.create({"run": {"name": path.name}, **resolved})
+    records = group(1, log_ratios=MARKED)
+    for record in records:
+        record["influence_weight"] = [1.0] * len(record["tokens"])
+        record["left_out"] = None
+    run.write_rollouts(1, records)
+    return run
+
+
+def test_a_run_of_dapo_shows_no_weight_at_a_bound_and_is_coloured_by_its_log_ratios(open_page, tmp_path):
+    run = of_dapo(tmp_path / "dapo")
+    assert any(record["marks"].get("weight_clipped_high") for record in run.read_rollouts(1))
+    write_report([run], run.report)
+    page = ready(open_page(run.report))
+    assert page.locator("#credit-responses .weight_clipped_high, #credit-responses .weight_clipped_low").count() == 0
+    assert "f at its bound" not in page.inner_text("#credit-group")
+    assert page.input_value("#credit-quantity") == "log_ratio"
+    assert page.locator("#credit-quantity option[value=influence_weight]").count() == 0
+    assert page.inner_text("#credit-gallery") == "This run's objective has no weights: f is 1 at every token."
+    assert "This objective has no weights: f is 1." in tip_of(page.locator("#credit-responses .credit-token").first)[1]
+
+
+def test_a_run_with_weights_is_shown_before_one_without(open_page, tmp_path):
+    runs = [of_dapo(tmp_path / "dapo"), plain_run(tmp_path / "fipo", log_ratios={1.0: [0.3, 0.2], -1.0: [-0.3, 0.1]})]
+    write_report(runs, tmp_path / "report.html")
+    page = ready(open_page(tmp_path / "report.html"))
+    assert page.locator("#credit-run option:checked").inner_text() == "fipo"
+
+
+def test_the_gallery_shows_three_groups_and_opens_one(page):
+    cards = page.locator("#credit-gallery .credit-card")
+    assert cards.locator("h4").all_inner_texts()[:2] == ["Most amplified", "Most attenuated"]
+    assert "sums/marked = → 7" in cards.first.inner_text()
+    assert cards.first.locator(".credit-high").count() > 0
+    page.select_option("#credit-step", "1")
+    cards.first.locator("button", has_text="all").click()
+    page.wait_for_function("document.getElementById('credit-title').textContent.startsWith('Step 3, sums/marked')")
+    _, said = tip_of(cards.first.locator(".credit-token").first)
+    assert said[0].startswith("Its response is better than the others")
+
+
+def test_weights_that_hardly_moved_have_hardly_any_colour(open_page, tmp_path):
+    run = plain_run(tmp_path / "still", log_ratios={1.0: [0.006, 0.0], -1.0: [0.0, 0.001]})
+    write_report([run], run.report)
+    page = ready(open_page(run.report))
+    assert "f from 1.00 to 1.01: hardly moved" in page.inner_text("#credit-legend")
+    strengths = page.locator("#credit-responses .credit-token").evaluate_all(
+        "all => all.map(one => parseFloat(one.style.getPropertyValue('--strength')))"
+    )
+    assert 0 < max(strengths) < 10  # of 60
+
+
+def test_on_a_phone_no_table_is_cut(open_page, report):
+    page = ready(open_page(report, width=390))
+    for table in (".credit-list table", "#credit-ranked table"):
+        boxes = page.locator(f"#credit {table}, {table}").evaluate_all(
+            "all => all.map(one => one.getBoundingClientRect().right)"
+        )
+        assert boxes and max(boxes) <= 390

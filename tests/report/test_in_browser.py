@@ -2,12 +2,13 @@
 
 import csv
 import json
+import re
 
 import pytest
 from playwright.sync_api import Locator, Page
 
 from fipo.report import write_report
-from fipo.report.figures import all_figures
+from fipo.report.figures import CHAPTERS, all_figures
 from fipo.telemetry.run_directory import RunDirectory
 
 pytestmark = pytest.mark.browser
@@ -170,11 +171,38 @@ def test_the_legend_names_the_series_that_a_run_has(tmp_path, open_page):
     run = RunDirectory(tmp_path / "first")
     run.create({"run": {"name": "first"}})
     for step in (1, 2):
-        run.append_metrics({"step": step, "time/generate": 2.0, "time/grade": 1.0})
+        run.append_metrics({"step": step, "response_length/p75": 2.0, "response_length/p25": 1.0})
     page = shown(open_page, [run])
-    plot_of(page, "Where a step's time goes")
-    legend = figure(page, "Where a step's time goes").locator(".legend li")
-    assert legend.all_inner_texts() == ["first", "● generate", "▲ grade"]
+    plot_of(page, "Response length: minimum and quartiles")
+    legend = figure(page, "Response length: minimum and quartiles").locator(".legend li")
+    assert legend.all_inner_texts() == ["first", "● p75", "◆ p25"]
+
+
+def test_two_runs_are_two_lines_in_every_figure_of_the_speed(make_run, open_page):
+    page = shown(open_page, [make_run("fipo", preset="release_32b"), make_run("dapo")])
+    for wanted in next(chapter for chapter in CHAPTERS if chapter.title == "Speed").figures:
+        assert list(lines(page, wanted.title)) == ["fipo", "dapo"]
+
+
+def test_a_large_number_on_an_axis_is_written_out(make_run, open_page):
+    run = make_run()
+    lines = [line | {"time/tokens_per_second": 12345.0 + line["step"]} for line in run.read_metrics()]
+    run.metrics.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    ticks = plot_of(shown(open_page, [run]), "Tokens per second").locator(".ytick text").all_text_contents()
+    assert ticks and all(re.fullmatch(r"12,34\d(\.\d+)?", tick) for tick in ticks)
+
+
+def test_the_page_says_what_the_task_is_what_f_is_and_what_good_looks_like_before_any_key(make_run, open_page):
+    text = shown(open_page, [make_run()]).inner_text("body")
+    assert 0 < text.index("What f is.") < text.index("What good looks like.") < text.index("metrics.jsonl")
+
+
+def test_a_phone_reaches_the_token_credit_from_the_top(make_run, open_page):
+    page = shown(open_page, [make_run()], width=390)
+    link = page.get_by_role("link", name="Token credit")
+    assert link.bounding_box()["y"] < 844
+    link.tap()
+    page.wait_for_function("document.getElementById('credit').getBoundingClientRect().top < 844")
 
 
 def test_the_theme_follows_the_system_until_it_is_chosen(make_run, open_page):

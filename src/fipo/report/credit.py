@@ -11,6 +11,7 @@ from typing import Any
 
 from fipo.report.credit_sample import Sample, sample_rollouts
 from fipo.report.credit_tokens import left_out, ranked_tokens
+from fipo.report.gallery import gallery
 from fipo.telemetry.rollouts import PER_TOKEN, RolloutRecord
 from fipo.telemetry.run_directory import RunDirectory
 
@@ -19,7 +20,7 @@ SHOWN = ("response", "tokens", *PER_TOKEN, "marks", "answer", "outcome", "reason
 
 
 def credit_section(runs: Mapping[str, RunDirectory], budget: int = BYTES) -> str:
-    """`<section id="credit">` for the runs by label; credit.css, credit_tokens.js and credit.js bring it to life.
+    """`<section id="credit">` for the runs by label; credit.css and the scripts of page.CREDIT bring it to life.
 
     What comes from rollouts is in it as gzipped JSON in base64 alone: an index for each run, `credit-RUN`, and the
     groups of each step, `credit-RUN-STEP`, with RUN a number. The browser unpacks a step when it is looked at.
@@ -97,6 +98,7 @@ def _index(sample: Sample, config: dict[str, Any]) -> dict[str, Any]:
         "mini_batches": config.get("update", {}).get("mini_batches"),
         "objective": _finite(config.get("resolved", {}).get("objective", {})),
         "ranked": ranked_tokens(sample),
+        "gallery": gallery(sample),
         "truth": any(record.get("true_advantage") for g in sample.steps.values() for group in g for record in group),
     }
 

@@ -54,6 +54,15 @@ def sample_rollouts(run: RunDirectory, budget: int) -> Sample:
     )
 
 
+def first_rollout(run: RunDirectory) -> RolloutRecord | None:
+    """The first one of the first step that recorded any. Raises UserError for a line that is damaged."""
+    for _, path in sorted(run.rollout_files().items()):
+        with path.open("rb") as file:
+            if (line := file.readline()).endswith(b"\n"):
+                return RolloutLine(path=path, number=1, text=line).read()
+    return None
+
+
 _Group = list[RolloutLine]
 
 

@@ -11,10 +11,12 @@ from fipo.report.cards import card
 from fipo.report.credit import credit_section
 from fipo.report.data import Arm, Columns, arms, drawn_columns, named
 from fipo.report.figures import CHAPTERS, Chapter, Figure, all_figures, used_keys
+from fipo.report.introduction import introduction
 from fipo.telemetry.durable import refuse_unwritable, write_output
 from fipo.telemetry.run_directory import RunDirectory
 
 DEFAULT_SMOOTHING = 0.6
+CREDIT = ("credit_words.js", "credit_tokens.js", "credit_gallery.js", "credit.js")  # one after another in one function
 
 
 def write_report(runs: Sequence[RunDirectory], out: Path) -> None:
@@ -38,21 +40,19 @@ def _page(runs: Mapping[str, RunDirectory]) -> str:
     chapters = "".join(_chapter(chapter, drawn) for chapter in CHAPTERS)
     credit = credit_section(runs)
     links = "".join(f'<a href="#{_id(chapter.title)}">{chapter.title}</a>' for chapter in CHAPTERS)
-    if credit:
-        links += '<a href="#credit">Token credit</a>'
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>fipo: {names}</title><style>{_asset("page.css")}{_asset("credit.css")}</style></head>
 <body>
 <h1>{names}</h1>
-<p class="lead">{NOTE}</p>
-<nav aria-label="Chapters">{links}</nav>
+{introduction(runs)}
+<nav aria-label="Chapters"><a class="first" href="#credit">Token credit: the weight of every token</a>{links}</nav>
 <section class="runs">{cards}</section>
 {CONTROLS}
-<main>{chapters}{credit}</main>
+<main><p class="lead">{NOTE}</p>{chapters}{credit}</main>
 <noscript><p>The figures need JavaScript. Nothing is loaded from a network.</p></noscript>
 <script type="application/json" id="report-data">{_script_data(groups, drawn)}</script>
-<script>(() => {{ {_asset("credit_tokens.js")}{_asset("credit.js")} }})();</script>
+<script>(() => {{ {"".join(map(_asset, CREDIT))} }})();</script>
 <script>{_asset("plotly-basic.min.js")}</script>
 <script>(() => {{ {_asset("figures.js")}{_asset("page.js")} }})();</script>
 </body></html>

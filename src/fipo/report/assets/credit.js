@@ -33,7 +33,7 @@ async function readRun(number) {
   const rollouts = index.rollouts.map((row) => Object.fromEntries(index.columns.map((name, i) => [name, row[i]])));
   const total = index.mini_batches;
   return {
-    number, rollouts, objective: index.objective, ranked: index.ranked, truth: index.truth,
+    number, rollouts, objective: index.objective, ranked: index.ranked, gallery: index.gallery, truth: index.truth,
     steps: [...new Set(rollouts.map((one) => one.step))],
     miniBatchName: (n) => total == null ? `mini-batch ${n + 1}` : `mini-batch ${n + 1} of ${total}`,
   };
@@ -54,9 +54,11 @@ function fillFilters() {
   fill(byId("result"), [["", "any"], ...distinct("outcome").map((name) => [`outcome ${name}`, name.replace("_", " ")]),
     ["above", "reward above 0"], ["below", "reward 0 or below"]], "");
   byId("run").closest("label").hidden = byId("run").options.length === 1;
-  const quantities = Object.entries(QUANTITIES).filter(([name]) => name !== "true_advantage" || run.truth);
-  fill(byId("quantity"), quantities.map(([name, { label }]) => [name, label]), "influence_weight");
+  const without = [...(run.truth ? [] : ["true_advantage"]), ...(weightless(run.objective) ? ["influence_weight", "advantage_weight"] : [])];
+  const quantities = Object.entries(QUANTITIES).filter(([name]) => !without.includes(name));
+  fill(byId("quantity"), quantities.map(([name, { label }]) => [name, label]), weightless(run.objective) ? "log_ratio" : "influence_weight");
   byId("truth").hidden = !run.truth;
+  for (const mark of document.querySelectorAll("#credit .credit-of-weights")) mark.hidden = weightless(run.objective);
 }
 
 function passes(one) {
@@ -126,7 +128,7 @@ function row(one) {
   const cells = [one.step, one.problem, one.reward, one.length, one.mini_batch == null ? null : one.mini_batch + 1, one.spread];
   const element = made("tr");
   element.append(...cells.map((value) => made("td", typeof value === "string" ? "credit-text" : "",
-    value == null ? "" : typeof value === "string" ? value : String(Number(value.toPrecision(4))))));
+    value == null ? "" : typeof value === "string" ? value : few(value))));
   element.tabIndex = 0;
   element.rollout = one;
   element.setAttribute("aria-current", one === open);
@@ -156,17 +158,19 @@ function drawRanked() {
     + `stored responses in the loss of ${run.miniBatchName(ranked.mini_batch)}, the last one. `
     + `By token: those that occur ${ranked.occurrences} times or more. Single tokens: one of a response.`;
   byId("ranked-from").textContent = from;
-  const tables = ranked.mini_batch == null ? [] : [["amplified", "above"], ["attenuated", "below"]].flatMap(([name, side]) => [
+  const bound = run.objective.influence_clip?.[0];
+  const bounded = (name) => name === "attenuated" && bound >= 1 ? `: its lower bound is ${few(bound)}` : "";
+  const tables = ranked.mini_batch == null || weightless(run.objective) ? [] : [["amplified", "above"], ["attenuated", "below"]].flatMap(([name, side]) => [
     rankedTable(`Most ${name}, by token`, ["token", "times", "mean f", "smallest", "largest"], ranked[name].by_token.map((one) =>
-      [code(one.token), one.n, derived(one.mean), exact(one.min), exact(one.max)]), `No token has a mean f ${side} 1.`),
-    rankedTable(`Most ${name}, single tokens`, ["where", "", "f", "future_kl", "advantage"], ranked[name].single.map((one) =>
-      [opener(one), inContext(one), exact(one.influence_weight), exact(one.future_kl), derived(one.advantage)]), `No token has f ${side} 1.`),
+      [code(one.token), one.n, few(one.mean), few(one.min), few(one.max)]), `No token has a mean f ${side} 1${bounded(name)}.`),
+    rankedTable(`Most ${name}, single tokens`, ["where", "", "f", "FutureKL", "advantage"], ranked[name].single.map((one) =>
+      [opener(one), inContext(one), few(one.influence_weight), few(one.future_kl), few(one.advantage)]), `No token has f ${side} 1${bounded(name)}.`),
   ]);
   byId("ranked").replaceChildren(...tables);
 }
 
 function rankedTable(title, names, rows, none) {
-  const box = made("div");
+  const box = made("div", names.includes("FutureKL") ? "credit-single" : "");
   box.append(made("h4", "", title));
   if (!rows.length) {
     box.append(made("p", "credit-small", none));
@@ -201,16 +205,21 @@ function opener(one) {
   const button = made("button", "", `step ${one.step}`);
   button.type = "button";
   button.addEventListener("click", () => {
-    const at = (other) => other.step === one.step && other.group === one.group && other.member === one.member;
-    show(run.rollouts.find(at), one.position);
+    openAt(one.step, one.group, one.member, one.position);
   });
   return button;
+}
+
+async function openAt(step, group, member, position) {
+  await show(run.rollouts.find((one) => one.step === step && one.group === group && one.member === member), position);
+  if (position === undefined) byId("title").scrollIntoView({ block: "start" });
 }
 
 async function choose(number) {
   run = await readRun(number);
   fillFilters();
   drawRanked();
+  await drawGallery(byId("gallery"), run, groupsOf, openAt);
   await filter();
 }
 
@@ -251,12 +260,20 @@ function listen() {
     list(byId("found").textContent);
   });
   byId("quantity").addEventListener("change", (event) => drawn.colour(event.target.value, byId("legend")));
-  explain(byId("responses"), byId("tip"));
+  explain([byId("gallery"), byId("responses")], byId("tip"));
+}
+
+// The first run that has weights, if one has.
+async function chooseFirst() {
+  const numbers = [...byId("run").options].map((option) => option.value);
+  const indices = await Promise.all(numbers.map(readRun));
+  byId("run").value = numbers[Math.max(0, indices.findIndex((one) => !weightless(one.objective)))];
+  await choose(byId("run").value);
 }
 
 function start() {
   listen();
-  if ("DecompressionStream" in window) choose(byId("run").value);
+  if ("DecompressionStream" in window) chooseFirst();
   else byId("found").textContent = "This browser is too old to unpack the rollouts (no DecompressionStream).";
 }
 

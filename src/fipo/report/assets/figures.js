@@ -105,7 +105,7 @@ function tracesOf(data, arm, index, figure, weight) {
 }
 
 function layoutOf(figure) {
-  const axis = { gridcolor: css("--line"), zerolinecolor: css("--line"), automargin: true, exponentformat: "power", title: { standoff: 8 } };
+  const axis = { gridcolor: css("--line"), zerolinecolor: css("--line"), automargin: true, exponentformat: "none", separatethousands: true, title: { standoff: 8 } };
   const overSteps = figure.x.key === "step";
   return {
     autosize: true, height: 300, showlegend: false, uirevision: "keep the zoom",

@@ -1,0 +1,56 @@
+import sys
+
+import pytest
+from tests.report.rollouts import group
+
+from fipo.report.next_commands import called_as, next_commands
+from fipo.telemetry.run_directory import RunDirectory
+
+
+@pytest.fixture
+def make_run(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["fipo"])
+
+    def make(prompt="2+2=", **data):
+        run = RunDirectory(tmp_path / "a run")
+        run.create({"run": {"name": "a run"}, "data": data})
+        run.write_rollouts(1, group(1, prompt=prompt))
+        return run
+
+    return make
+
+
+def test_there_are_three_that_can_be_pasted(make_run, tmp_path):
+    run = make_run()
+    assert [command for command, _ in next_commands(run, tmp_path / "mine.toml")] == [
+        f"fipo sample '{run.path}' 2+2=",
+        f"fipo doctor '{run.path}'",
+        f"fipo report '{run.path}' ANOTHER_RUN --out both.html",
+    ]
+
+
+def test_a_recipe_with_a_dapo_twin_names_it(make_run, tmp_path):
+    (tmp_path / "mine_dapo.toml").touch()
+    command, purpose = next_commands(make_run(), tmp_path / "mine.toml")[2]
+    assert command == f"fipo train {tmp_path / 'mine_dapo.toml'}" and "DAPO" in purpose
+
+
+@pytest.mark.parametrize(
+    ("prompt", "data"),
+    [("x" * 61, {}), ("a\nb", {}), ("", {}), ("2+2=", {"prompt_format": "chat"}), ("2+2=", {"examples": [{}]})],
+)
+def test_a_prompt_that_nobody_would_type_is_left_to_the_user(prompt, data, make_run, tmp_path):
+    assert next_commands(make_run(prompt, **data), tmp_path / "mine.toml")[0][0].endswith("'YOUR QUESTION'")
+
+
+def test_the_program_is_called_as_the_user_called_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bin").mkdir()
+    script = tmp_path / "bin" / "fipo"
+    script.write_text("#!/bin/sh\n")
+    script.chmod(0o755)
+    assert called_as("bin/fipo") == "bin/fipo"
+    assert called_as(str(script)) == "bin/fipo"
+    monkeypatch.setenv("PATH", str(script.parent))
+    assert called_as(str(script)) == "fipo"
+    assert called_as("/usr/lib/fipo/cli.py") == "fipo"
