@@ -75,7 +75,8 @@ def _add_doctor(commands: Any) -> None:
     parser.add_argument(
         "--watch",
         action="store_true",
-        help="follow a run until it ends; the exit code is 0 if it has finished, 1 if it stopped before",
+        help="follow a run until it ends, and wait for one that is not there yet; the exit code is 0 if it has "
+        "finished, 1 if it stopped before",
     )
 
 

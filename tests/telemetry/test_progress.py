@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from fipo.telemetry.progress import TrainingProgress
+from fipo.telemetry.progress import TimeLeft, TrainingProgress
 
 METRICS = {
     "reward/mean": -0.123,
@@ -80,6 +80,50 @@ def test_a_resumed_run_judges_the_time_left_by_its_own_steps(monkeypatch, capsys
     assert "0:01:20 left" in capsys.readouterr().out
 
 
+def test_the_time_left_counts_the_evaluations_that_are_to_come(monkeypatch, capsys):
+    now = [0.0]
+    monkeypatch.setattr("fipo.telemetry.progress.time.monotonic", lambda: now[0])
+    with TrainingProgress(steps=20, evaluate_every=10) as progress:
+        progress.start(0)
+        now[0] += 30  # after step 0
+        progress.evaluated(30.0)
+        for step in range(1, 11):
+            now[0] += 2
+            progress.step(step, METRICS)
+        now[0] += 40
+        progress.evaluated(40.0)
+        now[0] += 2
+        progress.step(11, METRICS)
+    first, *others = [line.rsplit("  ", 1)[1] for line in capsys.readouterr().out.splitlines()]
+    assert first == "0:01:38 left"  # 19 steps of 2 seconds, and 30 after steps 10 and 20 each
+    assert others[-1] == "0:00:58 left"  # 9 steps, and the 40 that an evaluation took
+
+
+def test_a_resumed_run_knows_how_long_an_evaluation_took_before(monkeypatch, capsys):
+    now = [0.0]
+    monkeypatch.setattr("fipo.telemetry.progress.time.monotonic", lambda: now[0])
+    with TrainingProgress(steps=20, evaluate_every=10) as progress:
+        progress.start(18, 30.0)
+        now[0] += 2
+        progress.step(19, METRICS)
+    assert "0:00:32 left" in capsys.readouterr().out
+
+
+def test_the_time_left_goes_on_between_two_steps(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("fipo.telemetry.progress.time.monotonic", lambda: now[0])
+    left = TimeLeft(10, None)
+    assert left.text() == ""
+    left.start(0)
+    now[0] = 20.0
+    left.step(1)
+    shown = []
+    for second in (20.0, 21.0, 25.0, 500.0):
+        now[0] = second
+        shown.append(left.text())
+    assert shown == ["0:03:00 left", "0:02:59 left", "0:02:55 left", "0:00:00 left"]
+
+
 def test_lines_come_at_most_every_ten_seconds(monkeypatch, capsys):
     now = [0.0]
     monkeypatch.setattr("fipo.telemetry.progress.time.monotonic", lambda: now[0])
@@ -113,6 +157,18 @@ def test_a_long_phase_says_once_a_minute_that_it_goes_on(monkeypatch, capsys):
     assert capsys.readouterr().out == "evaluating, 0:01:00 so far\nevaluating, 0:02:00 so far\n"
 
 
+def test_a_long_phase_says_how_far_it_is(monkeypatch, capsys):
+    now = [0.0]
+    monkeypatch.setattr("fipo.telemetry.progress.time.monotonic", lambda: now[0])
+    with TrainingProgress(steps=4) as progress:
+        progress.phase("generate")
+        for second in range(70):
+            now[0] = float(second)
+            progress.beat(second, 128)
+            progress.beat()  # of a part that cannot tell
+    assert capsys.readouterr().out == "generate 60/128, 0:01:00 so far\n"
+
+
 def test_a_quiet_run_shows_nothing(capsys):
     with TrainingProgress(steps=1, quiet=True) as progress:
         progress.say("a note")
@@ -129,13 +185,33 @@ def test_a_quiet_run_shows_nothing_in_a_terminal_either(monkeypatch, capsys):
     assert capsys.readouterr() == ("", "")
 
 
-def test_a_terminal_of_80_columns_shows_the_step_the_time_left_and_the_phase(monkeypatch, capsys):
+def last_shown(capsys):
+    """The line that changes, as it stood last."""
+    shown = re.sub(r"\x1b\[[^A-Za-z]*[A-Za-z]", "", capsys.readouterr().out)
+    return [line for line in shown.splitlines() if line.strip()][-1]
+
+
+def test_a_terminal_of_80_columns_loses_neither_the_figures_nor_the_time_left_nor_the_phase(monkeypatch, capsys):
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "80")
-    with TrainingProgress(steps=20) as progress:
+    monkeypatch.setattr("fipo.telemetry.progress.SECONDS_BETWEEN_LOOKS", 0.0)
+    with TrainingProgress(steps=50) as progress:
         progress.start(0)
-        progress.step(7, METRICS)
-        progress.phase("evaluating")
-    shown = re.sub(r"\x1b\[[^A-Za-z]*[A-Za-z]", "", capsys.readouterr().out)
-    last = [line for line in shown.splitlines() if line.strip()][-1]
-    assert "7/20" in last and "left" in last and "evaluating  reward -0.12" in last and len(last) <= 80
+        progress.step(17, METRICS)
+        progress.phase("generate")
+        progress.beat(96, 192)
+    last = last_shown(capsys)
+    assert "17/50 0:00:00 left reward -0.12  accuracy 0.44  length 18  generate 96/192" in last and len(last) <= 80
+
+
+def test_a_resumed_run_shows_no_step_before_it_knows_which(monkeypatch, capsys):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "80")
+    with TrainingProgress(steps=50) as progress:
+        progress.phase("loading")
+    shown = last_shown(capsys)
+    assert "loading" in shown and "/50" not in shown
+    with TrainingProgress(steps=50) as progress:
+        progress.phase("loading")
+        progress.start(17)
+    assert "17/50" in last_shown(capsys)

@@ -11,6 +11,7 @@ from fipo.grading.grade import Grade
 from fipo.objective import Algorithm
 from fipo.rollout.groups import Group, ProblemStream
 from fipo.rollout.sampler import Response
+from fipo.telemetry.heartbeat import no_beat
 from fipo.telemetry.run_directory import RunDirectory
 from fipo.training import load_recipe, train
 from fipo.training.policy.loss_scale import LossScale
@@ -54,7 +55,7 @@ def trainer_of(
         stream=ProblemStream([], seed=0),
         compute=compute_of(model),
         control=None,
-        beat=lambda: None,
+        beat=no_beat,
     )
 
 

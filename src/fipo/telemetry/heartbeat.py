@@ -7,12 +7,22 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO
+from typing import IO, Protocol
 
 GRACE_SECONDS = 30.0  # for our own thread, before faulthandler's takes over, which needs no interpreter
 SUSPENDED_SECONDS = 2.0  # that our own thread was not woken in
 REARM_SECONDS = 1.0  # a new timer at every beat would cost more than the beats are worth
 EXIT_CODE = 1
+
+
+class Beat(Protocol):
+    """What is called after every piece of work: a sign of life, and if it is known how much of the phase is `done`."""
+
+    def __call__(self, done: int = 0, total: int = 0) -> None: ...
+
+
+def no_beat(done: int = 0, total: int = 0) -> None:
+    """Where nobody listens."""
 
 
 class Heartbeat:

@@ -1,13 +1,15 @@
 """What a run shows: a live bar in a terminal, one line that changes in a notebook, plain lines in a file or CI."""
 
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import timedelta
+from statistics import fmean
 from typing import Any
 
 from rich.console import Console, ConsoleOptions, RenderableType
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
+from rich.progress import Progress, ProgressColumn, SpinnerColumn, Task, TextColumn
 from rich.segment import Segment
 from rich.table import Column
 from rich.text import Text
@@ -16,6 +18,8 @@ from fipo.telemetry.terminal import in_one_line, visible
 
 SECONDS_BETWEEN_LINES = 10.0
 SECONDS_OF_A_LONG_PHASE = 60.0
+SECONDS_BETWEEN_LOOKS = 0.2  # of a line that changes
+STEPS_LOOKED_BACK = 10  # for the time that the next ones take
 PHASES = {
     "generate": "generate",
     "grade": "grade",
@@ -55,32 +59,32 @@ class PatientConsole(Console):
 
 
 class TrainingProgress:
-    """`with TrainingProgress(...) as progress:`, then `phase`, `beat`, `step` and `say` as things happen."""
+    """`with TrainingProgress(...) as progress:`, then `start`, and `phase`, `beat`, `step`, `evaluated` and `say` as
+    things happen."""
 
-    def __init__(self, *, steps: int, quiet: bool = False) -> None:
+    def __init__(self, *, steps: int, evaluate_every: int | None = None, quiet: bool = False) -> None:
         self.console = PatientConsole(soft_wrap=True, quiet=quiet)
         self.line = NotebookLine() if self.console.is_jupyter and not quiet else None
-        self.first_step = 0
+        self.left = TimeLeft(steps, evaluate_every)
         self.steps = steps
-        self.started = time.monotonic()
         self.last_line = float("-inf")
-        self.phase_name, self.phase_began, self.phase_line = "starting", self.started, self.started
+        self.phase_name, self.counted, self.phase_began = "starting", "", time.monotonic()
+        self.phase_line = self.shown = self.phase_began
         self.bar = Progress(
             SpinnerColumn(),
-            MofNCompleteColumn(),
-            BarColumn(bar_width=10),
-            TextColumn("{task.fields[left]}"),
+            TextColumn("{task.fields[count]}"),
+            _LeftColumn(self.left),
             TextColumn(
                 "{task.description}",
                 markup=False,
                 table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1),
             ),
             console=self.console,
-            expand=True,  # so that a narrow terminal cuts the figures, not the step or the time left
+            expand=True,  # so that a narrow terminal cuts the last figures alone
             disable=quiet or not self.console.is_terminal,
         )
-        self.task = self.bar.add_task("starting", total=steps, left="")
-        self.summary = ""
+        self.task = self.bar.add_task("starting", total=steps, count="")
+        self.key_figures = self.figures = ""
 
     def __enter__(self) -> "TrainingProgress":
         self.bar.start()
@@ -89,11 +93,13 @@ class TrainingProgress:
     def __exit__(self, *_: object) -> None:
         self.bar.stop()
 
-    def start(self, first_step: int) -> None:
-        """Training begins after `first_step`: the clock behind the time left starts here."""
-        self.first_step = first_step
-        self.started = time.monotonic()
-        self.bar.update(self.task, completed=first_step)
+    def start(self, first_step: int, evaluation: float | None = None) -> None:
+        """Training begins after `first_step`: the clock behind the time left starts here.
+
+        evaluation: how many seconds one took before, if there was one.
+        """
+        self.left.start(first_step, evaluation)
+        self.bar.update(self.task, count=f"{first_step}/{self.steps}")
 
     def say(self, text: str) -> None:
         """A line that stays."""
@@ -101,47 +107,112 @@ class TrainingProgress:
 
     def phase(self, name: str) -> None:
         """What is being done now."""
-        self.phase_name = name
+        self.phase_name, self.counted = name, ""
         self.phase_began = self.phase_line = time.monotonic()
-        self._show(name)
+        self._show()
 
-    def beat(self) -> None:
-        """A sign of life: a phase that takes long says so where no bar moves."""
+    def beat(self, done: int = 0, total: int = 0) -> None:
+        """A sign of life, and if it is known how much of the phase is `done`."""
         now = time.monotonic()
-        if now - self.phase_line >= SECONDS_OF_A_LONG_PHASE:
+        if total:
+            self.counted = f" {done}/{total}"
+        changes = self.line is not None or self.console.is_terminal
+        if changes and now - self.shown >= SECONDS_BETWEEN_LOOKS:
+            self._show()
+        elif not changes and now - self.phase_line >= SECONDS_OF_A_LONG_PHASE:
             self.phase_line = now
-            took = timedelta(seconds=round(now - self.phase_began))
-            if self.line is not None or self.console.is_terminal:
-                self._show(f"{self.phase_name}, {took} so far")
-            else:
-                self.say(f"{self.phase_name}, {took} so far")
+            self.say(self._doing())
 
     def step(self, step: int, metrics: dict[str, float]) -> None:
         """The figures of a finished step."""
-        done = step - self.first_step
-        left = (time.monotonic() - self.started) / done * (self.steps - step)
-        self.summary = (
+        self.left.step(step)
+        self.key_figures = (
             f"reward {metrics['reward/mean']:+.2f}  accuracy {metrics['accuracy/mean']:.2f}  "
-            f"length {metrics['response_length/mean']:.0f}  "
+            f"length {metrics['response_length/mean']:.0f}"
+        )
+        self.figures = (
             f"mean f {metrics.get('fipo/influence_weight/mean', 1.0):.3f}  "
             f"{metrics['time/tokens_per_second']:,.0f} tokens/s ({_split(metrics)})"
         )
-        time_left = f"{timedelta(seconds=round(left))} left"
-        self.bar.update(self.task, completed=step, left=time_left)
-        line = f"step {step}/{self.steps}  {self.summary}  {time_left}"
+        self.bar.update(self.task, count=f"{step}/{self.steps}")
+        self.phase_name = self.counted = ""
         due = time.monotonic() - self.last_line >= SECONDS_BETWEEN_LINES or step == self.steps
-        if self.line is not None:
-            self.summary = line
-        elif not self.console.is_terminal and due:
+        if self.line is None and not self.console.is_terminal and due:
             self.last_line = time.monotonic()
-            self.say(line)
-        self._show("")
+            self.say(f"step {step}/{self.steps}  {self.key_figures}  {self.figures}  {self.left.text()}")
+        self._show()
 
-    def _show(self, phase: str) -> None:
-        """What is being done and the last step's figures, in the line that changes, if there is one."""
-        self.bar.update(self.task, description="  ".join(filter(None, (phase, self.summary))))
+    def evaluated(self, seconds: float) -> None:
+        """An evaluation is over, which took so long."""
+        self.left.evaluated(seconds)
+
+    def _doing(self) -> str:
+        """The phase, how far it is, and where it takes long since when."""
+        took = time.monotonic() - self.phase_began
+        long = f", {_duration(took)} so far" if took >= SECONDS_OF_A_LONG_PHASE else ""
+        return f"{self.phase_name}{self.counted}{long}"
+
+    def _show(self) -> None:
+        """In the line that changes, if there is one: what a narrow terminal is not to lose comes first."""
+        self.shown = time.monotonic()
+        text = "  ".join(filter(None, (self.key_figures, self._doing(), self.figures)))
+        self.bar.update(self.task, description=text)
         if self.line is not None:
-            self.line.show("  ".join(filter(None, (self.summary, phase))))
+            at = f"step {self.left.done}/{self.steps}" if self.left.begun else ""
+            self.line.show("  ".join(filter(None, (at, text, self.left.text()))))
+
+
+class TimeLeft:
+    """How long the steps and the evaluations that are to come will take: it counts down, and is put right by each."""
+
+    def __init__(self, steps: int, evaluate_every: int | None) -> None:
+        self.steps = steps
+        self.evaluate_every = evaluate_every
+        self.begun = False
+        self.done = 0
+        self.evaluation: float | None = None  # seconds
+        self.took: deque[float] = deque(maxlen=STEPS_LOOKED_BACK)  # seconds of each of the last steps
+        self.last = time.monotonic()  # when the last step was over, or its evaluation
+        self.end: float | None = None
+
+    def start(self, first_step: int, evaluation: float | None = None) -> None:
+        self.begun, self.done, self.evaluation, self.last = True, first_step, evaluation, time.monotonic()
+
+    def step(self, step: int) -> None:
+        """Step number `step` is over; its evaluation, if one is due, is to come."""
+        now = time.monotonic()
+        steps = step - self.done
+        self.took.extend([(now - self.last) / steps] * steps)
+        self.done, self.last = step, now
+        self._look_ahead(step)
+
+    def evaluated(self, seconds: float) -> None:
+        self.evaluation = seconds
+        self.last = time.monotonic()
+        if self.took:
+            self._look_ahead(self.done + 1)
+
+    def text(self) -> str:
+        """`0:01:20 left`; "" as long as nothing is known."""
+        return "" if self.end is None else f"{_duration(max(0.0, self.end - time.monotonic()))} left"
+
+    def _look_ahead(self, evaluated_from: int) -> None:
+        """Steps take as long as the last ones did, and each evaluation of a step from that one on as the last."""
+        due = 0
+        if self.evaluate_every is not None:
+            due = sum(s % self.evaluate_every == 0 or s == self.steps for s in range(evaluated_from, self.steps + 1))
+        self.end = self.last + fmean(self.took) * (self.steps - self.done) + (self.evaluation or 0.0) * due
+
+
+class _LeftColumn(ProgressColumn):
+    """The time left, which goes on between two steps."""
+
+    def __init__(self, left: TimeLeft) -> None:
+        super().__init__()
+        self.left = left
+
+    def render(self, task: Task) -> Text:
+        return Text(self.left.text())
 
 
 class NotebookLine:
@@ -154,6 +225,10 @@ class NotebookLine:
 
     def show(self, text: str) -> None:
         self.handle.update({"text/plain": text}, raw=True)
+
+
+def _duration(seconds: float) -> timedelta:
+    return timedelta(seconds=round(seconds))
 
 
 def _split(metrics: dict[str, float]) -> str:

@@ -44,7 +44,7 @@ def train(recipe: Recipe, *, resume: bool = False, quiet: bool = False, control:
     """
     run = RunDirectory(Path(recipe.run.folder) / recipe.run.name)
     graders = recipe.grading.pool(recipe.data.grader)
-    progress = TrainingProgress(steps=recipe.run.steps, quiet=quiet)
+    progress = TrainingProgress(steps=recipe.run.steps, evaluate_every=recipe.eval.every, quiet=quiet)
     trackers = Trackers(recipe.telemetry.trackers, run, progress.say)
     with progress, run_lock(run.path), trackers:
         try:
@@ -87,12 +87,13 @@ class _Loop:
         self.trackers.start()
         with self.stop:
             try:
-                if not self.run.read_metrics():
+                known = self.run.read_metrics()
+                self.progress.start(position.step, last_evaluation(known))
+                if not known:
                     self.stop.droppable = True
                     self.run.append_metrics({"step": 0, **self.evaluate(0, Clock(self.enter))})
                 self.failed_grades = sum(map(failed_grades, self.run.read_metrics()))
                 self.check_failed_grades(position)
-                self.progress.start(position.step)
                 while position.step < self.recipe.run.steps:
                     position = self.step(position)
                     if self.stop.signal is not None and position.step < self.recipe.run.steps:
@@ -180,6 +181,7 @@ class _Loop:
                 clock=Clock(),
                 same=lambda pairs: self.graders.same(pairs, self.beat),
             )
+        self.progress.evaluated(clock.seconds["eval"])
         self.say_failures(step, [*evaluation.sampled, *evaluation.greedy])
         metrics = evaluation.metrics()
         self.progress.say(
@@ -239,12 +241,17 @@ class _Loop:
         if phase == "update":
             self.stop.droppable = False
 
-    def beat(self) -> None:
+    def beat(self, done: int = 0, total: int = 0) -> None:
         """Called after every piece of work. Raises StepDropped if the run shall stop and nothing is lost by it."""
         self.heartbeat.beat()
-        self.progress.beat()
+        self.progress.beat(done, total)
         if self.stop.signal is not None and self.stop.droppable:
             raise StepDropped
+
+
+def last_evaluation(lines: Sequence[dict[str, float]]) -> float | None:
+    """How many seconds it took; None before the first one."""
+    return next((line["time/eval"] for line in reversed(lines) if "time/eval" in line), None)
 
 
 def failed_grades(metrics: dict[str, float]) -> int:

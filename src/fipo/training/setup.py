@@ -12,6 +12,7 @@ from fipo.grading.workers.pool import GraderPool
 from fipo.rollout.engine.select import make_sampler
 from fipo.rollout.groups import PolicyRoller, ProblemStream
 from fipo.rollout.problems import PromptLimit, usable_problems
+from fipo.telemetry.heartbeat import Beat
 from fipo.training.control import Control
 from fipo.training.determinism import seed_global_generators
 from fipo.training.passes.layout import layout_of
@@ -32,17 +33,13 @@ class Setup:
     eval_problems: list[Problem]
 
 
-def set_up(
-    recipe: Recipe, graders: GraderPool, say: Say, beat: Callable[[], None], control: Control | None = None
-) -> Setup:
+def set_up(recipe: Recipe, graders: GraderPool, say: Say, beat: Beat, control: Control | None = None) -> Setup:
     """Load the model and the problems. Raises UserError if the recipe asks for what cannot be."""
     seed_global_generators(recipe.run.seed, step=0)
     torch.use_deterministic_algorithms(True, warn_only=True)
     policy = load_policy(recipe, say)
     model, tokenizer = policy.model, policy.tokenizer
     algorithm = recipe.objective.algorithm()
-    for note in algorithm.notes():
-        say(f"note: {note}")
     train, held_out = _problems(recipe, policy, graders, say)
     longest = recipe.rollout.longest
     sampler = make_sampler(

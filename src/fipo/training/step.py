@@ -86,6 +86,7 @@ def train_step(trainer: Trainer, step: int, clock: Clock) -> StepRecord:
             probe.look()
         with clock.phase("update"), recomputing(model, recipe.update.gradient_checkpointing):
             outcomes.append(update(trainer, packs, scores, frozen))
+            trainer.beat(i + 1, len(mini_batches))
 
     trainer.optimizer.zero_grad()  # sampling needs the memory
 

@@ -1,12 +1,12 @@
 """What a training step works with."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from fipo.objective import Algorithm
 from fipo.rollout.groups import ProblemStream, Roller
+from fipo.telemetry.heartbeat import Beat
 from fipo.training.control import Control
 from fipo.training.passes.packing import Layout
 from fipo.training.policy.loss_scale import LossScale
@@ -30,4 +30,4 @@ class Trainer:
     stream: ProblemStream
     compute: Compute
     control: Control | None  # weights in place of FIPO's, in a study
-    beat: Callable[[], None]  # called after every piece of work
+    beat: Beat

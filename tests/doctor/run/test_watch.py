@@ -115,6 +115,23 @@ def test_a_run_that_is_loading_is_waited_for(trainer):
     assert out.startswith("step 50/50")
 
 
+def test_a_run_that_does_not_exist_yet_is_waited_for(trainer):
+    run = trainer.run
+    elsewhere = run.path.with_name("elsewhere")
+    run.path.rename(elsewhere)
+    with following(run) as watcher:
+        assert watcher.stdout.readline() == f"{run.path}: waiting for this run to begin\n"
+        config = (elsewhere / "config.toml").read_bytes()
+        (elsewhere / "config.toml").unlink()
+        elsewhere.rename(run.path)  # it begins, and is loading
+        assert watcher.poll() is None
+        run.config.write_bytes(config)
+        write(trainer, 50)
+        out, err = watcher.communicate(timeout=60)
+    assert (watcher.returncode, err) == (0, "")
+    assert f"{run.path}: step 50 of 50, finished" in out
+
+
 def test_one_that_dies_while_it_is_loading_is_no_run(trainer):
     trainer.run.config.unlink()
     with following(trainer.run) as watcher:

@@ -182,5 +182,7 @@ def test_every_look_at_new_tokens_is_a_sign_of_life(
 ) -> None:
     monkeypatch.setitem(STEPS, "cpu", steps)
     heard: list[int] = []
-    SlotEngine(model, stop_tokens=(), slots=64, beat=lambda: heard.append(1)).sample(PROMPTS, SAMPLED, seed=0)
+    listening = SlotEngine(model, stop_tokens=(), slots=64, beat=lambda done, total: heard.append(done))
+    listening.sample(PROMPTS, SAMPLED, seed=0)
     assert len(heard) == beats
+    assert heard == sorted(heard) and heard[-1] == len(PROMPTS)

@@ -183,10 +183,10 @@ def interrupt_after(monkeypatch: pytest.MonkeyPatch, beats: int) -> None:
     def with_interrupt(*arguments, beat, **settings):
         tried = False
 
-        def counting() -> None:
+        def counting(*count: int) -> None:
             if tried and next(counted) == beats:
                 os.kill(os.getpid(), signal.SIGINT)
-            beat()
+            beat(*count)
 
         sampler = make_sampler(*arguments, beat=counting, **settings)
         tried = True

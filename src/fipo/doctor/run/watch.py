@@ -33,7 +33,8 @@ CURVES = {  # a short name, and the key
 
 
 def watch(run: RunDirectory) -> int:
-    """Follow a run to its end: 0 when it has finished, 1 if its process is gone before.
+    """Follow a run to its end, and wait for one that is not there: 0 when it has finished, 1 if its process is gone
+    before.
 
     Raises UserError for a folder that is no run, and for metrics that no run wrote.
     """
@@ -58,7 +59,11 @@ def watch(run: RunDirectory) -> int:
 
 
 def _await_config(run: RunDirectory, console: Console) -> None:
-    """A run that is loading holds its lock and has written nothing yet."""
+    """A run that is not there yet may begin at any time; one that is loading holds its lock and has written nothing."""
+    if not run.path.exists():
+        console.print(f"{run.path}: waiting for this run to begin", soft_wrap=True)
+        while not run.config.is_file():
+            time.sleep(SECONDS_BETWEEN_LOOKS)
     if is_locked(run.path) and not run.config.is_file():
         console.print(f"{run.path}: loading", soft_wrap=True)
         while is_locked(run.path) and not run.config.is_file():

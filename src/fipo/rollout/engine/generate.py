@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList,
 
 from fipo.rollout.engine.choose import Choice, choose
 from fipo.rollout.sampler import Response, SamplingParams, Seed, check_finite, uniforms_of
+from fipo.telemetry.heartbeat import Beat, no_beat
 
 NO_ADVICE = ("_", "output_", "return_dict", "transformers_version", "use_cache")  # nothing of how to sample
 
@@ -27,7 +29,7 @@ class GenerateSampler:
         stop_tokens: Sequence[int],
         batch_size: int,
         mixed: bool = True,
-        beat: Callable[[], None] = lambda: None,
+        beat: Beat = no_beat,
     ) -> None:
         self.model = model
         self.stop_tokens = frozenset(stop_tokens)
@@ -40,7 +42,9 @@ class GenerateSampler:
         responses: dict[int, Response] = {}
         for rows in self._batches(prompts):
             uniforms = [uniforms_of(seed, row, params.max_tokens) for row in rows]
-            made = self._generate([prompts[row] for row in rows], params, torch.tensor(uniforms, dtype=torch.float64))
+            noise = torch.tensor(uniforms, dtype=torch.float64)
+            beat = partial(self.beat, len(responses), len(prompts))
+            made = self._generate([prompts[row] for row in rows], params, noise, beat)
             responses |= zip(rows, made, strict=True)
         return [responses[row] for row in range(len(prompts))]
 
@@ -53,11 +57,13 @@ class GenerateSampler:
             for start in range(0, len(rows), self.batch_size):
                 yield rows[start : start + self.batch_size]
 
-    def _generate(self, prompts: Sequence[list[int]], params: SamplingParams, uniforms: Tensor) -> list[Response]:
+    def _generate(
+        self, prompts: Sequence[list[int]], params: SamplingParams, uniforms: Tensor, beat: Callable[[], None]
+    ) -> list[Response]:
         width = max(map(len, prompts))
         padding = [width - len(prompt) for prompt in prompts]
         generate: Any = self.model.generate
-        chooser = _Chooser(params, uniforms.to(self.model.device), self.beat)
+        chooser = _Chooser(params, uniforms.to(self.model.device), beat)
         config = GenerationConfig(
             max_new_tokens=params.max_tokens,
             do_sample=False,

@@ -13,9 +13,9 @@ from fipo.rollout.engine.generate import GenerateSampler, advice_of
 from fipo.rollout.engine.slot_engine import SlotEngine
 from fipo.rollout.engine.trial import compare
 from fipo.rollout.sampler import Sampler, SamplingParams
+from fipo.telemetry.heartbeat import Beat, no_beat
 
 Say = Callable[[str], None]
-Beat = Callable[[], None]
 TRIED_SLOTS = 8  # on a CPU, where more take time and show nothing; on CUDA all of them
 
 
@@ -26,7 +26,7 @@ def make_sampler(
     slots: int,
     longest: int | None = None,
     params: SamplingParams | None = None,
-    beat: Beat = lambda: None,
+    beat: Beat = no_beat,
     say: Say = lambda _: None,
 ) -> Sampler:
     """The slot engine for `slots` sequences at a time, or `generate`, which is slower, with one line that says why.

@@ -18,6 +18,7 @@ from fipo.rollout.engine.decode import Shape
 from fipo.rollout.engine.recorder import Recorder, fingerprint, round_up
 from fipo.rollout.engine.slots import SlotCache, prefill, slot_decoding
 from fipo.rollout.sampler import Response, SamplingParams, Seed, check_finite, uniforms_of
+from fipo.telemetry.heartbeat import Beat, no_beat
 
 PREFILL_TOKENS = 16384  # in one forward pass
 STEPS = {"cpu": 1, "cuda": 16}  # between two looks of the host, for which a GPU has to wait
@@ -32,13 +33,13 @@ class SlotEngine:
         *,
         stop_tokens: Sequence[int],
         slots: int,
-        beat: Callable[[], None] = lambda: None,
+        beat: Beat = no_beat,
         say: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.model = model
         self.stop_tokens = frozenset(stop_tokens)
         self.slots = slots  # sequences decoded together
-        self.beat = beat  # called whenever the host has looked at new tokens
+        self.beat = beat  # called whenever the host has looked at new tokens, with how many responses are done
         self.say = say
         self._recorder: Recorder | None = None
 
@@ -56,7 +57,7 @@ class SlotEngine:
             while batch.waiting or batch.active:
                 batch.admit()
                 batch.step()
-                self.beat()
+                self.beat(len(batch.done), len(prompts))
         return [batch.done[i] for i in range(len(prompts))]
 
     @torch.inference_mode()
