@@ -18,8 +18,6 @@ COLLAPSED_ENTROPY = 0.1
 EXPLODED_ENTROPY = 3.0  # times that of the first steps
 EXPLODED_NATS = 0.5  # above it
 STALL = 50  # steps: in as many, with 4 mini-batches at 5e-5, the quickstart doubled its accuracy and grew by half
-    50  # steps: in as many, with 4 mini-batches at 5e-5, the quickstart's accuracy doubled and its length grew by half
-)
 STALLED_LENGTH = 0.05  # of the length before: the noise of the median of as many steps is less
 SOLVED = 0.9  # accuracy from which standing still is success
 
