@@ -190,6 +190,12 @@ CHAPTERS = (
                 series=_one("fipo/influence_weight/mean", "mean"),
             ),
             Figure(
+                title="Spread of f before its bounds",
+                look_for="Below one hundredth FIPO is DAPO, at a tenth it is at work; for DAPO it is what f would have.",
+                y="standard deviation of exp(FutureKL)",
+                series=_one("fipo/raw_influence_weight/std", "sd"),
+            ),
+            Figure(
                 title="Mean ratio",
                 look_for="It should lie in the band around 1; beyond it, responses are reused or not the old policy's.",
                 y="mean of new / old",
