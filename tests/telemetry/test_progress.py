@@ -161,6 +161,7 @@ def test_a_long_phase_says_how_far_it_is(monkeypatch, capsys):
     now = [0.0]
     monkeypatch.setattr("fipo.telemetry.progress.time.monotonic", lambda: now[0])
     with TrainingProgress(steps=4) as progress:
+        progress.start(0)
         progress.phase("generate")
         for second in range(70):
             now[0] = float(second)

@@ -191,7 +191,7 @@ CHAPTERS = (
             ),
             Figure(
                 title="Spread of f before its bounds",
-                look_for="Below one hundredth FIPO is DAPO, at a tenth it is at work; for DAPO it is what f would have.",
+                look_for="Below one hundredth FIPO is DAPO, at a tenth it is at work; for DAPO it is what f would do.",
                 y="standard deviation of exp(FutureKL)",
                 series=_one("fipo/raw_influence_weight/std", "sd"),
             ),

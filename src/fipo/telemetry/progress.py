@@ -114,7 +114,7 @@ class TrainingProgress:
     def beat(self, done: int = 0, total: int = 0) -> None:
         """A sign of life, and if it is known how much of the phase is `done`."""
         now = time.monotonic()
-        if total:
+        if total and self.left.begun:  # what is tried out while loading is not work of the run
             self.counted = f" {done}/{total}"
         changes = self.line is not None or self.console.is_terminal
         if changes and now - self.shown >= SECONDS_BETWEEN_LOOKS:
