@@ -60,7 +60,7 @@ def test_a_chain_of_recipes_has_an_end(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("word", ["--a..b", "--.a", "--a.", "--.", "--a.b..c=1"])
 def test_a_key_with_an_empty_part_is_no_override(word: str) -> None:
-    with pytest.raises(UserError, match="an override must look like --section.key value, got"):
+    with pytest.raises(UserError, match=r"an override must look like --section\.key value, got"):
         split_overrides([word, "1"])
 
 
