@@ -3,6 +3,7 @@
 import errno
 import os
 import stat
+from pathlib import Path
 
 KINDS = {
     stat.S_IFDIR: "a folder",
@@ -25,3 +26,9 @@ def refuse_odd(path: str | os.PathLike[str]) -> None:
     """Raise OSError, naming the path, for what is neither a regular file nor missing."""
     if kind := odd_kind(path):
         raise OSError(errno.EINVAL, f"must be a regular file, got {kind}", os.fspath(path))
+
+
+def read_regular(path: Path) -> bytes:
+    """The content of a regular file. Raises OSError for anything else, without waiting for it."""
+    refuse_odd(path)
+    return path.read_bytes()

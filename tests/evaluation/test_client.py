@@ -25,11 +25,16 @@ def server(one_server):
 
 
 def client(server, **settings):
-    return Client(server.url, **{"timeout_seconds": 20.0, "retries": 3, "first_pause": 0.01, **settings})
+    usual = {"timeout_seconds": 20.0, "retries": 3, "longest_reply": 10_000, "first_pause": 0.01}
+    return Client(server.url, **usual | settings)
+
+
+def post(client, read=lambda reply: reply):
+    return client.post("/completions", BODY, read)
 
 
 def test_a_reply_is_parsed(server):
-    reply = client(server).post("/completions", BODY)
+    reply = post(client(server))
     assert 1 <= reply["usage"]["completion_tokens"] <= 4
     assert server.requests == [{"path": "/v1/completions", "key": None, **BODY}]
 
@@ -37,21 +42,21 @@ def test_a_reply_is_parsed(server):
 @pytest.mark.parametrize("failures", [[429], [503, 500], ["cut"], [502, "cut", 429]])
 def test_what_fails_for_a_while_is_asked_again(failures, server):
     server.failures += failures
-    assert client(server).post("/completions", BODY)["choices"]
+    assert post(client(server))["choices"]
     assert len(server.requests) == len(failures) + 1
 
 
 def test_a_request_that_takes_too_long_is_asked_again(server):
     server.released.clear()
     server.failures.append("hang")
-    assert client(server, timeout_seconds=2.0).post("/completions", BODY)["choices"]
+    assert post(client(server, timeout_seconds=2.0))["choices"]
     assert len(server.requests) == 2
 
 
 def test_after_the_last_attempt_the_run_stops_in_one_line(server):
     server.failures += [500] * 4
     with pytest.raises(RunStopped) as stopped:
-        client(server).post("/completions", BODY)
+        post(client(server))
     assert str(stopped.value).startswith(f"{server.url}/completions: no answer in 4 attempts, the last one: 500 ")
     assert "\n" not in str(stopped.value)
 
@@ -59,7 +64,7 @@ def test_after_the_last_attempt_the_run_stops_in_one_line(server):
 def test_the_pauses_double(server):
     server.failures += [500] * 3
     started = time.monotonic()
-    client(server, first_pause=0.05).post("/completions", BODY)
+    post(client(server, first_pause=0.05))
     assert time.monotonic() - started >= 0.05 + 0.1 + 0.2
 
 
@@ -67,7 +72,7 @@ def test_the_pauses_double(server):
 def test_what_the_server_refuses_is_not_asked_again(status, server):
     server.failures.append(status)
     with pytest.raises(UserError) as refused:
-        client(server).post("/completions", BODY)
+        post(client(server))
     assert str(refused.value).startswith(f"the server at {server.url} refuses: {status} ")
     assert "no such model: tiny" in str(refused.value).replace("\\n", " ")
     assert "\n" not in str(refused.value)
@@ -81,7 +86,7 @@ def test_the_key_comes_from_the_environment_and_its_lack_is_named(server, monkey
         client(server).check()
     monkeypatch.setenv(KEY, "secret")
     client(server).check()
-    client(server).post("/completions", BODY)
+    post(client(server))
     assert server.requests[0]["key"] == "Bearer secret"
 
 

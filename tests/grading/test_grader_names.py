@@ -55,11 +55,16 @@ REFUSED = [
     ("misbehaving:NOT_CALLABLE", "grader 'misbehaving:NOT_CALLABLE': module 'misbehaving' has no function"),
     ("broken_grader:grade", "grader 'broken_grader:grade': importing 'broken_grader' raised ValueError: broken"),
     ("leaving_grader:grade", "grader 'leaving_grader:grade': its worker exited with status 3 before it was ready"),
+    (
+        "complaining_grader:grade",
+        "grader 'complaining_grader:grade': its worker exited with status 3 before it was ready: it needs a licence",
+    ),
     ("forking_grader:grade", "grader 'forking_grader:grade': importing it must not leave processes behind"),
 ]
 MODULES = {
     "broken_grader": "raise ValueError('broken\\nin two lines')",
     "leaving_grader": "import os; os._exit(3)",
+    "complaining_grader": "import os; os.write(2, b'Traceback\\nit needs a licence\\n\\n'); os._exit(3)",
     "forking_grader": "import os, time; os.fork() or time.sleep(60); grade = print",
 }
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, PositiveInt, ValidationInfo
+from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, ValidationInfo
 
 from fipo.data.bad_rows import BadRows, MalformedRow
 from fipo.data.files import read_rows
@@ -19,7 +19,7 @@ from fipo.data.problem import Placed, Problem
 from fipo.data.repeats import Merged, first_of_each, merge_repeats
 from fipo.data.templates import TemplateName, in_template
 from fipo.errors import UserError
-from fipo.recipe.table import Table
+from fipo.recipe.table import AtOnce, Table
 from fipo.seeding import derive_seed
 
 Role = Literal["train", "eval"]
@@ -36,7 +36,7 @@ class SignedSums(Table):
     """Our own sums of signed terms; training and evaluation never share a question."""
 
     source: Literal["signed_sums"]
-    count: PositiveInt
+    count: AtOnce
     min_terms: Annotated[int, Field(ge=MIN_TERMS, le=100)] = MIN_TERMS
     """Fewer terms would not give enough different questions."""
     max_terms: Annotated[int, Field(ge=MIN_TERMS, le=100, validate_default=True), AfterValidator(_not_fewer)] = (
@@ -48,11 +48,11 @@ class Countdown(Table):
     """Make a target from given numbers; training and evaluation never share a question."""
 
     source: Literal["countdown"]
-    count: PositiveInt
+    count: AtOnce
     min_terms: Annotated[int, Field(ge=2, le=10)] = 3
     """Fewest numbers in a problem."""
     max_terms: Annotated[int, Field(ge=2, le=10, validate_default=True), AfterValidator(_not_fewer)] = 4
-    largest: Annotated[int, Field(ge=2)] = 99
+    largest: Annotated[int, Field(ge=2, le=10**6)] = 99
     """The numbers are drawn from 1 to this."""
     operators: Annotated[list[Operator], Field(min_length=1, default_factory=lambda: ["+", "-", "*", "/"])]
     """Those that the problems are made with; an answer may use all four."""
@@ -66,7 +66,7 @@ class Relay(Table):
     """Four digits to be passed on between letters that mean nothing, for the `relay` grader: the credit is known."""
 
     source: Literal["relay"]
-    count: PositiveInt
+    count: AtOnce
     filler: Filler = 8
     """Letters in a block."""
 
@@ -118,7 +118,7 @@ class ReasoningGym(Table):
 
     source: Literal["reasoning_gym"]
     task: str
-    count: PositiveInt
+    count: AtOnce
     options: dict[str, JsonValue] = Field(default_factory=dict)
     """Passed on to the task, e.g. `{ min_terms = 3 }`."""
 

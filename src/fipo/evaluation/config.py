@@ -1,14 +1,15 @@
 """The recipe of `fipo eval`: who answers, what is asked, how it is sampled and graded, where the results go."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from fipo.data.sources import Source
 from fipo.grading.table import GradingTable
 from fipo.models.table import ModelTable
-from fipo.recipe.table import Table, validate
+from fipo.recipe.table import AtOnce, InAllOrNone, PathText, Seed, Table, validate
 from fipo.recipe.toml import read_recipe
 from fipo.rollout.table import ProblemTable, SamplingTable
 
@@ -17,26 +18,44 @@ PRESETS: dict[str, dict[str, Any]] = {  # of [sampling]
 }
 
 
+LABEL = r"[A-Za-z0-9_-]{1,63}"
+ADDRESS = re.compile(rf"https?://(({LABEL}\.)*{LABEL}|\[[0-9A-Fa-f:.]+\])(:(?P<port>[0-9]{{1,5}}))?(/[!-~]*)?")
+
+
+def _address(url: str) -> str:
+    found = ADDRESS.fullmatch(url)
+    if found is None or not set("@?#").isdisjoint(url) or not 0 < int(found["port"] or 80) < 2**16:
+        shown = re.sub("//.*@", "//***@", url)
+        raise ValueError(f"must be http:// or https://, a host, and if need be a port and a path, got {shown!r:.80}")
+    return url
+
+
+def _not_nearly_greedy(temperature: float) -> float:
+    if 0 < temperature < 1e-3:
+        raise ValueError(f"must be 0 or at least 0.001, got {temperature!r}")
+    return temperature
+
+
 class Model(ModelTable):
     """A model that answers in this process. Its path may be a run directory, too: the newest checkpoint of it."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    decode_batch: PositiveInt = 256
+    decode_batch: AtOnce = 256
     """Most sequences decoded together: memory against speed."""
 
 
 class Server(Table):
     """A server that speaks OpenAI's protocol. Its key, if it wants one, is the environment's OPENAI_API_KEY."""
 
-    url: Annotated[str, Field(pattern=r"^https?://[^\s@?#]+$")]
+    url: Annotated[str, AfterValidator(_address)]
     """Up to and with the version, as `http://127.0.0.1:8000/v1`."""
     model: str
     """The name that the server gives the model."""
-    concurrency: PositiveInt = 16
+    concurrency: Annotated[int, Field(gt=0, le=1024)] = 16
     """Requests that wait for an answer at one time."""
     timeout_seconds: Annotated[float, Field(gt=0, le=1e6)] = 600.0
-    """For one response."""
-    retries: NonNegativeInt = 5
+    """For one whole response, from the request to the last byte."""
+    retries: Annotated[int, Field(ge=0, le=100)] = 5
     """Further attempts after a timeout, a lost connection, or the status 429 or 5xx; pauses double from a second."""
 
 
@@ -48,18 +67,18 @@ class Data(ProblemTable):
 class Sampling(SamplingTable):
     preset: Literal["paper"] | None = None
     """Values for the keys that are not given beside it: paper = 32 samples at temperature 1.0 and top-p 0.7."""
-    samples: PositiveInt
+    samples: AtOnce
     """Responses per problem, n."""
-    temperature: NonNegativeFloat = 1.0
+    temperature: Annotated[float, Field(ge=0, le=1e3), AfterValidator(_not_nearly_greedy)] = 1.0
     """0 = greedy."""
-    top_k: NonNegativeInt = 0
+    top_k: InAllOrNone = 0
     """Sample from this many of the likeliest tokens; 0 = all, and nothing about it is sent to a server."""
-    max_prompt_tokens: PositiveInt | None = None
+    max_prompt_tokens: AtOnce | None = None
     """For a model in this process; a longer prompt counts as a bad row. Left out = what fits the model's positions."""
-    max_response_tokens: PositiveInt
+    max_response_tokens: AtOnce
     stop: list[str] = Field(default_factory=list)
     """As in a recipe for training's [rollout]; a server takes any texts."""
-    seed: NonNegativeInt = 0
+    seed: Seed = 0
 
     @model_validator(mode="before")
     @classmethod
@@ -71,7 +90,7 @@ class Sampling(SamplingTable):
 class Output(Table):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
     """The results are in `folder/name`."""
-    folder: Annotated[str, Field(pattern=r"^[^\x00]+$")] = "runs/eval"
+    folder: PathText = "runs/eval"
 
     @property
     def path(self) -> Path:

@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from fipo.data.problem import Problem
-from fipo.errors import RunStopped
 from fipo.evaluation.answers import Answer, Asked, sample_seed
 from fipo.evaluation.client import Client
 from fipo.evaluation.config import EvalRecipe, Server
@@ -13,6 +12,8 @@ from fipo.grading.workers.pool import GraderPool
 from fipo.rollout.problems import usable_problems
 
 SEEDS = 2**31  # the range that every server takes
+BYTES_PER_TOKEN = 256  # at most, of a whole reply in JSON
+MOST_TOKENS = 10**9  # that a reply can say it has
 
 
 class ServedModel:
@@ -22,7 +23,12 @@ class ServedModel:
         """Raises UserError if nothing answers at the server's address."""
         self.recipe = recipe
         self.table = table
-        self.client = Client(table.url, timeout_seconds=table.timeout_seconds, retries=table.retries)
+        self.client = Client(
+            table.url,
+            timeout_seconds=table.timeout_seconds,
+            retries=table.retries,
+            longest_reply=2**20 + BYTES_PER_TOKEN * recipe.sampling.max_response_tokens,
+        )
         self.client.check()
         self.identity = {"url": table.url.rstrip("/"), "model": table.model}
         self.chunk = 4 * table.concurrency
@@ -51,21 +57,23 @@ class ServedModel:
         if sampling.stop:
             body["stop"] = sampling.stop
         data = self.recipe.data
-        if data.prompt_format == "raw":
-            return self._read(self.client.post("/completions", body | {"prompt": data.text(problem)}), seed)
-        return self._read(self.client.post("/chat/completions", body | {"messages": data.messages(problem)}), seed)
+        raw = data.prompt_format == "raw"
+        body |= {"prompt": data.text(problem)} if raw else {"messages": data.messages(problem)}
+        path = "/completions" if raw else "/chat/completions"
+        return self.client.post(path, body, lambda reply: self._read(reply, seed))
 
     def _read(self, reply: Any, seed: int) -> Answer:
+        """Raises ValueError, with the rule, for a reply that is none."""
         try:
             choice = reply["choices"][0]
             text = choice["text"] if "text" in choice else choice["message"]["content"]
-            tokens = reply["usage"]["completion_tokens"]
-            truncated = choice["finish_reason"] == "length"
+            tokens, ended = reply["usage"]["completion_tokens"], choice["finish_reason"]
         except (KeyError, IndexError, TypeError):
-            text, tokens, truncated = None, None, False
-        if not isinstance(tokens, int) or not isinstance(text, str | None):
-            raise RunStopped(
-                f"{self.table.url}: a reply must have choices[0] with a text and a finish_reason, and "
-                f"usage.completion_tokens, got {reply!r:.200}"
+            text, tokens, ended = None, None, None
+        counted = isinstance(tokens, int) and not isinstance(tokens, bool) and 0 <= tokens <= MOST_TOKENS
+        if not counted or not isinstance(text, str | None) or not isinstance(ended, str | None):
+            raise ValueError(
+                "a reply must have choices[0] with a text and a finish_reason, and usage.completion_tokens from 0 "
+                f"to {MOST_TOKENS}"
             )
-        return Answer(text=text or "", tokens=tokens, truncated=truncated, seed=seed)
+        return Answer(text=self.client.redacted(text or ""), tokens=tokens, truncated=ended == "length", seed=seed)

@@ -1,20 +1,20 @@
 """The `[grading]` table that every recipe with a grader has."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field
 
 from fipo.grading.workers.pool import GraderPool
-from fipo.recipe.table import Table
+from fipo.recipe.table import InAllOrNone, Table
 
 
 class GradingTable(Table):
     """Graders run in worker processes that are killed when they hang."""
 
-    workers: PositiveInt = 2
-    deadline_seconds: PositiveFloat = 10.0
+    workers: Annotated[int, Field(gt=0, le=1024)] = 2
+    deadline_seconds: Annotated[float, Field(gt=0, le=1e6)] = 10.0
     """For each answer. An answer whose grader takes longer has the outcome "timeout"."""
-    memory_mib: PositiveInt = 2048
+    memory_mib: Annotated[int, Field(gt=0, le=2**24)] = 2048
     """That grading may take beyond what the worker has when it starts; more is the outcome "crash"."""
 
     def pool(self, grader: str) -> GraderPool:
@@ -28,5 +28,5 @@ class RunGradingTable(GradingTable):
 
     on_failure: Literal["zero", "drop_group"] = "zero"
     """After a timeout or crash: a reward of 0, between right and wrong, or a group that is not trained on."""
-    max_failures: NonNegativeInt | None = None
+    max_failures: InAllOrNone | None = None
     """More timeouts and crashes than this in a run end it, with its state saved; left out = no limit."""

@@ -4,11 +4,11 @@ from typing import Literal, Self
 
 from pydantic import model_validator
 
-from fipo.recipe.table import Table
+from fipo.recipe.table import PathText, Table
 
 
 class ModelTable(Table):
-    path: str
+    path: PathText
     """"embedded", a local folder in transformers' format, or the name of a hub model."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """auto = float16 on CUDA, float32 elsewhere. In training the master weights are float32, and the loss of a float16

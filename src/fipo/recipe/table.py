@@ -3,9 +3,9 @@
 import difflib
 import re
 from collections.abc import Iterable, Sequence
-from typing import Any, TypeVar, get_args
+from typing import Annotated, Any, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
 from fipo.errors import UserError
@@ -18,6 +18,14 @@ class Table(BaseModel):
         extra="forbid", strict=True, frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
     )
 
+
+# Whole numbers. Beyond these bounds one is a slip of the finger: no run would come to its end, or fit into any memory.
+AtOnce = Annotated[int, Field(gt=0, le=10**6)]  # of what is in memory together
+InAll = Annotated[int, Field(gt=0, le=10**9)]  # of what comes one after the other
+InAllOrNone = Annotated[int, Field(ge=0, le=10**9)]
+Seed = Annotated[int, Field(ge=0)]  # as far as TOML's 64 bits go
+
+PathText = Annotated[str, Field(pattern=r"^[^\x00]+$", max_length=4096)]
 
 TableType = TypeVar("TableType", bound=Table)
 
@@ -50,12 +58,12 @@ def _describe(mistake: ErrorDetails, model: type[Table], values: dict[str, Any])
         case "union_tag_invalid":
             choice = mistake["ctx"]
             name = choice["discriminator"].strip("'")
-            return f"{key}.{name} must be one of {choice['expected_tags']}, got {choice['tag']!r}"
+            return f"{key}.{name} must be one of {choice['expected_tags']}, got {choice['tag']!r:.80}"
         case "model_attributes_type" | "model_type" | "dict_type":
-            return f"{key} must be a table, got {mistake['input']!r}"
+            return f"{key} must be a table, got {mistake['input']!r:.80}"
         case _:
             rule = re.sub(r"^\w+ should ", "must ", mistake["msg"])
-            return f"{key}: {rule}, got {mistake['input']!r}"
+            return f"{key}: {rule}, got {mistake['input']!r:.80}"
 
 
 def _written_path(location: Sequence[str | int], values: dict[str, Any]) -> list[str]:

@@ -2,21 +2,22 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field
 
 from fipo.grading.registry import GraderName
-from fipo.recipe.table import Table
+from fipo.recipe.table import AtOnce, InAllOrNone, Table
 from fipo.rollout.prompts import Prompting
 from fipo.rollout.sampler import SamplingParams
 
 Fraction = Annotated[float, Field(gt=0, le=1)]
+Temperature = Annotated[float, Field(ge=1e-3, le=1e3)]  # a lower one is greedy but for overflows, a higher one uniform
 
 
 class ProblemTable(Prompting):
     """How problems are put to a model, and who grades the answers."""
 
     grader: GraderName
-    max_bad_rows: NonNegativeInt = 0
+    max_bad_rows: InAllOrNone = 0
     """Malformed rows and too long prompts that are left out of each source, each of them named; one more ends the
     run before it begins."""
 
@@ -24,9 +25,9 @@ class ProblemTable(Prompting):
 class SamplingTable(Table):
     """How a token is drawn."""
 
-    temperature: PositiveFloat = 1.0
+    temperature: Temperature = 1.0
     top_p: Fraction = 1.0
-    top_k: NonNegativeInt = 0
+    top_k: InAllOrNone = 0
     """Sample from this many of the likeliest tokens; 0 = all. The policy's log-probs are over all of them."""
 
     def params(self, max_tokens: int) -> SamplingParams:
@@ -35,22 +36,22 @@ class SamplingTable(Table):
 
 
 class RolloutTable(SamplingTable):
-    groups: PositiveInt
+    groups: AtOnce
     """Groups (problems) that one training step learns from."""
-    group_size: Annotated[int, Field(ge=2)]
+    group_size: Annotated[int, Field(ge=2, le=10**6)]
     """Responses per problem, G."""
-    generation_batch: PositiveInt
+    generation_batch: AtOnce
     """Problems per generation batch: more than `groups`, since groups without contrast are dropped."""
-    max_generation_batches: PositiveInt = 10
+    max_generation_batches: AtOnce = 10
     on_short_batch: Literal["train", "stop"] = "train"
     """When the generation batches run out before `groups` is reached: train on what there is, or end the run."""
-    max_prompt_tokens: PositiveInt
+    max_prompt_tokens: AtOnce
     """A longer one counts as a bad row; see `data.max_bad_rows`."""
-    max_response_tokens: PositiveInt
+    max_response_tokens: AtOnce
     stop: list[str] = Field(default_factory=list)
     """A response ends with the first token that contains one of these, beside the model's own stop tokens. Each must be
     a single token, such as "\\n"."""
-    decode_batch: PositiveInt = 256
+    decode_batch: AtOnce = 256
     """Sequences decoded together: memory against speed; it changes log-probs by rounding alone."""
 
     @property

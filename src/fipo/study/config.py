@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
+from pydantic import Field, model_validator
 
 from fipo.errors import UserError
-from fipo.recipe.table import Table, validate
+from fipo.recipe.table import PathText, Table, validate
 from fipo.recipe.toml import layered, read_recipe
 from fipo.study.controls import CONTROLS
 from fipo.telemetry.run_directory import RunDirectory
@@ -19,6 +19,7 @@ from fipo.training.recipe import Recipe
 from fipo.training.saving.resume import FREE_TO_CHANGE, flat
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=60)]
+Seeds = Annotated[int, Field(gt=0, le=10**4)]
 WITHOUT_EFFECT = (FREE_TO_CHANGE - {"run.steps"}) | {"telemetry.rollout_groups"}  # on the metrics
 RUN_SETTINGS = {"name", "folder", "seed"}  # what a study sets itself, for each run
 
@@ -26,14 +27,14 @@ RUN_SETTINGS = {"name", "folder", "seed"}  # what a study sets itself, for each 
 class StudyTable(Table):
     name: Name
     """What comes out is in `folder/name`."""
-    folder: Annotated[str, Field(pattern=r"^[^\x00]+$")] = "studies"
-    recipe: str
+    folder: PathText = "studies"
+    recipe: PathText
     """The recipe that all arms share, as seen from the study's file."""
-    seeds: PositiveInt
+    seeds: Seeds
     """Run with this many seeds. A seed decides problems, their order, evaluation and sampling alike in every arm."""
-    first_seed: NonNegativeInt = 0
+    first_seed: Annotated[int, Field(ge=0, le=2**62)] = 0
     """The seeds are this one and those that follow: what one study found, another can repeat on fresh ones."""
-    processes: PositiveInt = Field(default_factory=lambda: os.cpu_count() or 1)
+    processes: Annotated[int, Field(gt=0, le=1024)] = Field(default_factory=lambda: os.cpu_count() or 1)
     """Runs at a time, each on one thread."""
     contrasts: list[Annotated[tuple[Name, Name], Field(strict=False)]] = Field(default_factory=list)
     """Pairs (A, B): A - B, paired by seed. The first is the primary one, tested by itself; the others share Holm's
@@ -49,7 +50,7 @@ class Arm(Table):
     """Weights or advantages in place of FIPO's: see `fipo.study.controls`."""
     learning_rate_times_mean_f_of: Name | None = None
     """Multiply the learning rate by the mean influence weight of this arm's run with the same seed."""
-    seeds: PositiveInt | None = None
+    seeds: Seeds | None = None
     """Fewer than the study's."""
 
 

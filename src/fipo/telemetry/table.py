@@ -2,16 +2,16 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeInt
+from pydantic import Field
 
-from fipo.recipe.table import Table
+from fipo.recipe.table import InAllOrNone, Table
 from fipo.telemetry.trackers import TrackerName
 
 
 class TelemetryTable(Table):
-    rollout_groups: NonNegativeInt = 4
+    rollout_groups: InAllOrNone = 4
     """Groups per step written to rollouts/ with per-token credit, spread over its mini-batches."""
-    noise_every: NonNegativeInt = 10
+    noise_every: InAllOrNone = 10
     """Steps between measurements of what of the credit is rounding, the first step included; 0 = never. Each scores one
     micro-batch twice more, in float32; a float32 policy without TF32 needs none."""
     on_lost_rollouts: Literal["stop", "continue"] = "stop"

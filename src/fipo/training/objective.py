@@ -6,9 +6,7 @@ from pydantic import (
     AfterValidator,
     ConfigDict,
     Field,
-    NonNegativeFloat,
     PlainSerializer,
-    PositiveFloat,
     ValidatorFunctionWrapHandler,
     WrapValidator,
     model_validator,
@@ -31,7 +29,7 @@ def _or_off(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
 OrOff = (WrapValidator(_or_off), PlainSerializer(lambda value: value, return_type=Any))
 Number = Annotated[float, *OrOff]
 Pair = Annotated[tuple[float, float], Field(strict=False), *OrOff]
-Coefficient = Annotated[NonNegativeFloat, Field(allow_inf_nan=False)]
+Coefficient = Annotated[float, Field(ge=0, le=1e6)]
 
 
 class ObjectiveTable(Table):
@@ -51,9 +49,9 @@ class ObjectiveTable(Table):
     dual_clip: Number | None = None
     max_dual_clipped_tokens: int | Literal["off"] | None = None
     """"off" keeps every sequence."""
-    tau_pos: float | None = None
+    tau_pos: Annotated[float, Field(le=1e6)] | None = None
     """How fast SAPO's gate closes where the advantage is positive."""
-    tau_neg: float | None = None
+    tau_neg: Annotated[float, Field(le=1e6)] | None = None
     """The same elsewhere."""
     ratio_cap: float | None = None
     """DPPO counts a larger ratio as this one."""
@@ -62,7 +60,7 @@ class ObjectiveTable(Table):
     the policy; 0 = none, and no second model."""
     entropy_coef: Coefficient = 0.0
     """Weight of a bonus on the entropy of the distribution that each trained token came from; 0 = none."""
-    importance_weight_cap: Annotated[PositiveFloat, Field(allow_inf_nan=False), *OrOff] | None = None
+    importance_weight_cap: Annotated[float, Field(gt=0, le=1e6), *OrOff] | None = None
     """Weigh each token's loss by min(trainer's / sampler's probability, this); left out = no weights."""
     importance_mask: Pair | None = None
     """Leave tokens out of the loss whose trainer's / sampler's probability is outside [low, high]; left out = none."""

@@ -3,12 +3,12 @@
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, model_validator
 
 from fipo.data.sources import Source
 from fipo.evaluation.table import EvalTable
 from fipo.grading.table import RunGradingTable
-from fipo.recipe.table import Table, validate
+from fipo.recipe.table import AtOnce, InAll, InAllOrNone, PathText, Seed, Table, validate
 from fipo.recipe.toml import read_recipe
 from fipo.rollout.table import ProblemTable, RolloutTable
 from fipo.telemetry.table import TelemetryTable
@@ -18,13 +18,15 @@ from fipo.training.policy.table import PolicyTable
 from fipo.training.reward import RewardTable
 from fipo.training.saving.table import CheckpointTable
 
+MOST_RESPONSES = 10**7  # in memory together
+
 
 class RunTable(Table):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
     """The run directory is `folder/name`."""
-    folder: Annotated[str, Field(pattern=r"^[^\x00]+$")] = "runs"
-    seed: NonNegativeInt = 0
-    steps: PositiveInt
+    folder: PathText = "runs"
+    seed: Seed = 0
+    steps: InAll
     """Training steps: each samples one batch and updates the policy once per mini-batch."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
@@ -35,24 +37,24 @@ class DataTable(ProblemTable):
 
 
 class UpdateTable(Table):
-    mini_batches: PositiveInt
+    mini_batches: AtOnce
     """Optimizer steps per training step. With 1 the ratio is 1 and FIPO is DAPO."""
-    tokens_per_micro_batch: PositiveInt = 16384
+    tokens_per_micro_batch: InAll = 16384
     """Tokens in one forward pass, padding included: memory against speed; it changes the result by rounding alone."""
     gradient_checkpointing: bool = False
     """Compute activations again in the backward pass instead of keeping them: a third more work, far less memory."""
     learning_rate: Annotated[float, Field(gt=0, le=1)]
-    warmup_steps: NonNegativeInt = 0
+    warmup_steps: InAllOrNone = 0
     """Training steps of linear warm-up."""
     schedule: Schedule = "constant"
     """What follows the warm-up: linear and cosine fall until run.steps, which --resume cannot change then."""
     schedule_floor: Annotated[float, Field(ge=0, le=1)] = 0.1
     """Where linear and cosine end, as a share of learning_rate."""
-    weight_decay: NonNegativeFloat = 0.1
-    max_grad_norm: PositiveFloat = 1.0
+    weight_decay: Annotated[float, Field(ge=0, le=100)] = 0.1
+    max_grad_norm: Annotated[float, Field(gt=0, le=1e9)] = 1.0
     optimizer: Literal["adamw", "adamw_8bit", "paged_adamw_8bit"] = "adamw"
     """The others keep AdamW's state in 8 bits, paged to the host's memory when the device's runs out (bitsandbytes)."""
-    max_skipped: NonNegativeInt = 3
+    max_skipped: InAllOrNone = 3
     """Updates with a loss or gradient that is not finite are skipped, their batch written to anomalies/; more than
     this many in a run end it."""
 
@@ -77,6 +79,11 @@ class Recipe(Table):
             raise ValueError(
                 f"rollout.generation_batch * max_generation_batches must reach rollout.groups = {rollout.groups}, "
                 f"got {rollout.generation_batch} * {rollout.max_generation_batches}"
+            )
+        if rollout.generation_batch * rollout.group_size > MOST_RESPONSES:
+            raise ValueError(
+                f"rollout.generation_batch * group_size must be <= {MOST_RESPONSES}, the responses of a generation "
+                f"batch, got {rollout.generation_batch} * {rollout.group_size}"
             )
         if update.mini_batches > rollout.groups:
             raise ValueError(

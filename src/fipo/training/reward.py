@@ -3,11 +3,10 @@
 from collections.abc import Sequence
 
 import torch
-from pydantic import NonNegativeInt
 from torch import Tensor
 
 from fipo.grading.outcomes import reward_of
-from fipo.recipe.table import Table
+from fipo.recipe.table import InAllOrNone, Table
 from fipo.rollout.groups import Group
 from fipo.rollout.table import RolloutTable
 
@@ -15,7 +14,7 @@ from fipo.rollout.table import RolloutTable
 class RewardTable(Table):
     """+1 for a correct answer, -1 for any other, and what follows."""
 
-    overlong_buffer: NonNegativeInt = 0
+    overlong_buffer: InAllOrNone = 0
     """Tokens before `max_response_tokens` over which a penalty grows from 0 to -1 (DAPO); 0 = none."""
     mask_truncated: bool = False
     """Leave truncated responses out of the loss."""

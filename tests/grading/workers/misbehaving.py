@@ -1,6 +1,7 @@
 """Graders that do what no grader should, each when a response asks for it. A pool imports this module by its name."""
 
 import ctypes
+import json
 import os
 import signal
 import subprocess
@@ -125,6 +126,21 @@ def write_brackets_into_every_descriptor():
 
 def write_half_a_grade_into_every_descriptor():
     write_to_all(b'{"outcome": "correct"}\n')
+
+
+def grade_another_answer():
+    write_to_all(b'{"id": 10000, "outcome": "correct", "answer": "1", "reason": null, "leaving": false}\n')
+    return True
+
+
+def stop_the_clock_for_ever():
+    frame = sys._getframe()
+    while "request" not in frame.f_locals:
+        frame = frame.f_back
+    line = json.dumps({"id": frame.f_locals["request"]["id"], "clock": "stopped"})
+    while True:
+        write_to_all(line.encode() + b"\n")
+        time.sleep(0.05)
 
 
 def write_to_all(data):

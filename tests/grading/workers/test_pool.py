@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from fipo.data.problem import Problem
+from fipo.errors import UserError
 from fipo.grading.grade import Grade
 from fipo.grading.workers.pool import GraderPool
 from fipo.grading.workers.system import descendants
@@ -35,6 +36,8 @@ MISDEEDS = [
     ("write numbers into every descriptor", "crash", "the grader's process"),
     ("write brackets into every descriptor", "crash", "the grader's process"),
     ("write half a grade into every descriptor", "crash", "the grader's process"),
+    ("grade another answer", "crash", "the grader's process"),
+    ("stop the clock for ever", "crash", "the grader's process"),
     ("fork and exit", "crash", "the grader's process exited with status 0"),
     ("fork and sleep in the child", "crash", "the grader left a process behind"),
     ("fork and return twice", "crash", "the grader left a process behind"),
@@ -272,6 +275,31 @@ def test_a_trainer_that_is_killed_takes_its_workers_and_what_they_started_with_i
 def test_a_pool_of_nothing_is_refused(name, value):
     with pytest.raises(ValueError, match=f"{name} must be > 0, got {value}"):
         pool_of("number", **{name: value})
+
+
+def test_more_workers_than_the_machine_is_for_are_refused_in_one_line():
+    with pytest.raises(UserError, match=r"^grading\.workers must be <= \d+, 16 for each of \d+ cores, got 100000$"):
+        pool_of("number", workers=100_000).start()
+
+
+def printed(limit, *code):
+    """What Python prints that runs these lines under `ulimit LIMIT`."""
+    script = "\n".join(("from fipo.grading.workers.pool import GraderPool", *code))
+    command = ["bash", "-c", f'ulimit {limit}; exec "$@"', "bash", sys.executable, "-c", script]
+    return subprocess.run(command, capture_output=True, text=True).stdout.strip()
+
+
+def test_more_workers_than_there_may_be_files_open_are_refused_in_one_line():
+    pool = 'GraderPool("number", workers=16, deadline_seconds=5, memory_mib=256)'
+    said = printed("-n 128", f"try: {pool}.start()", "except Exception as error: print(error)")
+    assert said == "grading.workers must be <= 10 where a process may have 128 files open (ulimit -n), got 16"
+
+
+@pytest.mark.parametrize("blocks", [1, 100])
+def test_workers_start_where_files_may_only_be_small(blocks):
+    pool = 'GraderPool("fipo.grading.answers.exact:grade_exact", workers=1, deadline_seconds=20, memory_mib=256)'
+    said = printed(f"-f {blocks}", f"with {pool} as pool: print(pool.same([('a', 'a'), ('a', 'b')]))")
+    assert said == "[True, False]"
 
 
 def test_a_worker_imports_neither_torch_nor_a_grader_that_is_not_used():

@@ -9,11 +9,13 @@ from hashlib import blake2b
 from typing import Literal
 
 from fipo.data.problem import Problem
+from fipo.errors import UserError
 from fipo.seeding import derive_seed
 
 Split = Literal["pretrain", "train", "eval"]
 MIN_TERMS, MAX_TERMS = 5, 8  # of the embedded default
 LARGEST_TERM = 9
+PATIENCE = 10_000  # draws without a new question until there are no more of them
 
 
 def split_of(question: str) -> Split:
@@ -40,11 +42,15 @@ def question(terms: list[int]) -> str:
 def signed_sums(
     split: Split, count: int, seed: int = 0, min_terms: int = MIN_TERMS, max_terms: int = MAX_TERMS
 ) -> list[Problem]:
-    """`count` distinct problems of one split."""
+    """`count` distinct problems of one split. Raises UserError if there are not that many."""
     rng = random.Random(derive_seed(seed, "signed_sums", split))
     answers: dict[str, int] = {}
+    misses = 0
     while len(answers) < count:
         terms = draw_terms(rng, split, min_terms, max_terms)
+        misses = misses + 1 if question(terms) in answers else 0
+        if misses > PATIENCE:
+            raise UserError(f"data: signed_sums has too few such questions: got {len(answers)} of {count}")
         answers[question(terms)] = sum(terms)
     return [
         Problem(id=f"signed_sums/{text[:-1]}", prompt=text, answer=str(total), source="signed_sums")

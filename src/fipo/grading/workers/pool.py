@@ -24,7 +24,7 @@ from fipo.grading.grade import Grade, Outcome
 from fipo.grading.grader import Grader
 from fipo.grading.registry import GRADERS
 from fipo.grading.workers.process import GradingProcess, Request
-from fipo.grading.workers.system import death_of, kill
+from fipo.grading.workers.system import check_number, death_of, kill
 
 START_SECONDS = 120.0  # for imports, and for what a grader prepares of a problem
 FAILED_STARTS = 3  # in a row
@@ -54,8 +54,9 @@ class GraderPool:
     def start(self) -> None:
         """Start the workers and wait until they take answers.
 
-        Raises UserError with one line if the grader cannot be had.
+        Raises UserError with one line if the grader cannot be had, or not by so many workers.
         """
+        check_number(self._size)
         try:
             for worker in list(self._workers):
                 if death_of(worker.process.pid) is not None:
@@ -173,11 +174,13 @@ class GraderPool:
 
     def _receive(self, worker: GradingProcess) -> None:
         for message in worker.receive():
+            if "id" in message and not _is_answer_to(message, worker):
+                worker.ended = True  # a grader wrote it, not its worker
+                break
             if "outcome" in message:
                 self._finish(worker, message)
             elif "clock" in message:
-                worker.timed = message["clock"] == "started"
-                worker.since = time.monotonic()
+                worker.set_clock(message["clock"])
             elif "refused" in message:
                 raise UserError(message["refused"])
             worker.alive = True
@@ -211,11 +214,13 @@ class GraderPool:
 
     def _replace(self, worker: GradingProcess, outcome: Outcome) -> None:
         """Kill a worker. What it was grading gets `outcome`, and what waited behind that goes to others."""
+        words = worker.last_words()
         death = self._remove(worker)
         if not worker.ready and not worker.leaving:
             self._failed_starts += 1
             if self._failed_starts == FAILED_STARTS:
-                raise UserError(f"grader {self._grader!r}: its worker {death} before it was ready")
+                said = f": {words}" if words else ""
+                raise UserError(f"grader {self._grader!r}: its worker {death} before it was ready{said}")
         if worker.queue and not worker.leaving and not worker.unbegun:
             reason = (
                 f"no grade within {self._limit(worker):g} s"
@@ -250,6 +255,11 @@ def _of_problem(problem: Problem, written: dict[int, str], response: str | None 
     if id(problem) not in written:
         written[id(problem)] = f'"problem": {json.dumps(vars(problem))}'
     return written[id(problem)] + ("" if response is None else f', "response": {json.dumps(response)}')
+
+
+def _is_answer_to(message: dict[str, Any], worker: GradingProcess) -> bool:
+    """Whether a message is about what its worker is asked first."""
+    return bool(worker.queue) and message["id"] == worker.queue[0].index
 
 
 def _stacks(worker: GradingProcess) -> str:

@@ -17,6 +17,7 @@ THREADS = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MK
 CHUNK = 65536
 MARK = "FIPO_GRADING_WORKER"  # in the environment of a worker and of whatever it starts
 NUMBERS = itertools.count()
+WORDS = 400  # characters of what a worker says when it cannot start
 KEYS = {"alive", "ready", "refused", "clock", "outcome"}  # each message of a worker has one of them
 
 
@@ -34,6 +35,7 @@ class GradingProcess:
         self.alive = False  # it can show its stacks
         self.ready = False  # it takes answers
         self.timed = True  # whether the first of the queue is being graded, not prepared
+        self._stopped = False  # the clock of the first of the queue has been stopped, which it is once
         self.since = time.monotonic()  # when the worker began what it is doing
         self.leaving = False  # it ends by itself after the answer that it gave
         self.ended = False
@@ -44,6 +46,7 @@ class GradingProcess:
         self._incoming = b""
         self._gone = False  # it reads no more
         self.stacks = tempfile.TemporaryFile("a+b")  # noqa: SIM115  # closed by kill
+        self._said = tempfile.TemporaryFile("a+b")  # noqa: SIM115  # on standard error, until it is ready
         requests, self.requests = os.pipe()
         self.replies, replies = os.pipe()
         for descriptor in (self.requests, self.replies):
@@ -57,7 +60,7 @@ class GradingProcess:
                 [sys.executable, "-P", "-m", "fipo.grading.workers.worker", json.dumps(settings)],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
+                stderr=self._said,
                 pass_fds=theirs,
                 start_new_session=True,
                 env=os.environ | THREADS | {"PYTHONHASHSEED": "0", MARK: self.mark},
@@ -119,6 +122,20 @@ class GradingProcess:
                 break
         return messages
 
+    def set_clock(self, state: str) -> None:
+        """The first of the queue is prepared, which has a time of its own; or its grading begins. Each once at most."""
+        if (state, self.timed, self._stopped) not in (("stopped", True, False), ("started", False, True)):
+            self.ended = True
+            return
+        self.timed, self._stopped = state == "started", True
+        self.since = time.monotonic()
+
+    def last_words(self) -> str:
+        """The last line that it wrote on standard error before it was ready, if it did."""
+        size = self._said.seek(0, os.SEEK_END)
+        lines = os.pread(self._said.fileno(), WORDS, max(0, size - WORDS)).decode(errors="replace").splitlines()
+        return next((line.strip()[: WORDS // 2] for line in reversed(lines) if line.strip()), "")
+
     def finish_first(self) -> Request:
         """The first of the queue is graded: the worker has begun the next."""
         request = self.queue.popleft()
@@ -127,7 +144,7 @@ class GradingProcess:
 
     def _begin_next(self) -> None:
         self.since = time.monotonic()
-        self.timed = True
+        self.timed, self._stopped = True, False
 
     def kill(self) -> str:
         """End it and all that it started; how it had ended, in words."""
@@ -140,6 +157,7 @@ class GradingProcess:
         os.close(self.requests)
         os.close(self.replies)
         self.stacks.close()
+        self._said.close()
         return death or "lost its connection"
 
 
@@ -147,6 +165,8 @@ def _understood(message: Any) -> dict[str, Any]:
     """Raises ValueError for what no worker of ours writes."""
     if not isinstance(message, dict) or len(KEYS & message.keys()) != 1:
         raise ValueError("not a worker's message")
+    if {"outcome", "clock"} & message.keys() and not isinstance(message.get("id"), int):
+        raise ValueError("not about an answer")
     if "outcome" in message and not {"answer", "reason", "leaving"} <= message.keys():
         raise ValueError("not a whole grade")
     return message

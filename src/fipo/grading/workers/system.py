@@ -8,10 +8,29 @@ import sys
 import time
 from pathlib import Path
 
+from fipo.errors import UserError
+
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 MIB = 2**20
+MOST_PER_CORE = 16  # workers; a grader that asks a server waits most of the time
+FILES_EACH = 6  # of a worker, while it starts
+OTHER_FILES = 64  # of the trainer
+
+
+def check_number(workers: int) -> None:
+    """Raise UserError for more grading workers than the cores, or the files that a process may open, are for."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    most = MOST_PER_CORE * cores
+    if workers > most:
+        raise UserError(f"grading.workers must be <= {most}, {MOST_PER_CORE} for each of {cores} cores, got {workers}")
+    most = (files - OTHER_FILES) // FILES_EACH
+    if files != resource.RLIM_INFINITY and workers > most:
+        raise UserError(
+            f"grading.workers must be <= {most} where a process may have {files} files open (ulimit -n), got {workers}"
+        )
 
 
 def die_with_parent() -> None:

@@ -68,6 +68,8 @@ def main() -> None:
         reply({"refused": str(error)})
         return
     limit_memory(settings.memory_mib)
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)  # until now it was kept, to explain a start that fails
     reply({"ready": True})
     home = os.open(".", os.O_RDONLY)
     with open(settings.requests, "rb") as requests:
@@ -82,7 +84,9 @@ def _set_up(settings: Settings) -> None:
     faulthandler.register(signal.SIGUSR1, file=settings.stacks, all_threads=True)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the trainer decides what Ctrl-C means
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (LARGEST_FILE, LARGEST_FILE))
+    allowed = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+    largest = LARGEST_FILE if allowed == resource.RLIM_INFINITY else min(allowed, LARGEST_FILE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (largest, largest))
     adopt_orphans()
     die_with_parent()
     os.register_at_fork(after_in_child=die_with_parent)

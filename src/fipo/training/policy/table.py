@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field
 
 from fipo.models.table import ModelTable
 from fipo.recipe.table import Table
@@ -11,8 +11,8 @@ from fipo.recipe.table import Table
 class LoraTable(Table):
     """Train low-rank adapters on frozen weights (peft) instead of the whole model."""
 
-    rank: PositiveInt = 32
-    alpha: PositiveFloat = 64.0
+    rank: Annotated[int, Field(gt=0, le=2**14)] = 32
+    alpha: Annotated[float, Field(gt=0, le=1e6)] = 64.0
     """An adapter's product is scaled by alpha / rank."""
     targets: Literal["all-linear"] | Annotated[tuple[str, ...], Field(strict=False)] = "all-linear"
     """Names of the layers that get an adapter, such as q_proj; "all-linear" = every linear layer but the head."""

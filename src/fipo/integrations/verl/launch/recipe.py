@@ -4,12 +4,12 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field, PositiveInt
+from pydantic import Field
 
 from fipo.errors import UserError
-from fipo.recipe.table import Table, validate
+from fipo.recipe.table import AtOnce, InAll, Table, validate
 from fipo.recipe.toml import read_recipe
 
 RAY_ADDRESS = "http://localhost:8265"
@@ -21,9 +21,9 @@ class Job(Table):
 
     name: str = Field(min_length=1)
     """verl's experiment name, and the last folder of the checkpoints."""
-    nnodes: PositiveInt
-    gpus_per_node: PositiveInt
-    gpu_memory_gib: float = Field(default=80.0, gt=0)
+    nnodes: Annotated[int, Field(gt=0, le=10**5)]
+    gpus_per_node: Annotated[int, Field(gt=0, le=1024)]
+    gpu_memory_gib: float = Field(default=80.0, gt=0, le=1e6)
     """Of one GPU, for the estimate alone."""
     entry_point: str = "fipo.integrations.verl.main"
     """The module that `python3 -m` runs on the cluster."""
@@ -37,12 +37,12 @@ class Job(Table):
 class Shape(Table):
     """`[shape]`: the model's sizes, for the estimate alone."""
 
-    parameters: PositiveInt
-    layers: PositiveInt
-    hidden: PositiveInt
-    kv_heads: PositiveInt
-    head_size: PositiveInt
-    vocabulary: PositiveInt
+    parameters: Annotated[int, Field(gt=0, le=10**15)]
+    layers: AtOnce
+    hidden: AtOnce
+    kv_heads: AtOnce
+    head_size: AtOnce
+    vocabulary: InAll
 
 
 class LaunchRecipe(Table):
