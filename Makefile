@@ -7,6 +7,8 @@
 # make test-verl   the tests of the verl plugin, in an environment of its own (1.9 GB), with both versions of transformers
 # make resolve-verl   does the GPU environment of docs/verl.md have a solution? Installs nothing
 # make study   the studies of docs/evidence.md again, in studies/ (hours)
+# make docs    the documentation as a site, in build/site
+# make notebook   runs notebooks/quickstart.ipynb
 # make bench   the CPU benchmarks, Hugging Face TRL in an environment of its own
 
 PYTHON ?= python3
@@ -16,7 +18,7 @@ STUDIES := regime long_regime sums long_sums long_sums_again stability countdown
 VERL_GPU := ".[verl]" "verl[vllm,fsdp]==0.9.1"
 export OMP_WAIT_POLICY = PASSIVE
 
-.PHONY: train test test-trl test-verl resolve-verl slow lint bench study
+.PHONY: train test test-trl test-verl resolve-verl slow lint docs notebook bench study
 
 train: .venv/.train
 	$(BIN)/fipo train recipe/quickstart.toml --resume
@@ -34,6 +36,15 @@ lint: .venv/.dev
 	$(BIN)/mypy --strict src/fipo/objective
 	$(BIN)/lint-imports
 	$(BIN)/vulture
+
+docs: .venv/.dev
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[docs]"
+	PATH="$(CURDIR)/$(BIN):$$PATH" NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	@echo "docs: build/site/index.html"
+
+notebook: .venv/.train
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[notebook]"
+	cd notebooks && ../$(BIN)/jupyter execute --output=../build/quickstart.ipynb quickstart.ipynb
 
 study: .venv/.train models/smollm2
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[study]"

@@ -2,11 +2,11 @@
 
 Depends on torch and the standard library only.
 
-cfg = FIPOConfig.release_32b()
-out = policy_loss(
-    LossInputs(logprobs=..., old_logprobs=..., advantages=..., loss_mask=...), cfg
-)
-out.loss.backward()
+    cfg = FIPOConfig.release_32b()
+    out = policy_loss(
+        LossInputs(logprobs=..., old_logprobs=..., advantages=..., loss_mask=...), cfg
+    )
+    out.loss.backward()
 """
 
 from fipo.objective.advantages import group_advantages
