@@ -1,9 +1,11 @@
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from datetime import date
 from statistics import fmean
 
 import pytest
@@ -14,7 +16,8 @@ from fipo.cli import main
 from fipo.errors import UserError
 from fipo.evaluation.results import ResultsFolder
 from fipo.evaluation.score import score
-from fipo.models.loading import load
+from fipo.models.loading import EMBEDDED_FOLDER, load
+from fipo.rollout import prompts
 from fipo.telemetry.lines import whole_lines
 from fipo.telemetry.run_directory import RunDirectory
 
@@ -71,6 +74,29 @@ def asked_in(folder):
     ids = {result["key"]: result["id"] for result in folder.read()}
     lines = map(json.loads, folder.samples.read_text().splitlines())
     return [(ids[sample["key"]], sample["number"]) for line in lines for sample in line["samples"]]
+
+
+DATED = "{{ strftime_now('%d') }}+{% for m in messages %}{{ m['content'] }}{% endfor %}"
+
+
+def on(day):
+    return type("Today", (date,), {"today": lambda: date.fromisoformat(day)})
+
+
+def test_an_evaluation_continued_on_another_day_asks_the_same_prompts(tmp_path, monkeypatch):
+    shutil.copytree(EMBEDDED_FOLDER, tmp_path / "model")
+    (tmp_path / "model" / "chat_template.jinja").write_text(DATED)
+    chat = {"model__path": str(tmp_path / "model"), "data__prompt_format": '"chat"', "model__decode_batch": "4"}
+    monkeypatch.setattr(prompts, "date", on("2026-01-30"))
+    whole = score(recipe_in(tmp_path, output__name="whole", **chat))
+    recipe = recipe_in(tmp_path, output__name="parts", **chat)
+    parts = ResultsFolder(recipe.output.path)
+    parts.path.mkdir(parents=True)
+    parts.samples.write_bytes(b"".join(whole.samples.read_bytes().splitlines(keepends=True)[:2]))
+    parts.config.write_bytes(whole.config.read_bytes())
+    monkeypatch.setattr(prompts, "date", on("2026-01-31"))
+    assert content(score(recipe)) == content(whole)
+    assert score(recipe_in(tmp_path, output__name="later", **chat)).results.read_bytes() != whole.results.read_bytes()
 
 
 FOUR_AT_A_TIME = {"model__decode_batch": "4"}  # 18 samples in 5 lines

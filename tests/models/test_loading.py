@@ -5,11 +5,12 @@ import shutil
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tokenizers import AddedToken
 from transformers import GenerationConfig
 
 from fipo.errors import UserError
 from fipo.models.corpus import ALPHABET
-from fipo.models.loading import EMBEDDED_FOLDER, load, stop_tokens
+from fipo.models.loading import EMBEDDED_FOLDER, check_trainable, load, rows_of, stop_tokens
 from fipo.models.make_tiny import make_model
 from fipo.models.tokenizer import make_tokenizer
 
@@ -132,3 +133,108 @@ def test_a_snapshot_of_modelscope_is_the_model_that_the_hub_has(folder):
     assert all(torch.equal(tensor, other.state_dict()[name]) for name, tensor in model.state_dict().items())
     assert stop_tokens(model, tokenizer) == stop_tokens(other, its_tokenizer)
     assert tokenizer.backend_tokenizer.to_str() == its_tokenizer.backend_tokenizer.to_str()
+
+
+def change(file, **values):
+    file.write_text(json.dumps({**json.loads(file.read_text()), **values}))
+
+
+@pytest.mark.parametrize(
+    "leftover",
+    [
+        {"attn_implementation": "flash_attention_2"},
+        {"_attn_implementation": "flash_attention_2"},
+        {"attn_implementation": "no such attention"},
+        {"_attn_implementation": "someone/kernel"},
+        {"attn_implementation": {"text_config": "someone/kernel@main"}},
+        {"attn_implementation": "paged|someone/kernel"},
+        {"quantization_config": {"quant_method": "gptq", "bits": 4, "group_size": 128}},
+        {"quantization_config": {"quant_method": "awq", "bits": 4, "group_size": 128, "zero_point": True}},
+        {"quantization_config": {"quant_method": "no such method"}},
+        {"quantization_config": "gptq"},
+        {"quantization_config": {"bits": 4}},
+        {"return_dict": False},
+        {"output_attentions": True},
+        {"output_hidden_states": True},
+        {"num_attention_heads": 0},
+        {"hidden_act": "no such function"},
+    ],
+    ids=lambda leftover: "-".join(map(str, *[leftover.items()])),
+)
+def test_what_a_config_asks_for_and_is_not_there_is_refused_in_one_line(folder, leftover):
+    change(folder / "config.json", **leftover)
+    with pytest.raises(UserError) as error:
+        load(str(folder))
+    assert str(error.value).startswith("model.path: ")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("beside", ["weight_scale", "weight_scale_inv", "weight.absmax", "qweight"])
+def test_a_quantised_model_is_noticed_by_its_tensors_where_its_config_says_nothing(folder, beside):
+    tensors = load_file(folder / "model.safetensors")
+    save_file({**tensors, f"model.layers.0.mlp.up_proj.{beside}": torch.ones(1)}, folder / "model.safetensors")
+    with pytest.raises(UserError, match=rf"is quantised in a way that its config\.json does not tell: .*{beside}$"):
+        load(str(folder))
+
+
+def test_a_quantised_model_is_not_trained(folder):
+    check_trainable(str(folder))
+    change(folder / "config.json", quantization_config={"quant_method": "gptq", "bits": 4, "group_size": 128})
+    with pytest.raises(UserError) as error:
+        check_trainable(str(folder))
+    assert str(error.value).startswith(
+        f"model.path: {folder} is quantised (gptq), and such weights take no gradients: "
+    )
+
+
+@pytest.mark.parametrize(
+    ("keys", "how"),
+    [
+        ({"quantization_config": {"quant_method": "awq", "bits": 4}}, "awq"),
+        ({"quantization_config": {"quant_method": "bitsandbytes", "load_in_4bit": True}}, "bitsandbytes"),
+        ({"quantization_config": {"quant_method": "fp8", "weight_block_size": [128, 128]}}, "fp8"),
+        ({"quantization_config": {"quant_method": "hqq"}}, "hqq"),
+        ({"quantization_config": {"quant_method": "mxfp4"}}, "mxfp4"),
+        ({"quantization_config": {"quant_method": "compressed-tensors"}}, "compressed-tensors"),
+        ({"quantization_config": {"bits": 4}}, "in an unknown way"),
+        ({"compression_config": {"quant_method": "sparseml"}}, "sparseml"),
+        ({"quantization": {"group_size": 64, "bits": 4}}, "in an unknown way"),
+    ],
+)
+def test_every_way_of_quantising_is_seen(folder, keys, how):
+    change(folder / "config.json", **keys)
+    with pytest.raises(UserError, match=rf"is quantised \({how}\)"):
+        check_trainable(str(folder))
+
+
+@pytest.mark.parametrize("eos", ["<eos>", ["<eos>", 1], True, 1.5])
+def test_stop_tokens_are_numbers(eos):
+    model, tokenizer = load("embedded")
+    model.generation_config.eos_token_id = eos
+    with pytest.raises(UserError, match="eos_token_id must be a number"):
+        stop_tokens(model, tokenizer)
+
+
+def with_words(folder, words, special):
+    tokenizer = make_tokenizer()
+    tokenizer.add_tokens([AddedToken(word, special=special) for word in words])
+    tokenizer.save_pretrained(folder)
+
+
+def test_a_tokenizer_with_more_words_than_its_model_has_rows_is_refused(folder):
+    rows = rows_of(load(str(folder))[0])
+    with_words(folder, ["<extra>", "7-3"], special=False)
+    with pytest.raises(UserError) as error:
+        load(str(folder))
+    assert str(error.value) == (
+        f"model.path: {folder}: its tokenizer has 2 words beyond the {rows} rows of its model, such as '<extra>' "
+        f"(token {rows}): the two do not belong together, or one was not resized"
+    )
+
+
+def test_a_special_word_that_no_text_needs_may_lie_beyond_the_rows_but_not_the_end_of_a_response(folder):
+    with_words(folder, ["<image>"], special=True)
+    load(str(folder))
+    change(folder / "tokenizer_config.json", eos_token="<image>")
+    with pytest.raises(UserError, match="words beyond the"):
+        load(str(folder))

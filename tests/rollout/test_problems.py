@@ -32,9 +32,9 @@ def graders():
 def usable(tmp_path, graders):
     """Reads rows as the training file data.jsonl: (questions, what was said), the folder taken off."""
 
-    def call(rows, role="train", budget=0, limit=100, grader="number", template=None):
+    def call(written, role="train", budget=0, limit=100, grader="number", template=None, rows=1000):
         path = tmp_path / "data.jsonl"
-        path.write_text("".join(json.dumps(each) + "\n" for each in rows))
+        path.write_text("".join(json.dumps(each) + "\n" for each in written))
         tokenizer = make_tokenizer()
         tokenizer.chat_template = template
         prompt_format = "raw" if template is None else "chat"
@@ -47,7 +47,7 @@ def usable(tmp_path, graders):
                 table,
                 graders=graders(grader),
                 seed=0,
-                limit=PromptLimit(tokenizer=tokenizer, prompting=table, max_tokens=limit),
+                limit=PromptLimit(tokenizer=tokenizer, prompting=table, max_tokens=limit, rows=rows),
                 say=said.append,
             )
         except UserError as error:
@@ -110,10 +110,16 @@ def test_a_prompt_without_tokens_is_named_with_its_row(usable):
 
 
 def test_a_chat_that_the_template_refuses_is_named_with_its_row(usable):
-    strict = "{% if messages[0]['role'] != 'user' %}{{ raise_exception('Roles must alternate') }}{% endif %}2"
+    strict = "{% if messages[0]['role'] != 'user' %}{{ raise_exception('Roles must alternate') }}{% endif %}"
+    strict += "{{ messages[0]['content'] }}"
     rows = [row("2+2="), row([{"role": "assistant", "content": "1+3="}])]
     with pytest.raises(UserError, match=r"^data\.jsonl, line 2: the chat template refuses .*: Roles must alternate"):
         usable(rows, template=strict)
+
+
+def test_a_prompt_with_a_token_that_the_model_has_no_row_for_is_named_with_its_row(usable):
+    with pytest.raises(UserError, match=r"^data\.jsonl, line 1: a prompt must have tokens below 4, the rows of the"):
+        usable([row("2+2=")], rows=4)
 
 
 def test_every_stage_counts_within_one_budget(usable):

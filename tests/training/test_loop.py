@@ -1,6 +1,7 @@
 """Whole runs on a random model (see conftest.py)."""
 
 import hashlib
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from tests.training.helpers import run_recipe
 from transformers import AutoModelForCausalLM
 
 from fipo.errors import RunStopped, UserError
+from fipo.rollout import prompts
 from fipo.telemetry.run_directory import RunDirectory
 
 
@@ -131,6 +133,43 @@ def test_resuming_with_another_recipe_is_refused_with_the_key_and_both_values(fo
     run_recipe(folder, "run", run__steps="1")
     with pytest.raises(UserError, match=r"update\.learning_rate was 0\.001, got 0\.5"):
         run_recipe(folder, "run", resume=True, update__learning_rate="0.5")
+
+
+DATED = "{{ strftime_now('%d') }}+{% for m in messages %}{{ m['content'] }}{% endfor %}"
+
+
+def on(day: str) -> type[date]:
+    class Today(date):
+        @classmethod
+        def today(cls) -> date:
+            return date.fromisoformat(day)
+
+    return Today
+
+
+def test_a_run_continued_on_another_day_keeps_the_date_that_its_chat_template_saw(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "model" / "chat_template.jinja").write_text(DATED)
+    chat = {"data__prompt_format": '"chat"'}
+    monkeypatch.setattr(prompts, "date", on("2026-01-30"))
+    whole = run_recipe(folder, "whole", **chat)
+    run_recipe(folder, "parts", run__steps="2", **chat)
+    monkeypatch.setattr(prompts, "date", on("2026-01-31"))
+    parts = run_recipe(folder, "parts", resume=True, **chat)
+    assert parts.read_config()["data"]["date"] == "2026-01-30"
+    assert metrics_without_times(parts) == metrics_without_times(whole)
+    with pytest.raises(UserError, match=r"data\.date was '2026-01-30', got '2026-01-31'"):
+        run_recipe(folder, "parts", resume=True, data__date='"2026-01-31"', **chat)
+
+
+def test_a_run_whose_chat_template_was_changed_is_not_continued(folder: Path) -> None:
+    template = folder / "model" / "chat_template.jinja"
+    template.write_text(DATED)
+    run_recipe(folder, "run", run__steps="1", data__prompt_format='"chat"')
+    template.write_text(DATED.replace("+", "-"))
+    with pytest.raises(UserError, match="needs the prompts that the run began with"):
+        run_recipe(folder, "run", resume=True, data__prompt_format='"chat"')
 
 
 def test_a_short_batch_trains_or_stops_as_the_recipe_says(folder: Path) -> None:

@@ -31,6 +31,10 @@ class Answerer(Protocol):
         """An answer for each, in order; `beat` is told of tokens as they come."""
         ...
 
+    def prompt(self, problem: Problem) -> str | None:
+        """The text that is answered, as far as it is not the recipe's and the problem's alone."""
+        ...
+
     def problems(self, graders: GraderPool, say: Callable[[str], None]) -> list[Problem]:
         """The problems of the recipe that it can be asked. Raises UserError if there is none, or they are malformed."""
         ...

@@ -112,6 +112,8 @@ class EvalRecipe(Table):
             raise ValueError(f"exactly one of the tables [model] and [server] must be given, got {got}")
         if self.server is not None and self.sampling.max_prompt_tokens is not None:
             raise ValueError("sampling.max_prompt_tokens is for [model]: how a server counts tokens is not known here")
+        if self.server is not None and self.data.date is not None:
+            raise ValueError("data.date is for [model]: a server's chat template has the server's day")
         return self
 
 

@@ -14,12 +14,12 @@ from fipo.evaluation.answers import Answer, Asked, sample_seed
 from fipo.evaluation.config import EvalRecipe, Model
 from fipo.grading.workers.pool import GraderPool
 from fipo.models.limits import positions_of
-from fipo.models.loading import device_of, stop_tokens
+from fipo.models.loading import device_of, rows_of, stop_tokens
 from fipo.models.precision import load_as
 from fipo.models.rotary import fixed_rotary
 from fipo.rollout.engine.select import make_sampler
 from fipo.rollout.problems import PromptLimit, usable_problems
-from fipo.rollout.prompts import encode, stopping_at
+from fipo.rollout.prompts import encode, rendered, stopping_at
 from fipo.rollout.texts import texts_of
 from fipo.telemetry.run_directory import RunDirectory
 
@@ -40,6 +40,7 @@ class LocalModel:
             say(f"note: {table.path} names no stop token, so every response will be truncated")
         self.stop_tokens = stops
         self.max_prompt_tokens = limit = _longest_prompt(recipe, table.path, model)
+        self.rows = rows_of(model)
         self.chunk = table.decode_batch
         self.sampler = make_sampler(
             model,
@@ -61,9 +62,15 @@ class LocalModel:
             tokenizer=self.tokenizer,
             prompting=data,
             max_tokens=self.max_prompt_tokens,
+            rows=self.rows,
             key="sampling.max_prompt_tokens",
         )
         return usable_problems(data.eval, "eval", data, graders=graders, seed=sampling.seed, limit=limit, say=say)
+
+    def prompt(self, problem: Problem) -> str | None:
+        """What its chat template makes of it; a raw prompt is the problem's own."""
+        data = self.recipe.data
+        return rendered(problem, self.tokenizer, data) if data.prompt_format == "chat" else None
 
     def answer(self, asked: Sequence[Asked], beat: Callable[[int], None]) -> list[Answer]:
         """All together. The random numbers of an answer are its own, whatever is asked beside it."""

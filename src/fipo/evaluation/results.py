@@ -8,6 +8,7 @@ config.toml     the recipe with every value that was used; `fipo eval config.tom
 
 import hashlib
 import json
+import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -68,6 +69,15 @@ class ResultsFolder:
             )
         return {(one["key"], one["number"]): one["sample"] for line in lines for one in line["samples"]}
 
+    def begun(self) -> dict[str, Any] | None:
+        """The recipe of the evaluation that goes on here, None if there is none. Raises UserError if it is damaged."""
+        if not (self.samples.exists() and self.config.exists()):
+            return None
+        try:
+            return tomllib.loads(self.config.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise UserError(f"{self.config}: damaged: {error}") from None
+
     def begin(self, recipe: EvalRecipe, versions: dict[str, str]) -> None:
         """From now on the folder is that of this recipe. Samples that were written whole stay, results go."""
         whole = whole_lines(self.samples) if self.samples.exists() else []
@@ -106,13 +116,16 @@ def settings_of(recipe: EvalRecipe, answerer: Answerer) -> str:
     identity = answerer.identity
     model = {k: identity[k] for k in ("sha256", "dtype", "url", "model") if k in identity}  # wherever it lies
     sampling = recipe.sampling.model_dump(exclude={"preset", "samples", "max_prompt_tokens"})
-    prompting = recipe.data.model_dump(include=set(Prompting.model_fields))
+    prompting = recipe.data.model_dump(include=set(Prompting.model_fields), exclude_none=True)
     return _sha256([model, prompting, recipe.data.grader, sampling])
 
 
-def key_of(problem: Problem, settings: str) -> str:
-    """SHA-256 of all that decides a problem's samples: the same key and number, the same sample."""
-    return _sha256([settings, asdict(problem)])
+def key_of(problem: Problem, settings: str, prompt: str | None) -> str:
+    """SHA-256 of all that decides a problem's samples: the same key and number, the same sample.
+
+    prompt: as an Answerer tells it.
+    """
+    return _sha256([settings, asdict(problem)] if prompt is None else [settings, asdict(problem), prompt])
 
 
 def sample_of(answer: Answer, grade: Grade) -> Sample:

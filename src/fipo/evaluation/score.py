@@ -28,6 +28,7 @@ from fipo.evaluation.server import ServedModel
 from fipo.evaluation.summary import figures_of
 from fipo.evaluation.votes import votes_of
 from fipo.grading.workers.pool import GraderPool
+from fipo.rollout.prompts import on_its_day
 from fipo.telemetry.run_lock import run_lock
 
 PACKAGES = ("fipo", "torch", "transformers", "mpmath")
@@ -42,11 +43,12 @@ def score(recipe: EvalRecipe) -> ResultsFolder:
     graders = recipe.grading.pool(recipe.data.grader)
     with EvalProgress() as progress, run_lock(folder.path), graders:
         graders.start()
+        recipe = dated(recipe, folder)
         answerer = make_answerer(recipe, progress.say)
         problems = answerer.problems(graders, progress.say)
         settings = settings_of(recipe, answerer)
         samples = folder.read_samples(settings)
-        keys = {key_of(problem, settings): problem for problem in problems}
+        keys = {key_of(problem, settings, answerer.prompt(problem)): problem for problem in problems}
         wanted = [(key, number) for key in keys for number in range(recipe.sampling.samples)]
         missing = [address for address in wanted if address not in samples]
         known = len(wanted) - len(missing)
@@ -73,6 +75,14 @@ def score(recipe: EvalRecipe) -> ResultsFolder:
             ) from error
         _finish(folder, results, recipe, answerer)
     return folder
+
+
+def dated(recipe: EvalRecipe, folder: ResultsFolder) -> EvalRecipe:
+    """The recipe with the day that chat templates see, which is one for the whole evaluation. A server has its own."""
+    if recipe.server is not None:
+        return recipe
+    begun = folder.begun()
+    return recipe.model_copy(update={"data": on_its_day(recipe.data, begun and begun.get("data", {}))})
 
 
 def _finish(folder: ResultsFolder, results: Sequence[Result], recipe: EvalRecipe, answerer: Answerer) -> None:

@@ -38,6 +38,10 @@ class ServedModel:
         data, seed = self.recipe.data, self.recipe.sampling.seed
         return usable_problems(data.eval, "eval", data, graders=graders, seed=seed, limit=None, say=say)
 
+    def prompt(self, problem: Problem) -> str | None:
+        """What the server makes of it is not known here."""
+        return None
+
     def answer(self, asked: Sequence[Asked], beat: Callable[[int], None]) -> list[Answer]:
         """Raises UserError if the server refuses a request, RunStopped if it does not answer any more."""
         return in_parallel(self._ask, asked, self.table.concurrency, lambda answer: beat(answer.tokens))

@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub.errors import StrictDataclassError
-from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -19,7 +17,9 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 from transformers.models.auto.tokenization_auto import get_tokenizer_config
+from transformers.quantizers.auto import AUTO_QUANTIZATION_CONFIG_MAPPING
 from transformers.utils.logging import disable_progress_bar
+from transformers.utils.quantization_config import QuantizationConfigMixin
 
 from fipo.errors import UserError
 from fipo.hub import commit_of
@@ -28,6 +28,11 @@ from fipo.models import untrusted
 EMBEDDED = "embedded"
 SMOLLM2 = "models/smollm2"  # of the recipes
 EMBEDDED_FOLDER = Path(__file__).parent / "tiny"
+# What quantised weights consist of or have beside them: FP8, compressed-tensors, bitsandbytes, GPTQ, AWQ, MXFP4.
+QUANTISED = re.compile(
+    r"\.(weight_(scale|zero|packed|format)\w*|weight\.(absmax|quant.*)|qweight|qzeros|scales|SCB)$|_(blocks|scales)$"
+)
+NEEDED = {"return_dict": True, "output_attentions": False, "output_hidden_states": False}  # of a config
 HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 
 
@@ -49,12 +54,24 @@ def load(
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             name, dtype=dtype, output_loading_info=True, trust_remote_code=False, use_safetensors=True
         )
-    except (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError, StrictDataclassError) as error:
+    except (UserError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # whatever the files of a model and its tokenizer can make transformers do
         raise UserError(f"model.path: cannot load {path!r}: {_reason(error)}") from None
     model, report = loaded
+    how = _quantisation(model.config)
+    if how is not None and how not in {*AUTO_QUANTIZATION_CONFIG_MAPPING, "bitsandbytes"}:
+        raise UserError(f"model.path: {path} is quantised ({how}), which transformers cannot read")
+    scales = sorted(filter(QUANTISED.search, report["unexpected_keys"]))
+    if scales:
+        raise UserError(f"model.path: {path} is quantised in a way that its config.json does not tell: {scales[0]}")
     if report["missing_keys"]:
         absent = sorted(report["missing_keys"])
         raise UserError(f"model.path: {path} lacks {len(absent)} of its model's weights, such as {absent[0]}")
+    for key, needed in NEEDED.items():
+        if getattr(model.config, key, needed) is not needed:
+            raise UserError(f"model.path: {path}: config.json must not say {key}: remove it from a copy")
+    _check_words(path, model, tokenizer)
     return model.eval().to(torch.device(device)), tokenizer
 
 
@@ -63,9 +80,54 @@ def config_of(path: str) -> PreTrainedConfig:
     name = _found(path)
     try:
         config: PreTrainedConfig = AutoConfig.from_pretrained(name, trust_remote_code=False)
-    except (OSError, ValueError, TypeError, KeyError, StrictDataclassError) as error:
+    except Exception as error:
         raise UserError(f"model.path: cannot read the config of {path!r}: {_reason(error)}") from None
     return config
+
+
+def check_trainable(path: str) -> None:
+    """Raise UserError for the path of a quantised model: its weights take no gradients."""
+    how = _quantisation(config_of(path))
+    if how is not None:
+        raise UserError(
+            f"model.path: {path} is quantised ({how}), and such weights take no gradients: train the model that it was "
+            "made of, or dequantise it once and save that"
+        )
+
+
+def _quantisation(config: PreTrainedConfig) -> str | None:
+    """The method that the weights of a model are quantised with, None if they are not."""
+    for part in (config, config.get_text_config(decoder=True)):
+        for key in ("quantization_config", "compression_config", "quantization"):
+            found = getattr(part, key, None)
+            table = found.to_dict() if isinstance(found, QuantizationConfigMixin) else found
+            if table:
+                method = table.get("quant_method") if isinstance(table, dict) else table
+                return f"{method or 'in an unknown way'}"[:40]
+    return None
+
+
+def rows_of(model: PreTrainedModel) -> int:
+    """How many tokens a model knows: rows of its embedding, of the smaller one if the output has its own."""
+    layers: list[Any] = [model.get_input_embeddings(), model.get_output_embeddings()]
+    return min(int(layer.weight.shape[0]) for layer in layers if hasattr(layer, "weight"))
+
+
+def _check_words(path: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Raise UserError for a tokenizer with words that the model has no rows for, special ones that nothing needs aside.
+
+    Gemma 3's text models have such a one, for images. A prompt that holds it is refused by itself.
+    """
+    rows = rows_of(model)
+    beyond = {word: token for word, token in tokenizer.get_vocab().items() if token >= rows}
+    spared = {token for token, added in getattr(tokenizer, "added_tokens_decoder", {}).items() if added.special}
+    spared -= {tokenizer.bos_token_id, tokenizer.eos_token_id}
+    missing = sorted((token, word) for word, token in beyond.items() if token not in spared)
+    if missing:
+        raise UserError(
+            f"model.path: {path}: its tokenizer has {len(missing)} words beyond the {rows} rows of its model, such as "
+            f"{missing[0][1]!r:.40} (token {missing[0][0]}): the two do not belong together, or one was not resized"
+        )
 
 
 def _found(path: str) -> str:
@@ -116,7 +178,14 @@ def _tokenizer_class(name: str) -> Any:
 
 
 def stop_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """The tokens that end a response: what the model's generation config and its tokenizer name."""
+    """The tokens that end a response: what the model's generation config and its tokenizer name.
+
+    Raises UserError if one is no number.
+    """
     configured = model.generation_config.eos_token_id if model.generation_config else None
     listed = configured if isinstance(configured, list) else [configured]
-    return sorted({token for token in [*listed, tokenizer.eos_token_id] if token is not None})
+    stops = [token for token in [*listed, tokenizer.eos_token_id] if token is not None]
+    for token in stops:
+        if not isinstance(token, int) or isinstance(token, bool):
+            raise UserError(f"model.path: eos_token_id must be a number, or a list of numbers, got {token!r:.40}")
+    return sorted({token for token in stops if token >= 0})

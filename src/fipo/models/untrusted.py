@@ -5,10 +5,21 @@ from pathlib import Path
 from typing import Any
 
 from transformers import CONFIG_MAPPING
-from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME, cached_file
+from transformers.utils import (
+    SAFE_WEIGHTS_INDEX_NAME,
+    SAFE_WEIGHTS_NAME,
+    cached_file,
+    is_flash_attn_2_available,
+    is_flash_attn_3_available,
+)
 
 from fipo.errors import UserError
 
+BUILT_IN = {"eager", "sdpa", "flex_attention", "grouped_mm", "batched_mm"}  # ways to compute attention and experts
+INSTALLED = {
+    "flash_attention_2": is_flash_attn_2_available,
+    "flash_attention_3": is_flash_attn_3_available,
+}
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 NO_PICKLES = (
     "fipo reads only safetensors, because loading a pickle can run code: where you trust it, convert it once with "
@@ -19,10 +30,12 @@ NO_PICKLES = (
 def check(name: str) -> None:
     """`name` is a folder or a hub model, of which no more than the small JSON files are fetched.
 
-    Raises UserError if it wants its own code to be run, or has weights that are not safetensors.
+    Raises UserError if it wants code to be run that is not installed (its own, or a kernel of the hub), or has weights
+    that are not safetensors.
     """
     config = _json(name, "config.json")
     _check_code(name, "config.json", config)
+    _check_kernels(name, config)
     _check_code(name, "tokenizer_config.json", _json(name, "tokenizer_config.json"))
     if _json(name, "adapter_config.json"):  # transformers would put them on the model if peft is there
         raise UserError(
@@ -56,6 +69,22 @@ def _check_code(name: str, file: str, content: dict[str, Any]) -> None:
         f"model.path: {name}: {file} asks to run the model's own code ({str(classes[0])!r:.60}), and fipo never does "
         f"(trust_remote_code is off): {remedy}"
     )
+
+
+def _check_kernels(name: str, config: dict[str, Any]) -> None:
+    """transformers would fetch what it does not have from the hub and run it."""
+    for key, value in config.items():
+        if isinstance(value, dict):
+            _check_kernels(name, value)
+        if not key.removesuffix("_internal").endswith(("attn_implementation", "experts_implementation")):
+            continue
+        for wanted in value.values() if isinstance(value, dict) else [value]:
+            if wanted in (None, *BUILT_IN) or INSTALLED.get(str(wanted), bool)():
+                continue
+            raise UserError(
+                f"model.path: {name}: config.json asks for {key} {str(wanted)!r:.60}, which is not installed, and fipo "
+                "fetches no kernels: remove it from a copy to use what is built into transformers"
+            )
 
 
 def _check_folder(folder: Path) -> None:

@@ -21,11 +21,15 @@ class PromptLimit:
     tokenizer: PreTrainedTokenizerBase
     prompting: Prompting
     max_tokens: int | None  # None = any number
+    rows: int  # tokens that the model knows
     key: str = "rollout.max_prompt_tokens"  # of the recipe, for what is said
 
     def check(self, problem: Problem) -> None:
-        """Raises BadPrompt for a prompt that is too long, or that cannot be encoded."""
-        length = len(encode(problem, self.tokenizer, self.prompting))
+        """Raises BadPrompt for a prompt that is too long, that cannot be encoded or that the model cannot read."""
+        tokens = encode(problem, self.tokenizer, self.prompting)
+        length = len(tokens)
+        if max(tokens) >= self.rows:
+            raise BadPrompt(f"a prompt must have tokens below {self.rows}, the rows of the model, got {max(tokens)}")
         if self.max_tokens is not None and length > self.max_tokens:
             raise BadPrompt(f"a prompt must have at most {self.key} = {self.max_tokens} tokens, got {length}")
 

@@ -6,8 +6,9 @@ from pathlib import Path
 from fipo.data.problem import Problem
 from fipo.errors import UserError
 from fipo.models.limits import positions_of
-from fipo.models.loading import load, stop_tokens
+from fipo.models.loading import load, rows_of, stop_tokens
 from fipo.rollout.engine.select import make_sampler
+from fipo.rollout.problems import PromptLimit
 from fipo.rollout.prompts import Prompting, encode, stopping_at
 from fipo.rollout.sampler import SamplingParams
 from fipo.rollout.texts import texts_of
@@ -31,6 +32,9 @@ def sample_texts(
     model, tokenizer = load(model_path)
     stops = stop_tokens(model, tokenizer) + stopping_at(stop, tokenizer, key="rollout.stop")
     problems = [Problem(id=prompt, prompt=prompt, answer="", source="command line") for prompt in prompts]
+    limit = PromptLimit(tokenizer=tokenizer, prompting=prompting, max_tokens=None, rows=rows_of(model))
+    for problem in problems:
+        limit.check(problem)
     encoded = [encode(problem, tokenizer, prompting) for problem in problems for _ in range(samples)]
     context = positions_of(model.config)
     needed = max(map(len, encoded)) + max_tokens

@@ -25,7 +25,7 @@ from fipo.training.recipe import Recipe
 from fipo.training.record import StepRecord
 from fipo.training.saving.anomaly import write_anomalies
 from fipo.training.saving.checkpoint import Position, best_step, prune, restore_newest, save, set_damaged_aside
-from fipo.training.saving.resume import check_same_data, check_same_recipe, resolved_config
+from fipo.training.saving.resume import check_same_data, check_same_recipe, dated, resolved_config
 from fipo.training.setup import Setup, set_up
 from fipo.training.step import ShortBatch, train_step
 
@@ -103,9 +103,10 @@ class _Loop:
 
     def begin(self, *, resume: bool) -> Position:
         """Load what the recipe names; put weights, optimizer and problem stream where the run stands."""
-        run, recipe = self.run, self.recipe
+        run = self.run
         self.enter("loading")
         continued = resume and run.config.exists()
+        self.recipe = recipe = dated(self.recipe, run, continued=continued)
         if continued:
             check_same_recipe(recipe, run, self.control)
         else:

@@ -9,6 +9,7 @@ from fipo.data.problem import Problem
 from fipo.data.repeats import without
 from fipo.errors import UserError
 from fipo.grading.workers.pool import GraderPool
+from fipo.models.loading import rows_of
 from fipo.rollout.engine.select import make_sampler
 from fipo.rollout.groups import PolicyRoller, ProblemStream
 from fipo.rollout.problems import PromptLimit, usable_problems
@@ -83,7 +84,12 @@ def set_up(recipe: Recipe, graders: GraderPool, say: Say, beat: Beat, control: C
 def _problems(recipe: Recipe, policy: Policy, graders: GraderPool, say: Say) -> tuple[list[Problem], list[Problem]]:
     """(training, held-out) problems: no question in both. What goes is counted."""
     data, seed = recipe.data, recipe.run.seed
-    limit = PromptLimit(tokenizer=policy.tokenizer, prompting=data, max_tokens=recipe.rollout.max_prompt_tokens)
+    limit = PromptLimit(
+        tokenizer=policy.tokenizer,
+        prompting=data,
+        max_tokens=recipe.rollout.max_prompt_tokens,
+        rows=rows_of(policy.model),
+    )
     held_out = usable_problems(data.eval, "eval", data, graders=graders, seed=seed, limit=limit, say=say)
     train = usable_problems(data.train, "train", data, graders=graders, seed=seed, limit=limit, say=say)
     disjoint = without(train, held_out)

@@ -11,7 +11,7 @@ from transformers.masking_utils import AttentionMaskInterface
 
 from fipo.errors import UserError
 from fipo.models.limits import positions_of
-from fipo.models.loading import config_of
+from fipo.models.loading import check_trainable, config_of
 from fipo.training.policy.lora import adapt
 from fipo.training.policy.table import LoraTable
 
@@ -42,6 +42,7 @@ def outline_of(path: str, dtype: torch.dtype, lora: LoraTable | None) -> Outline
 
     Raises UserError if it has no config that transformers knows, or cannot have these adapters.
     """
+    check_trainable(path)
     config = config_of(path)
     model = _without_weights(config, dtype, path)
     text = config.get_text_config()

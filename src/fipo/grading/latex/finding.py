@@ -24,6 +24,7 @@ EMPHASIS = re.compile(r"(?<![\w)}])(\*\*|__|`)([^*_`\n]+)\1(?![\w({])")
 WORD = re.compile(r"(?<![\\a-zA-Z])[a-zA-Z]{2,}")
 EMPHASISED = re.compile(r"(?:\*\*|__|`)([^*_`\n]{1,200})(?:\*\*|__|`)[\s.]*\Z")
 MARKS = '*_`#"\u201c\u201d '
+BACKWARDS = re.compile(rf"(?:[,;:>!\s]\\(?!\\)|\\\\|~|[\s.,;{MARKS}](?!\\(?!\\)))*")  # the end of an answer, reversed
 MOST_BOXES = 20
 BETWEEN_BOXES = re.compile(r"[ \t$,;]*(?:and|or|&|\\text\s*\{\s*(?:and|or)\s*\}|\\(?:quad|,|;))?[ \t$,;]*")
 
@@ -110,8 +111,8 @@ def _inside(formula: re.Match[str]) -> str:
 
 
 def _without_marks(text: str) -> str:
-    """Without the marks of Markdown, and the quotation marks, around it."""
-    text = text.strip()
-    while text.strip(MARKS) != text or text.rstrip(".,;") != text:
-        text = text.strip(MARKS).rstrip(".,;").strip()
+    """Without the marks of Markdown, the quotation marks and the spaces around it, and the punctuation behind it."""
+    text = text.lstrip(MARKS + "\t\r\n")
+    end = BACKWARDS.match(text[::-1])
+    text = text[: len(text) - end.end()] if end else text
     return EMPHASIS.sub(r"\2", text)

@@ -7,7 +7,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from fipo.errors import UserError
 from fipo.models.limits import positions_of
-from fipo.models.loading import device_of, stop_tokens
+from fipo.models.loading import check_trainable, device_of, stop_tokens
 from fipo.models.precision import load_as
 from fipo.rollout.prompts import stopping_at
 from fipo.rollout.table import RolloutTable
@@ -26,6 +26,7 @@ class Policy:
 def load_policy(recipe: Recipe, say: Callable[[str], None]) -> Policy:
     """Raises UserError for a model that cannot be had, or that cannot do what the recipe asks of it."""
     device = device_of(recipe.run.device, key="run.device")
+    check_trainable(recipe.model.path)
     model, tokenizer = load_as(recipe.model, device)
     if recipe.model.lora is not None:
         adapt(model, recipe.model.lora)

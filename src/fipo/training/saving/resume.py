@@ -10,6 +10,7 @@ from typing import Any
 
 from fipo.data.problem import Problem
 from fipo.errors import UserError
+from fipo.rollout.prompts import on_its_day, rendered
 from fipo.telemetry.run_directory import RunDirectory
 from fipo.training.control import Control
 from fipo.training.recipe import Recipe, load_recipe
@@ -35,6 +36,12 @@ FREE_TO_CHANGE = {  # on --resume: none of it changes what a step computes, but 
 PACKAGES = ("fipo", "torch", "transformers")
 
 
+def dated(recipe: Recipe, run: RunDirectory, *, continued: bool) -> Recipe:
+    """The recipe with the day that chat templates see, which is one for the whole run."""
+    begun = run.read_config().get("data", {}) if continued else None
+    return recipe.model_copy(update={"data": on_its_day(recipe.data, begun)})
+
+
 def resolved_config(recipe: Recipe, setup: Setup) -> dict[str, Any]:
     """What config.toml holds: the recipe, the objective that its preset stands for, the data's hashes, the versions."""
     model, control = setup.trainer.model, setup.trainer.control
@@ -48,6 +55,8 @@ def resolved_config(recipe: Recipe, setup: Setup) -> dict[str, Any]:
         "train_sha256": fingerprint(setup.trainer.stream.problems),
         "eval_sha256": fingerprint(setup.eval_problems),
     }
+    if recipe.data.prompt_format == "chat":
+        data["prompts_sha256"] = _prompts(recipe, setup)
     return {
         **recipe.model_dump(exclude_none=True),
         "resolved": {
@@ -83,6 +92,14 @@ def fingerprint(problems: Sequence[Problem]) -> str:
     return sha256.hexdigest()
 
 
+def _prompts(recipe: Recipe, setup: Setup) -> str:
+    """SHA-256 of what the chat template makes of all problems."""
+    sha256 = hashlib.sha256()
+    for problem in [*setup.trainer.stream.problems, *setup.eval_problems]:
+        sha256.update(json.dumps(rendered(problem, setup.trainer.tokenizer, recipe.data)).encode())
+    return sha256.hexdigest()
+
+
 def check_same_recipe(recipe: Recipe, run: RunDirectory, control: Control | None = None) -> None:
     """Raise UserError if the recipe or the control differs from the run's in what could change its result."""
     config = run.read_config()
@@ -109,6 +126,11 @@ def check_same_data(run: RunDirectory, config: dict[str, Any], say: Callable[[st
             raise UserError(
                 f"{run.path}: --resume needs the problems that the run began with; those of data.{role} have changed"
             )
+    was, now = (table["resolved"]["data"].get("prompts_sha256") for table in (before, config))
+    if was not in (None, now):
+        raise UserError(
+            f"{run.path}: --resume needs the prompts that the run began with; the chat template makes others of them"
+        )
     for package, now in config["versions"].items():
         then = before["versions"].get(package)
         if then not in (None, now):

@@ -1,0 +1,18 @@
+import threading
+
+import pytest
+
+from fipo.rollout.deadline import within
+
+
+def test_what_ends_in_time_is_returned_or_raised():
+    assert within(60, lambda: 5) == 5
+    with pytest.raises(ZeroDivisionError):
+        within(60, lambda: 1 // 0)
+
+
+def test_what_does_not_end_is_left_alone():
+    released = threading.Event()
+    with pytest.raises(TimeoutError):
+        within(0.05, released.wait)
+    released.set()
