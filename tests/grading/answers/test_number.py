@@ -14,6 +14,8 @@ def problem(answer):
 
 # response, answer of the problem, what is read, outcome
 NUMBERS = [
+    ("-\\$5", "-5", "-5", "correct"),
+    ("it costs 1{,}234{,}567", "1234567", "1234567", "correct"),
     ("12-7=5;5+30=35#35", "35", "35", "correct"),
     ("#-4", "-4", "-4", "correct"),
     ("#-4", "4", "-4", "wrong"),

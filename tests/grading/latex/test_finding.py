@@ -15,6 +15,15 @@ READ = [
     ("\\boxed{3} and \\boxed{4}", "3, 4"),
     ("\\boxed{3}, \\boxed{4}", "3, 4"),
     ("\\boxed{1} \\boxed{2} \\boxed{12}", "1, 2, 12"),
+    ("\\boxed{3}, and $\\boxed{4}$", "3, 4"),
+    ("\\boxed{12\\,}", "12"),
+    ("\\boxed{12\\ }", "12"),
+    ("\\boxed{12~.}", "12"),
+    ("\\boxed{12\\;\\!,}", "12"),
+    ("\\boxed{12\\\\}", "12"),
+    ("The answer is at least 12.", "at least 12"),
+    ("Answer: **at most 12**", "at most 12"),
+    ("The answer is at most $12$, as shown", "at most $12$"),
     ("<answer>7</answer> \\boxed{5}", "7"),
     ("<answer>7</answer> or <answer> 8 </answer>", "8"),
     ("<answer></answer> it is \\boxed{5}", "5"),
@@ -50,10 +59,16 @@ def test_the_last_complete_answer_is_read(response, answer):
         "It is \\boxed{5}. Then \\boxed{6",
         "It is \\boxed{5}. Final answer: \\boxed{",
         "<answer>5</answer> no, <answer>6",
+        "So it is more than 12",
+        "So it is at least $12$.",
     ],
 )
 def test_an_answer_that_is_cut_off_or_empty_is_none_and_nothing_before_it_counts(response):
     assert final_answers(response) == []
+
+
+def test_a_long_row_of_marks_takes_no_time():
+    assert final_answers("\\boxed{5" + "*. \\," * 100_000 + "}") == ["5"]
 
 
 def test_boxes_with_words_between_them_may_be_a_list_too():

@@ -534,3 +534,9 @@ def test_a_large_answer_is_decided_by_its_size_within_half_a_second(right, given
 def test_what_is_too_large_to_be_computed_is_compared_as_it_is_written():
     assert same_answer("3^{100000}", "3^{100000}")
     assert not same_answer("3^{100000}", "3^{100001}")
+
+
+def test_a_bare_pair_is_a_point_but_no_half_open_interval():
+    assert same_answer("(0,1)", "0,1")
+    assert not same_answer("[0,1)", "0,1")
+    assert not same_answer("(0,1]", "0,1")

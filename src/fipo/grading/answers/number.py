@@ -13,7 +13,8 @@ MOST_DIGITS = 1000
 ENDING = 2400  # characters in which the last number mostly stands; no number takes half of them
 LATEST = 200  # matches that are looked at
 # A comma belongs to a number only before exactly three digits, so that `1,000` is one number and `1,2` are two.
-DIGITS = r"(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?|\.[0-9]+"
+DIGITS = r"(?:[0-9]{1,3}(?:(?:,|\{,\})[0-9]{3})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?|\.[0-9]+"
+COMMAS = str.maketrans("", "", "{,}")
 TO_THE = r"(?:\^|\*\*)\s?\{?\s?"
 NO_NUMBER = (  # it has digits, but is none: 12:30, 2^{10}, 1e9999, x^2 and a_1
     r"(?<![0-9.,])[0-9]+(?::[0-9]+)+"
@@ -22,7 +23,7 @@ NO_NUMBER = (  # it has digits, but is none: 12:30, 2^{10}, 1e9999, x^2 and a_1
     r"|[A-Za-z)\]}]\s?[_^]\s?(?:\{[^{}]{0,40}\}|[-+]?\w+)"
 )
 NUMBER = re.compile(
-    rf"{NO_NUMBER}|(?<![0-9.])(?P<sign>(?<![\w)\]])-)?(?:[$\u20ac\u00a3](?P<minus>-)?)?(?:"  # not the minus of `5-3`
+    rf"{NO_NUMBER}|(?<![0-9.])(?P<sign>(?<![\w)\]])-)?(?:\\?[$\u20ac\u00a3](?P<minus>-)?)?(?:"  # not the minus of `5-3`
     r"\\[dt]?frac\s?(?:\{\s?(?P<above>-?[0-9]+)\s?\}\s?\{\s?(?P<below>[0-9]+)\s?\}|(?P<one>[0-9])\s?(?P<other>[0-9]))"
     rf"|10\s?{TO_THE}(?P<power>[-+]?[0-9]{{1,3}})\}}?"
     rf"|(?P<digits>{DIGITS})(?:[eE](?P<exponent>[-+]?[0-9]{{1,3}})(?!\w|\.[0-9])"
@@ -75,7 +76,7 @@ def _value(match: re.Match[str]) -> Fraction | None:
         return None
     if sum(map(len, filter(None, (match["digits"], above, match["part"], below)))) > MOST_DIGITS:
         return None
-    value = Fraction((match["digits"] or above or "1").replace(",", ""))
+    value = Fraction((match["digits"] or above or "1").translate(COMMAS))
     if match["part"]:
         fraction = _over(Fraction(match["part"]), below)
         if fraction is None or fraction >= 1 or value.denominator > 1:

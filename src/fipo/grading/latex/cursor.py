@@ -64,3 +64,21 @@ class Cursor:
             if depth == 0:
                 return found
             found.append(token)
+
+    def rows(self) -> list[list[list[Token]]]:
+        r"""The cells of a matrix up to its \end, without rows that are empty."""
+        rows: list[list[list[Token]]] = [[[]]]
+        while self.key != "\\end":
+            token = self.take()
+            if token.text == "\\\\":
+                rows.append([[]])
+            elif token.text == "&":
+                rows[-1].append([])
+            else:
+                rows[-1][-1].append(token)
+        self.at += 1
+        self.group()
+        rows = [row for row in rows if row != [[]]]
+        if len({len(row) for row in rows}) != 1:
+            raise Unreadable("the rows of a matrix must be equally long")
+        return rows

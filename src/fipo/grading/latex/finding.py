@@ -6,6 +6,7 @@ from fipo.data.boxed import Box, boxes_in
 from fipo.grading.latex.reader import readings_of
 from fipo.grading.latex.readings import Written
 from fipo.grading.latex.tokens import Unreadable
+from fipo.grading.latex.words import OTHER
 
 OPEN, CLOSE = "<answer>", "</answer>"
 TAIL = 4000  # characters in which an answer without a tag or box is looked for
@@ -81,9 +82,10 @@ def _in_line(line: str) -> str:
     formulas, numbers = FORMULA.search(line), NUMBER.search(clause)
     if says_something(clause):
         return clause
-    if formulas:
+    if formulas and not OTHER.search(line, 0, formulas.start()):
         return _inside(formulas)
-    return numbers[0] if numbers and "\\" not in clause else clause
+    said = numbers and "\\" not in clause and not OTHER.search(clause, 0, numbers.start())
+    return numbers[0] if numbers and said else clause
 
 
 def _last_of(text: str) -> list[str]:
@@ -93,9 +95,11 @@ def _last_of(text: str) -> list[str]:
     for candidate in ([emphasised[1]] if emphasised else []) + ([last_line] if not WORD.search(last_line) else []):
         if says_something(candidate):
             return [_without_marks(candidate)]
-    found = [(match.end(), _inside(match)) for match in FORMULA.finditer(text)]
-    found += [(match.end(), match[0]) for match in NUMBER.finditer(text)]
-    return [max(found)[1]] if found else []
+    found = [(match.end(), match.start(), _inside(match)) for match in FORMULA.finditer(text)]
+    found += [(match.end(), match.start(), match[0]) for match in NUMBER.finditer(text)]
+    _, start, answer = max(found, default=(0, 0, ""))
+    before = CLAUSE_END.split(text[:start].rpartition("\n")[2])[-1]
+    return [answer] if found and not OTHER.search(before) else []
 
 
 def says_something(text: str) -> bool:

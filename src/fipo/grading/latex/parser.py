@@ -295,19 +295,5 @@ class _Parser(Cursor):
             raise Unreadable(f"the environment {environment} is not computed")
         if environment == "array":
             self.group()
-        rows: list[list[list[Token]]] = [[[]]]
-        while self.key != "\\end":
-            token = self.take()
-            if token.text == "\\\\":
-                rows.append([[]])
-            elif token.text == "&":
-                rows[-1].append([])
-            else:
-                rows[-1][-1].append(token)
-        self.at += 1
-        self.group()
-        rows = [row for row in rows if row != [[]]]
-        width = len(rows[0]) if rows else 0
-        if not width or any(len(row) != width for row in rows):
-            raise Unreadable("the rows of a matrix must be equally long")
-        return Expr("matrix", tuple(parse(cell) for row in rows for cell in row), value=(len(rows), width))
+        rows = self.rows()
+        return Expr("matrix", tuple(parse(cell) for row in rows for cell in row), value=(len(rows), len(rows[0])))

@@ -81,7 +81,8 @@ def text_of(tokens: Tokens) -> str:
     kinds = {token.kind for token in tokens}
     if "word" in kinds and not kinds & {"number", "command"}:
         return words_of(tokens)
-    return "".join(token.text for token in tokens)
+    text = "".join(token.text for token in tokens)
+    return text.casefold() if "word" in kinds else text
 
 
 def words_of(tokens: Tokens) -> str:

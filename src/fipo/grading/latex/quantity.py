@@ -4,10 +4,13 @@ from dataclasses import replace
 from fractions import Fraction
 
 from fipo.grading.latex.expression import Expr
+from fipo.grading.latex.expression import number as integer
 from fipo.grading.latex.parser import CIRCULAR, parse
 from fipo.grading.latex.phrases import Tokens, trimmed
 from fipo.grading.latex.readings import Listing, Quantity
+from fipo.grading.latex.tokens import Unreadable
 from fipo.grading.latex.units import unit_of
+from fipo.grading.latex.words import BEHIND, NEGATIVE, OTHER, scaled
 
 IN_UNITS = {"/", "*", "^", "{", "}", "(", ")", "-", ".", "frac"}
 LETTER_UNITS = set("msghlL")  # `5 m`, but not `5m`
@@ -16,18 +19,26 @@ PERCENT = {"%", "pct", "percent"}
 
 def quantity_of(tokens: Tokens) -> Quantity | Listing:
     r"""A number or formula, and where a part of it has the sign \pm, two. Raises Unreadable if it is none."""
-    tokens = _without_introduction(tokens)
+    words, tokens = _without_introduction(tokens)
     number, measure = _measured(tokens)
-    percent = " ".join(measure) in PERCENT
-    exprs = _both_signs(parse(number))
-    ulp, digits = _last_place(number)
+    scale, measure = scaled(measure)
     unit = unit_of(measure)
-    found = tuple(Quantity(expr, percent=percent, unit=unit, ulp=ulp, digits=digits) for expr in exprs)
+    if OTHER.search(words) or (unit is None and BEHIND.intersection(map(str.lower, measure))):
+        raise Unreadable("the words say something else than the number")
+    expr = parse(number)
+    if scale != 1:
+        expr = Expr("mul", (integer(scale), expr))
+    if NEGATIVE.search(words):
+        expr = Expr("neg", (expr,))
+    ulp, digits = _last_place(number)
+    percent = " ".join(measure) in PERCENT
+    ulp = None if ulp is None else ulp * scale
+    found = tuple(Quantity(one, percent=percent, unit=unit, ulp=ulp, digits=digits) for one in _both_signs(expr))
     return found[0] if len(found) == 1 else Listing(found)
 
 
-def _without_introduction(tokens: Tokens) -> Tokens:
-    """`The answer is 5` says 5; but size(5) does not."""
+def _without_introduction(tokens: Tokens) -> tuple[str, Tokens]:
+    """(words, what follows them): `The answer is 5` says 5; but size(5) does not."""
     last = -1
     for i, token in enumerate(tokens):
         if token.kind not in ("word", "letter") and token.text not in (",", ":", "'", "-", "."):
@@ -36,7 +47,9 @@ def _without_introduction(tokens: Tokens) -> Tokens:
             last = i
     rest = tokens[last + 1 :]
     called = bool(rest) and rest[0].text == "(" and not rest[0].gap
-    return trimmed(rest) if rest and not called else tokens
+    if not rest or called:
+        return "", tokens
+    return "".join(" " * token.gap + token.text for token in tokens[: last + 1]), trimmed(rest)
 
 
 def _measured(tokens: Tokens) -> tuple[Tokens, list[str]]:

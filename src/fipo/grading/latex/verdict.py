@@ -192,7 +192,7 @@ def _same_listing(a: Listing, b: Listing) -> bool:
     if ":" in brackets and brackets != {":"}:
         return False
     if brackets == {"()", ""} or (a.ordered or b.ordered):
-        if len(brackets) > 1 and "" not in brackets:
+        if len(brackets) > 1 and ("" not in brackets or brackets & {"[)", "(]"}):
             return False
         if a.bracket or a.ordered or _are_named(a) != _are_named(b):
             return len(a.items) == len(b.items) and all(map(_same, a.items, b.items))
