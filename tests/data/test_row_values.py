@@ -38,7 +38,7 @@ def test_a_whole_number_has_no_point_whatever_its_type(value, text):
 
 
 @pytest.mark.parametrize(
-    "value", [None, True, np.bool_(True), math.nan, math.inf, ["204"], {"a": 1}, np.array([1]), ""]
+    "value", [None, True, np.bool_(True), math.nan, math.inf, ["204"], {"a": 1}, np.array([1]), "", "nan", " NaN "]
 )
 def test_anything_else_is_no_answer(value):
     with pytest.raises(MalformedRow, match=r"^answer must "):

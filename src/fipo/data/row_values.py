@@ -8,6 +8,7 @@ from typing import Any
 from fipo.data.bad_rows import MalformedRow
 from fipo.data.problem import Problem
 
+NO_VALUES = ("nan", "NaN", "<NA>", "NaT")  # what a missing value is as a text
 MESSAGE_KEYS = {"role", "content", "from", "value"}
 
 
@@ -25,6 +26,8 @@ def answer_text(value: Any, name: str) -> str:
     if isinstance(value, str):
         if not value.strip():
             raise MalformedRow(f"{name} must not be empty")
+        if value.strip() in NO_VALUES:
+            raise MalformedRow(f"{name} must be a text or a number, got {value!r}, which stands for none")
         return value
     if isinstance(value, int):
         return str(value)

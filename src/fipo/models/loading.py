@@ -32,6 +32,7 @@ EMBEDDED_FOLDER = Path(__file__).parent / "tiny"
 QUANTISED = re.compile(
     r"\.(weight_(scale|zero|packed|format)\w*|weight\.(absmax|quant.*)|qweight|qzeros|scales|SCB)$|_(blocks|scales)$"
 )
+UNEXPECTED = (LookupError, ArithmeticError, AttributeError, TypeError, AssertionError)  # whose words say little alone
 NEEDED = {"return_dict": True, "output_attentions": False, "output_hidden_states": False}  # of a config
 HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 
@@ -165,7 +166,8 @@ def _reason(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines()] or [type(error).__name__]
     if "thus cannot be loaded with `safetensors`" in lines[0]:  # of a hub model; it would have us read the pickle
         return f"it has no safetensors, and {untrusted.NO_PICKLES}"
-    return " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
+    said = " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
+    return f"{type(error).__name__}: {said}"[:300] if isinstance(error, UNEXPECTED) else said[:300]
 
 
 def _tokenizer_class(name: str) -> Any:

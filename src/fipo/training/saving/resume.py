@@ -105,7 +105,8 @@ def check_same_recipe(recipe: Recipe, run: RunDirectory, control: Control | None
     config = run.read_config()
     if not {"resolved", "versions"} <= config.keys():
         raise UserError(f"{run.config}: damaged: it lacks tables that every run writes")
-    before, now = (flat(r.model_dump(exclude_none=True)) for r in (load_recipe(run.config, {}), recipe))
+    given = dated(recipe, run, continued=True)
+    before, now = (flat(r.model_dump(exclude_none=True)) for r in (load_recipe(run.config, {}), given))
     free = FREE_TO_CHANGE if recipe.update.schedule == "constant" else FREE_TO_CHANGE - {"run.steps"}
     for key in sorted({*before, *now} - free):
         if before.get(key) != now.get(key):
@@ -113,9 +114,9 @@ def check_same_recipe(recipe: Recipe, run: RunDirectory, control: Control | None
                 f"{run.path}: --resume needs the recipe that the run began with; "
                 f"{key} was {before.get(key)!r}, got {now.get(key)!r} (or choose another --run.name)"
             )
-    began, given = config["resolved"].get("control", "none"), control.name if control else "none"
-    if began != given:
-        raise UserError(f"{run.path}: --resume needs the control that the run began with, {began!r}, got {given!r}")
+    began, got = config["resolved"].get("control", "none"), control.name if control else "none"
+    if began != got:
+        raise UserError(f"{run.path}: --resume needs the control that the run began with, {began!r}, got {got!r}")
 
 
 def check_same_data(run: RunDirectory, config: dict[str, Any], say: Callable[[str], None]) -> None:
