@@ -401,7 +401,7 @@ def test_the_gallery_shows_three_groups_and_opens_one(page):
     cards.first.locator("button", has_text="all").click()
     page.wait_for_function("document.getElementById('credit-title').textContent.startsWith('Step 3, sums/marked')")
     _, said = tip_of(cards.first.locator(".credit-token").first)
-    assert said[0].startswith("Its response is better than the others")
+    assert said[0].startswith("Its response is worse than the others")
 
 
 def test_weights_that_hardly_moved_have_hardly_any_colour(open_page, tmp_path):

@@ -107,7 +107,7 @@ class TrainingProgress:
 
     def phase(self, name: str) -> None:
         """What is being done now."""
-        self.phase_name, self.counted = name, ""
+        self.phase_name, self.counted = "evaluate" if name == "eval" else PHASES.get(name, name), ""
         self.phase_began = self.phase_line = time.monotonic()
         self._show()
 

@@ -170,7 +170,6 @@ class _Loop:
 
     def evaluate(self, step: int, clock: Clock) -> dict[str, float]:
         """The same problems with the same random numbers each time, so that two evaluations can be compared."""
-        self.progress.phase("evaluating")
         settings = self.recipe.eval
         with clock.phase("eval"):
             evaluation = evaluate(
