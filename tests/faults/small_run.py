@@ -81,9 +81,12 @@ def make_small_run(folder: Path) -> Path:
 
 
 def eval_digests(folder: Path) -> dict[str, str]:
-    """The same of an evaluation."""
-    names = ("samples.jsonl", "results.jsonl", "summary.json")
-    return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names}
+    """The same of an evaluation: its samples, and what they come to."""
+    names = ("samples.jsonl", "results.jsonl")
+    summary = json.loads((folder / "summary.json").read_text())
+    del summary["recipe"]["output"]  # its name
+    files = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names}
+    return files | {"summary.json": json.dumps(summary)}
 
 
 def digests(run: RunDirectory) -> dict[str, str]:
