@@ -139,7 +139,7 @@ class _Loop:
             found.refuse_lost_checkpoints()
         position = restore_newest(run, trainer.model, trainer.optimizer, say, found.misfit)
         self.saved_step = position.step
-        set_damaged_aside(run, position.step)
+        set_damaged_aside(run, position.step, say)
         checkpoint = run.newest_checkpoint()
         if checkpoint and (missing := found.missing(checkpoint)):
             say(f"note: {len(missing)} files of earlier steps are gone, such as {run.path / missing[0]}")

@@ -193,7 +193,7 @@ def test_a_checkpoint_under_the_name_of_another_step_is_damaged(run: RunDirector
 def test_what_was_set_aside_before_makes_room_whatever_it_is(run: RunDirectory) -> None:
     saved(run, Position(step=4))
     (run.checkpoints / "damaged_step_000004").write_text("a file")
-    set_damaged_aside(run, 2)
+    set_damaged_aside(run, 2, print)
     assert (run.checkpoints / "damaged_step_000004").is_dir()
 
 
@@ -213,13 +213,25 @@ def test_without_a_checkpoint_a_run_begins(run: RunDirectory) -> None:
 def test_damaged_checkpoints_are_kept_under_a_name_that_no_one_takes_for_a_checkpoint(run: RunDirectory) -> None:
     for step in (2, 4, 6):
         saved(run, Position(step=step), keep=3)
-    set_damaged_aside(run, 2)
+    set_damaged_aside(run, 2, print)
     assert sorted(path.name for path in run.checkpoints.iterdir()) == [
         "damaged_step_000004",
         "damaged_step_000006",
         "step_000002",
     ]
     assert [path.name for path in run.all_checkpoints()] == ["step_000002"]
+
+
+def test_a_damaged_checkpoint_before_the_newest_is_named_and_set_aside(run: RunDirectory) -> None:
+    path, _ = saved(run, Position(step=2))
+    saved(run, Position(step=4))
+    cut_a_byte(path / "config.json")
+    said: list[str] = []
+    set_damaged_aside(run, 4, said.append)
+    assert said == [
+        f"{path}: config.json is damaged (its SHA-256 is not the manifest's); it is called damaged_step_000002 now"
+    ]
+    assert sorted(one.name for one in run.checkpoints.iterdir()) == ["damaged_step_000002", "step_000004"]
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

@@ -122,14 +122,17 @@ def restore_newest(
     return Position()
 
 
-def set_damaged_aside(run: RunDirectory, step: int) -> None:
-    """Rename the checkpoints after `step`, so that none is taken for whole again."""
+def set_damaged_aside(run: RunDirectory, step: int, say: Callable[[str], None]) -> None:
+    """Rename the checkpoints after `step`, and damaged ones before it, so that none is taken for whole again."""
     for path in run.all_checkpoints():
-        if step_of(path) > step:
+        damage = find_damage(path) if step_of(path) < step else None
+        if damage or step_of(path) > step:
             aside = path.with_name(f"damaged_{path.name}")
             with disk_errors(path):
                 _remove(aside)
                 path.rename(aside)
+        if damage:
+            say(f"{path}: {damage}; it is called {aside.name} now")
 
 
 def find_damage(path: Path) -> str | None:
