@@ -1,5 +1,6 @@
 import json
 import random
+import re
 from statistics import fmean
 
 import pytest
@@ -131,3 +132,24 @@ def test_an_evaluation_that_is_not_there_or_not_finished_is_refused(tmp_path):
     a.summary.unlink()
     with pytest.raises(UserError, match="not finished; run the command that began it again"):
         compare(a.path, a.path)
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("results.jsonl", "[1]\n"),
+        ("results.jsonl", '{"key": "a", "id": "a", "prompt": "?", "expected": "4", "samples": []}\n'),
+        ("results.jsonl", '{"key": "a", "id": "a", "prompt": "?", "expected": "4", "samples": [{"correct": 1}]}\n'),
+        ("results.jsonl", '{"key": "a", "id": [1], "prompt": "?", "expected": "4", "samples": []}\n'),
+        ("summary.json", "[1]"),
+        ("summary.json", "[" * 100_000),
+        ("summary.json", '{"answered_by": {"model": 3, "url": 4}, "recipe": {"data": {}, "sampling": {}}}'),
+        ("summary.json", '{"answered_by": {"model": "a", "url": "b"}, "recipe": {"data": 3, "sampling": {}}}'),
+    ],
+)
+def test_a_folder_whose_files_have_another_shape_is_named(tmp_path, file, content):
+    for name in ("a", "b"):
+        folder_of(tmp_path / name, [result("a", [True])])
+    (tmp_path / "b" / file).write_text(content)
+    with pytest.raises(UserError, match=rf"{re.escape(file)}.*: damaged: "):
+        compare(tmp_path / "a", tmp_path / "b")

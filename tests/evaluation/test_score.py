@@ -217,6 +217,27 @@ def test_a_damaged_line_is_named(finished, tmp_path):
         score(recipe)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda line: line["samples"].append(3),
+        lambda line: line["samples"][0].pop("number"),
+        lambda line: line["samples"][0].update(sample=[]),
+        lambda line: line["samples"][0]["sample"].pop("outcome"),
+        lambda line: line["samples"][0]["sample"].update(correct=None),
+        lambda line: line.update(samples=7),
+        lambda line: line.update(settings=None),
+    ],
+)
+def test_a_line_of_samples_of_another_shape_is_named(finished, tmp_path, change):
+    recipe = recipe_in(tmp_path)
+    line = json.loads(finished.samples.read_bytes().splitlines()[0])
+    change(line)
+    begun(recipe, json.dumps(line).encode() + b"\n")
+    with pytest.raises(UserError, match=r"samples\.jsonl, line 1: damaged: .*lacks"):
+        score(recipe)
+
+
 def test_a_run_answers_with_its_newest_checkpoint_and_has_the_hash_of_its_weights(finished, tmp_path):
     run = RunDirectory(tmp_path / "run")
     run.create({"run": {}})

@@ -1,4 +1,4 @@
-"""`fipo train` in a forked process: everything is imported once, so that hundreds of deaths take minutes."""
+"""`fipo train` and `fipo eval` in forked processes: everything is imported once, so that many deaths take minutes."""
 
 import os
 import sys
@@ -11,6 +11,7 @@ os.environ["OMP_NUM_THREADS"] = "1"  # before torch: a forked process must not i
 
 import transformers.models.qwen2.modeling_qwen2  # noqa: F401
 
+import fipo.evaluation.score
 import fipo.report
 import fipo.training  # noqa: F401
 from fipo.cli import main
@@ -43,6 +44,11 @@ def fork(work: Callable[[], int], log: Path) -> Child:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
+
+
+def fork_eval(recipe: Path, name: str, log: Path) -> Child:
+    """`fipo eval RECIPE` into a folder of its own."""
+    return fork(lambda: main(["eval", str(recipe), "--output.name", name]), log)
 
 
 def fork_train(recipe: Path, name: str, log: Path, *overrides: str, first: Callable[[], None] | None = None) -> Child:

@@ -1,15 +1,26 @@
-"""Let the disk fail at every write of a small run in turn, with ENOSPC and with EIO; then resume and compare."""
+"""Let the disk fail at every write of a small run in turn; then resume and compare.
+
+A call fails with ENOSPC or EIO; or a write is made by half before that, or before the process is killed.
+"""
 
 import ctypes
 import errno
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 SOURCE = Path(__file__).with_name("failing_disk.c")
 STEPS = ("--run.steps", "4")
+FAILURES = {  # the error's number, 0 = SIGKILL; whether a write is made by half first
+    "ENOSPC": (errno.ENOSPC, 0),
+    "EIO": (errno.EIO, 0),
+    "half_ENOSPC": (errno.ENOSPC, 1),
+    "half_SIGKILL": (0, 1),
+}
 
 
 def fail_every_write(folder: Path, *, every: int, say: Callable[[str], None]) -> None:
@@ -38,11 +49,11 @@ def _fail_every_write(folder: Path, every: int) -> None:
     assert fork(lambda: 0 if make_small_run(folder) else 1, log).wait() == 0, log.read_text()
     disk = ctypes.CDLL(None)
 
-    def arm(nth: int, number: int) -> None:
-        disk.failing_disk_arm(str(folder / "runs").encode(), ctypes.c_long(nth), number)
+    def arm(nth: int, number: int, half: int) -> None:
+        disk.failing_disk_arm(str(folder / "runs").encode(), ctypes.c_long(nth), number, half)
 
     def count_calls() -> int:
-        arm(0, 0)
+        arm(0, 0, 0)
         from fipo.cli import main
 
         code = main(["train", str(recipe), "--run.name", "left_in_peace", *STEPS])
@@ -53,19 +64,22 @@ def _fail_every_write(folder: Path, every: int) -> None:
     calls = int((folder / "calls.txt").read_text())
     expected = digests(RunDirectory(folder / "runs" / "left_in_peace"))
     points = range(1, calls + 1, every)
-    print(f"{calls} calls change files; {2 * len(points)} failures to come", flush=True)
+    failures = len(FAILURES) * len(points)
+    print(f"{calls} calls change files; {failures} failures to come", flush=True)
 
-    stopped = 0
-    for number in (errno.ENOSPC, errno.EIO):
+    stopped = killed = 0
+    for kind, (number, half) in FAILURES.items():
         for done, nth in enumerate(points, start=1):
-            name = f"{errno.errorcode[number]}_{nth}"
+            name = f"{kind}_{nth}"
             run = RunDirectory(folder / "runs" / name)
-            code = fork_train(recipe, name, log, *STEPS, first=lambda nth=nth, number=number: arm(nth, number)).wait()
+            code = fork_train(recipe, name, log, *STEPS, first=partial(arm, nth, number, half)).wait()
             said = log.read_text()
-            last = said.rstrip().splitlines()[-1]
-            assert code in (0, 1, 2) and "Traceback" not in said, f"{name}: exit code {code}: {said}"
-            assert code == 0 or last.startswith("fipo: "), f"{name}: no clear line: {said}"
-            stopped += code != 0
+            last = (said.rstrip().splitlines() or [""])[-1]
+            died = code == -signal.SIGKILL and number == 0
+            assert (died or code in (0, 1, 2)) and "Traceback" not in said, f"{name}: exit code {code}: {said}"
+            assert died or code == 0 or last.startswith("fipo: "), f"{name}: no clear line: {said}"
+            stopped += code > 0
+            killed += died
             damaged = [path.name for path in run.all_checkpoints() if find_damage(path)]
             assert not damaged, f"{name}: damaged checkpoints {damaged}"
             code = fork_train(recipe, name, log, *STEPS).wait()
@@ -74,7 +88,10 @@ def _fail_every_write(folder: Path, every: int) -> None:
             assert found == expected, f"{name}: {[k for k in {**found, **expected} if found.get(k) != expected.get(k)]}"
             if done % 10 == 1 or done == len(points):
                 print(f"{name}: {done}/{len(points)}; said: {last}", flush=True)
-    print(f"{2 * len(points)} failures: {stopped} stopped the run with one line; all of it resumed to the same bits")
+    print(
+        f"{failures} failures: {stopped} stopped the run with one line and {killed} killed it; "
+        "all of it resumed to the same bits"
+    )
 
 
 if __name__ == "__main__":

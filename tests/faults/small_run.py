@@ -41,9 +41,32 @@ samples = 2
 every = 2
 """
 
+EVAL_RECIPE = """
+[model]
+path = "{folder}/model"
+device = "cpu"
+decode_batch = 4
+[data]
+grader = "number"
+eval = {{ source = "file", path = "{folder}/eval.jsonl" }}
+[sampling]
+samples = 6
+max_response_tokens = 12
+[grading]
+workers = 1
+[output]
+name = "test"
+folder = "{folder}/evals"
+"""
+MODES = {  # overrides of the recipe
+    "plain": (),
+    "lora": ("--model.lora.rank", "2", "--objective.kl_coef", "0.01"),
+    "8bit": ("--update.optimizer", "adamw_8bit"),
+}
+
 
 def make_small_run(folder: Path) -> Path:
-    """A model, data and `recipe.toml` in `folder`; returns the recipe's path."""
+    """A model, data, `recipe.toml` and `eval.toml` in `folder`; returns the recipe's path."""
     random_model(scale=1.0).save_pretrained(folder / "model")
     make_tokenizer().save_pretrained(folder / "model")
     for name, numbers in (("train", range(40)), ("eval", range(40, 48))):
@@ -51,9 +74,19 @@ def make_small_run(folder: Path) -> Path:
             {"prompt": f"{i}=", "reward_model": {"ground_truth": str(i % 3)}, "data_source": "digits"} for i in numbers
         ]
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder / "eval.toml").write_text(EVAL_RECIPE.format(folder=folder))
     recipe = folder / "recipe.toml"
     recipe.write_text(RECIPE.format(folder=folder))
     return recipe
+
+
+def eval_digests(folder: Path) -> dict[str, str]:
+    """The same of an evaluation: its samples, and what they come to."""
+    names = ("samples.jsonl", "results.jsonl")
+    summary = json.loads((folder / "summary.json").read_text())
+    del summary["recipe"]["output"]  # its name
+    files = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names}
+    return files | {"summary.json": json.dumps(summary)}
 
 
 def digests(run: RunDirectory) -> dict[str, str]:

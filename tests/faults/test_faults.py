@@ -4,8 +4,9 @@ import shutil
 from pathlib import Path
 
 import pytest
+from tests.faults.damage import damage_and_compare, damage_evals_and_compare
 from tests.faults.disk import fail_every_write
-from tests.faults.kills import kill_and_compare
+from tests.faults.kills import kill_and_compare, kill_evals_and_compare
 
 
 @pytest.mark.slow
@@ -13,6 +14,38 @@ def test_twenty_sigkills_leave_no_trace_in_the_result(tmp_path: Path) -> None:
     died = kill_and_compare(tmp_path, kills=20, seed=0, say=print)
     assert died.total() == 20
     assert died["inside saving"] > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["lora", "8bit"])
+def test_nor_do_they_with_adapters_or_states_in_8_bits(tmp_path: Path, mode: str) -> None:
+    assert kill_and_compare(tmp_path, kills=8, seed=1, say=print, mode=mode).total() == 8
+
+
+@pytest.mark.slow
+def test_killed_evaluations_end_with_the_same_results(tmp_path: Path) -> None:
+    assert kill_evals_and_compare(tmp_path, kills=8, seed=0, say=print) > 1
+
+
+def test_some_damages_are_mended_or_refused(tmp_path: Path) -> None:
+    assert damage_and_compare(tmp_path, every=60, first=11, say=print).total() >= 3
+
+
+@pytest.mark.slow
+def test_every_damage_of_a_run_is_mended_or_refused(tmp_path: Path) -> None:
+    came = damage_and_compare(tmp_path, say=print)
+    assert came["the same bits"] > 50 and came["one line that refuses"] > 50
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["lora", "8bit"])
+def test_so_are_those_of_a_run_with_adapters_or_states_in_8_bits(tmp_path: Path, mode: str) -> None:
+    assert damage_and_compare(tmp_path, every=17, say=print, mode=mode).total() > 10
+
+
+@pytest.mark.slow
+def test_every_damage_of_an_evaluation_is_mended_or_refused(tmp_path: Path) -> None:
+    assert len(damage_evals_and_compare(tmp_path, say=print)) == 2
 
 
 @pytest.mark.slow

@@ -1,3 +1,4 @@
+import os
 import signal
 import subprocess
 import sys
@@ -12,7 +13,7 @@ STALL = """
 import ctypes, sys, threading, time
 from pathlib import Path
 from fipo.telemetry import heartbeat
-heartbeat.GRACE_SECONDS, heartbeat.REARM_SECONDS = 0.5, 0.1
+heartbeat.GRACE_SECONDS = {grace}
 def wait_for_ever():
     {stall}
 threading.Thread(target=time.sleep, args=(60,), name="another", daemon=True).start()
@@ -23,7 +24,7 @@ with heartbeat.Heartbeat(0.5, Path(sys.argv[1]), lambda: "grader 77 sits in user
 
 
 def stall(tmp_path: Path, how: str) -> subprocess.CompletedProcess[str]:
-    program = STALL.format(stall=how)
+    program = STALL.format(stall=how, grace=1.0)
     return subprocess.run(
         [sys.executable, "-c", program, tmp_path / "stall.txt"], capture_output=True, text=True, timeout=60
     )
@@ -42,23 +43,63 @@ def test_a_stalled_phase_writes_every_stack_and_ends_the_process_with_one_line(t
 
 
 def test_a_stall_that_lets_no_python_thread_run_is_ended_too(tmp_path: Path) -> None:
-    done = stall(tmp_path, "ctypes.PyDLL(None).sleep(60)")
-    assert done.returncode == 1
+    done = stall(tmp_path, "while True: ctypes.PyDLL(None).sleep(60)")
+    assert done.returncode == -signal.SIGKILL
+    assert done.stderr.startswith("fipo: stalled: no Python thread ran for ")
+    assert done.stderr.endswith(f" s; stacks in {tmp_path / 'stall.txt'}; add --resume to continue\n")
     assert "in wait_for_ever" in (tmp_path / "stall.txt").read_text()
 
 
-def test_a_process_that_was_stopped_for_a_while_has_not_stalled(tmp_path: Path) -> None:
-    program = STALL.format(stall="[(time.sleep(0.05), watch.beat()) for _ in range(40)]")
-    program = program.replace(
-        "GRACE_SECONDS, heartbeat.REARM_SECONDS = 0.5", "GRACE_SECONDS, heartbeat.REARM_SECONDS = 60"
-    )
+@pytest.mark.parametrize("stopped", ["the process", "its watchdog too"])
+@pytest.mark.parametrize("holds_the_interpreter", [False, True])
+def test_a_process_that_was_stopped_for_a_while_has_not_stalled(
+    holds_the_interpreter: bool, stopped: str, tmp_path: Path
+) -> None:
+    """Longer than both limits together; afterwards it works on, beats after a while, and ends."""
+    pause = "ctypes.PyDLL(None).usleep(200000)" if holds_the_interpreter else "time.sleep(0.2)"
+    program = STALL.format(stall=f"[({pause}, time.sleep(0.01), watch.beat()) for _ in range(20)]", grace=2.0)
     process = subprocess.Popen([sys.executable, "-c", program, tmp_path / "stall.txt"])
     while not (tmp_path / "stall.txt").exists():
         time.sleep(0.05)
-    process.send_signal(signal.SIGSTOP)
-    time.sleep(4)
-    process.send_signal(signal.SIGCONT)
+    time.sleep(0.5)
+    with open(f"/proc/{process.pid}/task/{process.pid}/children") as children:
+        pids = [process.pid, *(int(child) for child in children.read().split() if stopped == "its watchdog too")]
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    time.sleep(5)
+    for pid in pids:
+        os.kill(pid, signal.SIGCONT)
     assert process.wait(30) == 0
+    assert not (tmp_path / "stall.txt").exists()
+
+
+def test_a_killed_process_takes_its_watchdog_along(tmp_path: Path) -> None:
+    program = STALL.format(stall="time.sleep(60)", grace=60)
+    process = subprocess.Popen([sys.executable, "-c", program.replace("Heartbeat(0.5", "Heartbeat(60"), tmp_path / "s"])
+    while not (tmp_path / "s").exists():
+        time.sleep(0.05)
+    time.sleep(0.5)
+    (watchdog,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    process.kill()
+    process.wait()
+    until = time.monotonic() + 10
+    while Path(f"/proc/{watchdog}").exists() and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not Path(f"/proc/{watchdog}").exists()
+
+
+def test_a_report_that_somebody_removed_is_no_error_and_one_that_is_no_file_is_refused(tmp_path: Path) -> None:
+    report = tmp_path / "stall.txt"
+    with Heartbeat(100.0, report, str):
+        report.unlink()
+    os.mkfifo(report)
+    with pytest.raises(OSError, match="must be a regular file, got a FIFO"), Heartbeat(100.0, report, str):
+        pass
+
+
+def test_a_report_that_was_removed_is_made_again_for_the_stacks(tmp_path: Path) -> None:
+    assert stall(tmp_path, "Path(sys.argv[1]).unlink(); time.sleep(60)").returncode == 1
+    assert "in wait_for_ever" in (tmp_path / "stall.txt").read_text()
 
 
 def test_beats_keep_a_slow_phase_alive(tmp_path: Path) -> None:

@@ -40,12 +40,12 @@ def test_a_line_that_a_killed_process_left_unfinished_is_not_read(run):
 
 
 def test_a_resumed_run_writes_on_after_an_unfinished_line(run):
-    run.append_metrics({"step": 1})
+    run.append_metrics({"step": 0})
     with run.metrics.open("a") as file:
-        file.write('{"step": 2, "reward/me')
-    run.rewind(1)
-    run.append_metrics({"step": 2})
-    assert run.read_metrics() == [{"step": 1}, {"step": 2}]
+        file.write('{"step": 1, "reward/me')
+    rewind(run, 0)
+    run.append_metrics({"step": 1})
+    assert run.read_metrics() == [{"step": 0}, {"step": 1}]
 
 
 def test_the_configuration_comes_back_from_readable_toml(tmp_path):
@@ -148,11 +148,15 @@ def written(run, steps):
         run.write_rollouts(step, RECORDS)
 
 
+def rewind(run, step):
+    run.rewind([line for line, _ in run.whole_steps()[: step + 1]])
+
+
 @pytest.mark.parametrize("step", [-1, 0, 2, 4, 9])
 def test_rewinding_forgets_exactly_what_came_after_a_step(run, step):
     written(run, range(5))
     before = run.read_metrics()
-    run.rewind(step)
+    rewind(run, step)
     kept = [number for number in range(5) if number <= step]
     assert run.read_metrics() == [before[number] for number in kept]
     assert sorted(path.name for path in run.rollouts.iterdir()) == [f"step_{number:06d}.jsonl" for number in kept]
@@ -161,7 +165,7 @@ def test_rewinding_forgets_exactly_what_came_after_a_step(run, step):
 def test_rewinding_and_writing_again_gives_the_same_bytes(run):
     written(run, range(5))
     whole = run.metrics.read_bytes()
-    run.rewind(2)
+    rewind(run, 2)
     written(run, (3, 4))
     assert run.metrics.read_bytes() == whole
 
@@ -169,7 +173,7 @@ def test_rewinding_and_writing_again_gives_the_same_bytes(run):
 def test_rewinding_leaves_no_other_file_and_no_checkpoint_behind(run):
     (run.checkpoints / "step_000009").mkdir()
     written(run, range(3))
-    run.rewind(1)
+    rewind(run, 1)
     assert sorted(path.name for path in run.path.iterdir()) == [
         "checkpoints",
         "config.toml",
@@ -180,7 +184,7 @@ def test_rewinding_leaves_no_other_file_and_no_checkpoint_behind(run):
 
 
 def test_a_run_without_metrics_can_be_rewound(run):
-    run.rewind(-1)
+    run.rewind([])
     assert run.read_metrics() == []
 
 
@@ -188,3 +192,69 @@ def test_checkpoints_are_listed_oldest_first_without_unfinished_ones(run):
     for name in ("step_000100", "step_000020", ".step_000120.tmp", "step_000003"):
         (run.checkpoints / name).mkdir()
     assert [path.name for path in run.all_checkpoints()] == ["step_000003", "step_000020", "step_000100"]
+
+
+WHOLE = b'{"step": 0, "a": 1}\n{"step": 1, "a": 0.5}\n{"step": 2, "a": 2}\n'
+
+
+@pytest.mark.parametrize(
+    ("content", "count"),
+    [
+        (WHOLE, 3),
+        (b"", 0),
+        (b"\0" * len(WHOLE), 0),
+        (WHOLE[:-5], 2),
+        (WHOLE * 2, 3),
+        (WHOLE.replace(b'"step": 1', b'"step": true'), 1),
+        (WHOLE.replace(b'"step": 1', b'"step": 1.0'), 1),
+        (WHOLE.replace(b'"step": 1', b'"step": 0'), 1),
+        (WHOLE.replace(b'"step": 1', b'"step": -1'), 1),
+        (WHOLE.replace(b'"step": 1', b'"step": 2'), 1),
+        (WHOLE.replace(b"0.5", b'"0.5"'), 1),
+        (WHOLE.replace(b"0.5", b"null"), 1),
+        (WHOLE.replace(b"0.5", b"true"), 1),
+        (WHOLE.replace(b"0.5", b"NaN"), 1),
+        (WHOLE.replace(b"0.5", b'"\xff"'), 1),
+        (WHOLE.replace(b"\n", b"\n\n", 1), 1),
+        (b"[" * 100_000 + b"\n", 0),
+    ],
+)
+def test_steps_are_whole_up_to_the_first_line_that_is_not_the_next_one(run, content, count):
+    run.metrics.write_bytes(content)
+    assert [line for line, _ in run.whole_steps()] == WHOLE.splitlines()[:count]
+    assert [values["step"] for _, values in run.whole_steps()] == list(range(count))
+
+
+@pytest.mark.parametrize("line", ['{"step": true}', '{"step": 1, "a": "b"}', '{"step": 1, "a": [1]}', "[" * 100_000])
+def test_a_line_of_metrics_that_is_no_step_with_numbers_is_named(run, line):
+    run.metrics.write_text(line + "\n")
+    with pytest.raises(UserError, match=r"metrics\.jsonl, line 1: "):
+        run.read_metrics()
+
+
+def test_rewinding_leaves_what_is_not_ours(run):
+    written(run, range(3))
+    (run.rollouts / "step_x.jsonl").write_text("x")
+    (run.rollouts / "step_000009").mkdir()
+    (run.path / ".x.tmp").mkdir()
+    rewind(run, 1)
+    assert sorted(path.name for path in run.rollouts.iterdir()) == [
+        "step_000000.jsonl",
+        "step_000001.jsonl",
+        "step_000009",
+        "step_x.jsonl",
+    ]
+    assert not (run.path / ".x.tmp").exists()
+
+
+def test_a_folder_of_rollouts_that_somebody_removed_is_made_again(run):
+    run.rollouts.rmdir()
+    run.write_rollouts(1, RECORDS)
+    assert run.read_rollouts(1) == RECORDS
+
+
+@pytest.mark.parametrize("content", ["resolved = 1\n", "a = 1\n[run]\n", "a = " + "[" * 5000, '[run]\nname = "\xff'])
+def test_a_configuration_of_another_shape_is_damaged(run, content):
+    run.config.write_bytes(content.encode("latin-1"))
+    with pytest.raises(UserError, match=r"config\.toml: damaged: "):
+        run.read_config()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -87,7 +88,7 @@ def test_a_resumed_run_has_every_step_once_with_its_values_and_calls_nobody(
         monkeypatch.delenv(variable, raising=False)
     assert track(run, [name], LINES[:3]) == []
     identity = json.loads((run.trackers / name / "state.json").read_text())["id"]
-    run.rewind(1)
+    run.rewind([line for line, _ in run.whole_steps()[:2]])
     assert track(run, [name], LINES[2:]) == []
     assert READERS[name](run.trackers / name) == {step: pytest.approx(values) for step, values in LOGGED.items()}
     assert json.loads((run.trackers / name / "state.json").read_text()) == {"id": identity, "step": 3}
@@ -147,6 +148,50 @@ def test_a_tracker_that_raises_is_named_once_with_its_step_and_dropped(run: RunD
         f"tracker tensorboard failed at step 1: ValueError: no more room; the run goes on without it ({log})"
     ]
     assert "Traceback" in log.read_text()
+
+
+TAKES_ALL = """
+class Writer:
+    def __init__(self, folder): pass
+    def flush(self): pass
+    def close(self): pass
+    def add_scalar(self, key, value, step): pass
+"""
+
+
+def test_a_folder_of_trackers_that_somebody_removed_is_made_again(run: RunDirectory, library) -> None:
+    library(TAKES_ALL)
+    said: list[str] = []
+    with Trackers(["tensorboard"], run, said.append) as trackers:
+        trackers.start()
+        run.append_metrics(LINES[0])
+        wait_for_step(run, "tensorboard", 0)
+        shutil.rmtree(run.trackers)
+        for line in LINES[1:]:
+            run.append_metrics(line)
+    assert said == []
+    assert json.loads((run.trackers / "tensorboard" / "state.json").read_text())["step"] == 3
+
+
+def test_a_tracker_whose_log_is_gone_still_fails_in_one_line(run: RunDirectory, library) -> None:
+    library(RAISES)
+    said: list[str] = []
+    with Trackers(["tensorboard"], run, said.append) as trackers:
+        trackers.start()
+        run.append_metrics(LINES[0])
+        wait_for_step(run, "tensorboard", 0)
+        shutil.rmtree(run.trackers)
+        run.append_metrics(LINES[1])
+    assert said[0].startswith("tracker tensorboard failed and gave no reason; the run goes on without it")
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"id": 3, "step": 1}', '{"id": "a"}'])
+def test_a_diary_of_another_shape_is_named(run: RunDirectory, library, content: str) -> None:
+    library(TAKES_ALL)
+    (run.trackers / "tensorboard").mkdir(parents=True)
+    (run.trackers / "tensorboard" / "state.json").write_text(content)
+    (said,) = track(run, ["tensorboard"], LINES)
+    assert said.startswith("tracker tensorboard failed at its start: ") and "state.json: " in said
 
 
 def test_a_tracker_that_fails_at_its_start_says_so(run: RunDirectory, library) -> None:

@@ -1,7 +1,6 @@
 """A model in this process that answers problems."""
 
 import hashlib
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from fipo.errors import UserError
 from fipo.evaluation.answers import Answer, Asked, sample_seed
 from fipo.evaluation.config import EvalRecipe, Model
 from fipo.grading.workers.pool import GraderPool
+from fipo.models.fingerprint import as_json, config_values, weights_into, words
 from fipo.models.limits import positions_of
 from fipo.models.loading import device_of, rows_of, stop_tokens
 from fipo.models.precision import load_as
@@ -110,15 +110,9 @@ def fingerprint(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, stop
 
     However the files are called and split, and wherever they are, the same model has the same one.
     """
-    sha256 = hashlib.sha256()
-    config = {k: v for k, v in model.config.to_dict().items() if k not in ("_name_or_path", "transformers_version")}
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    words = sorted(tokenizer.get_vocab().items()) if backend is None else backend.to_str()
-    decisive = [config, words, tokenizer.chat_template, stops, *fixed_rotary(model)]
-    sha256.update(json.dumps(decisive, sort_keys=True, default=str).encode())
-    for name, tensor in sorted(model.state_dict().items()):
-        sha256.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        sha256.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    decisive = [config_values(model), words(tokenizer), tokenizer.chat_template, stops, *fixed_rotary(model)]
+    sha256 = hashlib.sha256(as_json(decisive))
+    weights_into(sha256, model)
     return sha256.hexdigest()
 
 

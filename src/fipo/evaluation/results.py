@@ -12,6 +12,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from types import UnionType
 from typing import Any
 
 import tomli_w
@@ -28,6 +29,22 @@ from fipo.telemetry.lines import parse_line, whole_lines
 Address = tuple[str, int]  # of a sample: the key of its problem, and its number from 0
 Sample = dict[str, Any]  # an answer and its grade
 Result = dict[str, Any]  # a line of results.jsonl
+Shape = dict[str, type | UnionType]  # keys that an object has, and what stands there
+
+LINE: Shape = {"settings": str, "samples": list}
+ADDRESSED: Shape = {"key": str, "number": int, "sample": dict}
+SAMPLE: Shape = {
+    "text": str,
+    "tokens": int,
+    "truncated": bool,
+    "seed": int,
+    "answer": str | None,
+    "outcome": str,
+    "correct": bool,
+}
+RESULT: Shape = {"key": str, "id": str, "prompt": object, "expected": object, "samples": list}
+IDENTITIES: tuple[Shape, ...] = ({"path": str, "sha256": str, "dtype": str}, {"model": str, "url": str})
+VOTED: Shape = {"correct": bool, "vote": int | None}
 
 
 class ResultsFolder:
@@ -61,7 +78,10 @@ class ResultsFolder:
                     f"{self.path}: something else than an evaluation is there; choose another --output.name"
                 )
             return {}
-        lines = _read(self.samples, {"settings", "samples"})
+        lines = _read(self.samples, LINE)
+        for number, line in enumerate(lines, start=1):
+            if not all(_has(one, ADDRESSED) and _has(one["sample"], SAMPLE) for one in line["samples"]):
+                raise UserError(f"{self.samples}, line {number}: damaged: a sample of it lacks what every one has")
         if any(line["settings"] != settings for line in lines):
             raise UserError(
                 f"{self.path}: its samples are of another model, grader, prompt format or [sampling]; "
@@ -94,14 +114,25 @@ class ResultsFolder:
 
     def read(self) -> list[Result]:
         """Raises UserError naming the file and the line that is damaged."""
-        return _read(self.results, {"key", "id", "expected", "samples"})
+        results = _read(self.results, RESULT)
+        for number, result in enumerate(results, start=1):
+            if not result["samples"] or not all(_has(sample, VOTED) for sample in result["samples"]):
+                raise UserError(f"{self.results}, line {number}: damaged: a sample of it lacks what every one has")
+        return results
 
     def read_summary(self) -> dict[str, Any]:
+        """Raises UserError if it is damaged."""
         try:
             summary = json.loads(self.summary.read_bytes())
-            return dict(summary)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise UserError(f"{self.summary}: damaged: {error}") from None
+        if (
+            not _has(summary, {"answered_by": dict, "recipe": dict})
+            or not _has(summary["recipe"], {"data": dict, "sampling": dict})
+            or not any(_has(summary["answered_by"], who) for who in IDENTITIES)
+        ):
+            raise UserError(f"{self.summary}: damaged: it lacks what every summary has")
+        return dict(summary)
 
     def write(self, results: Sequence[Result]) -> None:
         replace_file(self.results, "".join(_line(result) + "\n" for result in results).encode())
@@ -159,13 +190,17 @@ def _sha256(content: Any) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def _read(path: Path, keys: set[str]) -> list[dict[str, Any]]:
-    """The lines that were written whole. Raises UserError for one that is damaged or lacks a key."""
+def _read(path: Path, shape: Shape) -> list[dict[str, Any]]:
+    """The lines that were written whole. Raises UserError for one that is damaged or has another shape."""
     lines = [parse_line(path, number, line) for number, line in enumerate(whole_lines(path), start=1)]
     for number, line in enumerate(lines, start=1):
-        if not (isinstance(line, dict) and keys <= line.keys()):
+        if not _has(line, shape):
             raise UserError(f"{path}, line {number}: damaged: it lacks keys that every line has")
     return lines
+
+
+def _has(value: Any, shape: Shape) -> bool:
+    return isinstance(value, dict) and all(key in value and isinstance(value[key], kind) for key, kind in shape.items())
 
 
 def _line(content: dict[str, Any]) -> str:

@@ -5,8 +5,6 @@ from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import version
 from typing import cast
 
-import torch
-
 from fipo.data.problem import Problem
 from fipo.errors import RunStopped
 from fipo.evaluation.answers import Answerer, Asked
@@ -28,6 +26,7 @@ from fipo.evaluation.server import ServedModel
 from fipo.evaluation.summary import figures_of
 from fipo.evaluation.votes import votes_of
 from fipo.grading.workers.pool import GraderPool
+from fipo.models.memory import out_of_memory
 from fipo.rollout.prompts import on_its_day
 from fipo.telemetry.run_lock import run_lock
 
@@ -69,9 +68,12 @@ def score(recipe: EvalRecipe) -> ResultsFolder:
                 f"interrupted with {progress.done} of {len(wanted)} samples on disk; the same command goes on",
                 exit_code=130,
             ) from None
-        except torch.OutOfMemoryError as error:
+        except (RuntimeError, MemoryError) as error:
+            reason = out_of_memory(error)
+            if reason is None:
+                raise
             raise RunStopped(
-                f"{str(error).split('. ')[0]}; a smaller model.decode_batch needs less memory, and the samples stay"
+                f"{reason}; a smaller model.decode_batch needs less memory, and the samples stay"
             ) from error
         _finish(folder, results, recipe, answerer)
     return folder

@@ -16,6 +16,7 @@ from fipo.grading.answers.number import grade_number
 from fipo.grading.answers.relay import grade_relay
 from fipo.grading.grade import Grade, Outcome
 from fipo.grading.grader import FunctionGrader, Grader
+from fipo.modules import source_sha256
 
 __all__ = ["GRADERS", "Grade", "Grader", "GraderName", "Outcome", "resolve"]
 
@@ -54,6 +55,11 @@ def resolve(name: str) -> Grader:
         need = f"another package: {grader.extra}" if grader.extra else f"what cannot be imported: {_line(error)}"
         raise UserError(f"grader {name!r} needs {need}") from None
     return grader
+
+
+def source_of(name: str) -> str | None:
+    """SHA-256 of the source of a grader of the user's, which `resolve` has imported; None of one of ours."""
+    return None if name in GRADERS else source_sha256(name.partition(":")[0])
 
 
 def _imported(name: str) -> Grader:

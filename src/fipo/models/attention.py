@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import torch
 from transformers import PreTrainedModel
 
+from fipo.models.memory import out_of_memory
+
 FLOOR = {torch.float64: 1e-6, torch.float32: 1e-3}  # of a mean error in nats; of half precisions 0.1
 
 
@@ -25,9 +27,9 @@ def obstacle(model: PreTrainedModel, trial: Callable[[], Iterable[Compared]]) ->
     """
     try:
         compared = list(trial())
-    except torch.OutOfMemoryError:
-        raise
     except Exception as failure:
+        if out_of_memory(failure):
+            raise
         return f"a trial failed with {type(failure).__name__}: {' '.join(str(failure).split())!s:.100}"
     for one in compared:
         allowed = max(FLOOR.get(model.dtype, 0.1), 4 * torch.finfo(model.dtype).eps * one.largest)

@@ -86,6 +86,14 @@ def disk_errors(path: Path, needed: int | None = None) -> Iterator[None]:
         raise DiskError(f"{path}: cannot be written: {error.strerror or error}{_room(path, needed)}") from error
 
 
+def remove(path: Path) -> None:
+    """Whatever is there: a file, a link, a folder with all that is in it, or nothing."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
 def fsync(path: Path) -> None:
     """A file's content, or a folder's entries, on disk."""
     descriptor = os.open(path, os.O_RDONLY)

@@ -3,18 +3,21 @@
 import json
 import math
 import re
-import shutil
 import tomllib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import tomli_w
 
 from fipo.errors import UserError
-from fipo.telemetry.durable import append_line, disk_errors, replace_file
-from fipo.telemetry.lines import read_lines
-from fipo.telemetry.rollouts import RolloutRecord, read_rollouts, write_rollouts
+from fipo.files import refuse_odd
+from fipo.telemetry.durable import append_line, disk_errors, remove, replace_file
+from fipo.telemetry.lines import parse_line, read_lines, whole_lines
+from fipo.telemetry.rollouts import NUMBERS, RolloutRecord, read_rollouts, write_rollouts
+
+STEP_FILE = re.compile(r"step_([0-9]{6,})(\.jsonl|_update_[0-9]+\.(json|safetensors))")  # rollouts, anomalies
 
 
 class RunDirectory:
@@ -58,15 +61,22 @@ class RunDirectory:
         replace_file(self.config, tomli_w.dumps(config).encode())
 
     def read_config(self) -> dict[str, Any]:
-        """Raises UserError if it is not what a run wrote."""
+        """Raises UserError if it is not what a run wrote: tables."""
+        refuse_odd(self.config)
         try:
-            return tomllib.loads(self.config.read_text(encoding="utf-8"))
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            config = tomllib.loads(self.config.read_text(encoding="utf-8"))
+        except (ValueError, RecursionError) as error:
             raise UserError(f"{self.config}: damaged: {error}") from None
+        for name, table in config.items():
+            if not isinstance(table, dict):
+                raise UserError(f"{self.config}: damaged: {name} must be a table, got {table!r:.80}")
+        return config
 
-    def append_metrics(self, values: dict[str, float | int]) -> None:
-        """One line of JSON, on disk when this returns."""
-        append_line(self.metrics, json.dumps(_finite(values), allow_nan=False))
+    def append_metrics(self, values: dict[str, float | int]) -> dict[str, float | int]:
+        """One line of JSON, on disk when this returns: the values that are finite."""
+        finite = _finite(values)
+        append_line(self.metrics, json.dumps(finite, allow_nan=False))
+        return finite
 
     def read_metrics(self) -> list[dict[str, float]]:
         """One dict per step, in order; [] for a run without metrics yet. Raises UserError for what is no step."""
@@ -76,6 +86,21 @@ class RunDirectory:
         refuse_what_is_no_step(self.metrics, lines)
         return lines
 
+    def whole_steps(self) -> list[tuple[bytes, dict[str, float]]]:
+        """The lines of the steps 0, 1, 2, ... as they are and as they read, up to the first that is anything else."""
+        found: list[tuple[bytes, dict[str, float]]] = []
+        if not self.metrics.exists():
+            return found
+        for number, line in enumerate(whole_lines(self.metrics)):
+            try:
+                values = parse_line(self.metrics, number + 1, line)
+            except UserError:
+                break
+            if _what_is_wrong(values) or values["step"] != number or None in values.values():
+                break
+            found.append((line, values))
+        return found
+
     def newest_checkpoint(self) -> Path | None:
         return next(reversed(self.all_checkpoints()), None)
 
@@ -84,9 +109,13 @@ class RunDirectory:
         named = [path for path in self.checkpoints.glob("step_*") if re.fullmatch(r"step_[0-9]{6,}", path.name)]
         return sorted(named, key=lambda path: int(path.name.removeprefix("step_")))
 
-    def write_rollouts(self, step: int, records: Iterable[RolloutRecord]) -> None:
-        """`rollouts/step_NNNNNN.jsonl`, one response per line."""
-        write_rollouts(self._rollouts_of(step), records)
+    def write_rollouts(self, step: int, records: Iterable[RolloutRecord]) -> Path:
+        """`rollouts/step_NNNNNN.jsonl`, one response per line; the folder is made again if somebody removed it."""
+        with suppress(OSError):  # writing into it says what is wrong
+            self.rollouts.mkdir(exist_ok=True)
+        path = self._rollouts_of(step)
+        write_rollouts(path, records)
+        return path
 
     def read_rollouts(self, step: int) -> list[RolloutRecord]:
         """Raises UserError for a line that is damaged or no rollout."""
@@ -97,18 +126,23 @@ class RunDirectory:
         named = [path for path in self.rollouts.glob("step_*.jsonl") if re.fullmatch(r"step_[0-9]{6,}", path.stem)]
         return dict(sorted((int(path.stem.removeprefix("step_")), path) for path in named))
 
-    def rewind(self, step: int) -> None:
-        """Forget what was written after `step` or half-written, so that a resumed run writes it again, once."""
-        kept = [line for line in self.read_metrics() if line["step"] <= step]
-        replace_file(self.metrics, "".join(json.dumps(line) + "\n" for line in kept).encode())
+    def step_files(self) -> Iterator[tuple[int, Path]]:
+        """The recorded rollouts and anomalies, each with its step; what else is there is not ours."""
+        for folder in (self.rollouts, self.anomalies):
+            for path in sorted(folder.glob("step_*")):
+                if (name := STEP_FILE.fullmatch(path.name)) and path.is_file():
+                    yield int(name[1]), path
+
+    def rewind(self, lines: Sequence[bytes]) -> None:
+        """Forget all but these steps, the first ones, so that a resumed run writes what follows again, once."""
+        replace_file(self.metrics, b"".join(line + b"\n" for line in lines))
         with disk_errors(self.path):
-            for folder in (self.rollouts, self.anomalies):
-                for path in folder.glob("step_*"):
-                    if int(path.stem.split("_")[1]) > step:
-                        path.unlink()
+            for step, path in self.step_files():
+                if step >= len(lines):
+                    path.unlink()
             for folder in (self.path, self.rollouts, self.checkpoints):
                 for leftover in folder.glob(".*.tmp"):
-                    shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+                    remove(leftover)
 
     def _rollouts_of(self, step: int) -> Path:
         return self.rollouts / f"step_{step:06d}.jsonl"
@@ -122,5 +156,13 @@ def _finite(values: dict[str, Any]) -> dict[str, Any]:
 def refuse_what_is_no_step(path: Path, lines: Sequence[Any]) -> None:
     """Raise UserError for the first of the lines of `path` that is not a step's."""
     for number, line in enumerate(lines, start=1):
-        if not isinstance(line, dict) or not isinstance(line.get("step"), int):
-            raise UserError(f"{path}, line {number}: must be an object with a step, got {line!r:.80}")
+        if wrong := _what_is_wrong(line):
+            raise UserError(f"{path}, line {number}: must be {wrong}")
+
+
+def _what_is_wrong(line: Any) -> str | None:
+    if not isinstance(line, dict) or type(line.get("step")) is not int:
+        return f"an object with a step, got {line!r:.80}"
+    return next(
+        (f"numbers, got {key} = {value!r:.80}" for key, value in line.items() if type(value) not in NUMBERS), None
+    )

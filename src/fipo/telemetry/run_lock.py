@@ -58,7 +58,7 @@ def _acquire(path: Path) -> int:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            holder = os.read(descriptor, 32).decode().strip() or "unknown"
+            holder = os.read(descriptor, 32).decode(errors="replace").strip() or "unknown"
             os.close(descriptor)
             raise UserError(f"{path.parent}: in use by the process with pid {holder}") from None
         if _is_file(path, descriptor):

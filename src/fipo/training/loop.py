@@ -4,12 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-import torch
-
 from fipo.errors import RunStopped
 from fipo.evaluation import evaluate
 from fipo.grading.outcomes import too_many_failures
 from fipo.grading.workers.pool import GraderPool
+from fipo.models.memory import out_of_memory
 from fipo.rollout.groups import Group, failures_of
 from fipo.seeding import derive_seed
 from fipo.telemetry.clock import Clock
@@ -24,8 +23,15 @@ from fipo.training.interruption import StepDropped, StopRequests
 from fipo.training.recipe import Recipe
 from fipo.training.record import StepRecord
 from fipo.training.saving.anomaly import write_anomalies
-from fipo.training.saving.checkpoint import Position, best_step, prune, restore_newest, save, set_damaged_aside
-from fipo.training.saving.resume import check_same_data, check_same_recipe, dated, resolved_config
+from fipo.training.saving.checkpoint import Position, prune, restore_newest, save, set_damaged_aside
+from fipo.training.saving.history import FoundHistory, History
+from fipo.training.saving.resume import (
+    check_same_data,
+    check_same_fingerprint,
+    check_same_recipe,
+    dated,
+    resolved_config,
+)
 from fipo.training.setup import Setup, set_up
 from fipo.training.step import ShortBatch, train_step
 
@@ -53,8 +59,10 @@ def train(recipe: Recipe, *, resume: bool = False, quiet: bool = False, control:
                 _Loop(recipe, control, run, progress, trackers, graders, heartbeat, stop).run_all(resume=resume)
         except DiskError as error:
             raise RunStopped(f"{error}; {_what_is_safe(run)}") from error
-        except torch.OutOfMemoryError as error:
-            reason = str(error).split(". ")[0]
+        except (RuntimeError, MemoryError) as error:
+            reason = out_of_memory(error)
+            if reason is None:
+                raise
             raise RunStopped(f"{reason}; {SMALLER}; {_what_is_safe(run)}") from error
     return run
 
@@ -79,7 +87,9 @@ class _Loop:
         self.graders = graders
         self.heartbeat = heartbeat
         self.stop = stop
+        self.history = History(run)
         self.failed_grades = 0  # in the whole run, evaluations included
+        self.known: list[dict[str, float]] = []  # metrics that were there when it was resumed
         self.saved_step = 0  # the last one whose state is on disk; before the first step that is the recipe itself
 
     def run_all(self, *, resume: bool) -> None:
@@ -87,12 +97,12 @@ class _Loop:
         self.trackers.start()
         with self.stop:
             try:
-                known = self.run.read_metrics()
-                self.progress.start(position.step, last_evaluation(known))
-                if not known:
+                self.progress.start(position.step, last_evaluation(self.known))
+                if not self.known:
                     self.stop.droppable = True
-                    self.run.append_metrics({"step": 0, **self.evaluate(0, Clock(self.enter))})
-                self.failed_grades = sum(map(failed_grades, self.run.read_metrics()))
+                    metrics = self.evaluate(0, Clock(self.enter))
+                    self.history.append({"step": 0, **metrics})
+                    self.failed_grades = failed_grades(metrics)
                 self.check_failed_grades(position)
                 while position.step < self.recipe.run.steps:
                     position = self.step(position)
@@ -118,18 +128,31 @@ class _Loop:
             run.create(config)
             return Position()
         check_same_data(run, config, self.progress.say)
+        check_same_fingerprint(run, config, self.progress.say)
         trainer = self.setup.trainer
-        position = restore_newest(run, trainer.model, trainer.optimizer, self.progress.say)
+        position = self.go_back()
         trainer.stream.taken = position.problems_taken
         if trainer.loss_scale is not None and position.loss_scale is not None:
             trainer.loss_scale.value, trainer.loss_scale.clean = position.loss_scale, position.clean_updates
-        self.saved_step = position.step
-        set_damaged_aside(run, position.step)
-        run.rewind(position.step)
-        prune(run, recipe.checkpoint.keep)
         run.write_config(config)
         finished = position.step >= recipe.run.steps
         self.progress.say(f"{run.path}: {'finished' if finished else 'continuing'} after step {position.step}")
+        return position
+
+    def go_back(self) -> Position:
+        """To the newest checkpoint that is whole, as is what was written until then; what came later is forgotten."""
+        run, trainer, say, found = self.run, self.setup.trainer, self.progress.say, FoundHistory(self.run, self.beat)
+        if not run.all_checkpoints():
+            found.refuse_lost_checkpoints()
+        position = restore_newest(run, trainer.model, trainer.optimizer, say, found.misfit)
+        self.saved_step = position.step
+        set_damaged_aside(run, position.step, say)
+        checkpoint = run.newest_checkpoint()
+        if checkpoint and (missing := found.missing(checkpoint)):
+            say(f"note: {len(missing)} files of earlier steps are gone, such as {run.path / missing[0]}")
+        self.history, self.known = found.rewound(position.step, checkpoint)
+        self.failed_grades = sum(map(failed_grades, self.known))
+        prune(run, self.recipe.checkpoint.keep, self.history.best)
         return position
 
     def step(self, position: Position) -> Position:
@@ -157,13 +180,12 @@ class _Loop:
         if evaluated:
             metrics |= self.evaluate(step, clock)
         self.enter("saving")
-        write_anomalies(run, record)
-        self.write_rollouts(record)
-        run.append_metrics({"step": step, **metrics})
+        files = [*write_anomalies(run, record), *self.write_rollouts(record)]
+        self.history.append({"step": step, **metrics}, files)
         self.trackers.check()
         self.failed_grades += failed_grades(metrics)
         self.check_skipped(position)
-        if last or step % recipe.checkpoint.every == 0 or (evaluated and best_step(run) == step):
+        if last or step % recipe.checkpoint.every == 0 or self.history.best == step:
             self.checkpoint(position)
         self.check_failed_grades(position)
         return position
@@ -199,17 +221,20 @@ class _Loop:
         self.enter("saving")
         trainer = self.setup.trainer
         keep = self.recipe.checkpoint.keep
-        save(self.run, position, trainer.model, trainer.tokenizer, trainer.optimizer, keep=keep)
+        save(self.run, position, trainer.model, trainer.tokenizer, trainer.optimizer, self.history, keep=keep)
         self.saved_step = position.step
 
-    def write_rollouts(self, record: StepRecord) -> None:
+    def write_rollouts(self, record: StepRecord) -> list[Path]:
+        """The file; none where it cannot be written and that is no reason to stop."""
         tokenizer = self.setup.trainer.tokenizer
         try:
-            self.run.write_rollouts(record.step, record.rollouts(tokenizer, self.recipe.telemetry.rollout_groups))
+            rollouts = record.rollouts(tokenizer, self.recipe.telemetry.rollout_groups)
+            return [self.run.write_rollouts(record.step, rollouts)]
         except DiskError as error:
             if self.recipe.telemetry.on_lost_rollouts == "stop":
                 raise
             self.progress.say(f"{error}; carrying on without it")
+            return []
 
     def check_skipped(self, position: Position) -> None:
         if position.skipped_updates > self.recipe.update.max_skipped:

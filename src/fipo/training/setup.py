@@ -10,6 +10,7 @@ from fipo.data.repeats import without
 from fipo.errors import UserError
 from fipo.grading.workers.pool import GraderPool
 from fipo.models.loading import rows_of
+from fipo.modules import source_sha256
 from fipo.rollout.engine.select import make_sampler
 from fipo.rollout.groups import PolicyRoller, ProblemStream
 from fipo.rollout.problems import PromptLimit, usable_problems
@@ -32,6 +33,7 @@ Say = Callable[[str], None]
 class Setup:
     trainer: Trainer
     eval_problems: list[Problem]
+    fingerprint: dict[str, str]  # of all that decides a sample, but the recipe and the problems
 
 
 def set_up(recipe: Recipe, graders: GraderPool, say: Say, beat: Beat, control: Control | None = None) -> Setup:
@@ -78,7 +80,21 @@ def set_up(recipe: Recipe, graders: GraderPool, say: Say, beat: Beat, control: C
         control=control,
         beat=beat,
     )
-    return Setup(trainer=trainer, eval_problems=held_out)
+    return Setup(
+        trainer=trainer,
+        eval_problems=held_out,
+        fingerprint=policy.fingerprint | _sources(recipe, graders),
+    )
+
+
+def _sources(recipe: Recipe, graders: GraderPool) -> dict[str, str]:
+    """SHA-256 of the user's own modules."""
+    surrogate = recipe.objective.surrogate or ""
+    sources = {
+        "grader": graders.source,
+        "surrogate": source_sha256(surrogate.partition(":")[0]) if ":" in surrogate else None,
+    }
+    return {name: source for name, source in sources.items() if source}
 
 
 def _problems(recipe: Recipe, policy: Policy, graders: GraderPool, say: Say) -> tuple[list[Problem], list[Problem]]:

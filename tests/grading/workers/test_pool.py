@@ -271,6 +271,38 @@ def test_a_trainer_that_is_killed_takes_its_workers_and_what_they_started_with_i
     assert eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers))
 
 
+STOPPED = """
+from fipo.grading.workers.pool import GraderPool
+from fipo.data.problem import Problem
+with GraderPool("busy:grade", workers=1, deadline_seconds=2.5, memory_mib=256) as pool:
+    pool.start()
+    print("ready", flush=True)
+    print(pool.grade([("", Problem(id="1", prompt="?", answer="", source="test"))])[0])
+"""
+BUSY = """
+import time
+def grade(response, problem):
+    until = time.process_time() + 0.8
+    while time.process_time() < until:
+        pass
+    return True
+"""
+
+
+def test_time_in_which_all_was_stopped_is_on_no_answers_deadline(tmp_path):
+    (tmp_path / "busy.py").write_text(BUSY)
+    trainer = subprocess.Popen([sys.executable, "-c", STOPPED], cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+    assert trainer.stdout.readline() == "ready\n"
+    time.sleep(0.3)
+    pids = [trainer.pid, *descendants(trainer.pid)]
+    assert len(pids) == 2
+    for number in (signal.SIGSTOP, signal.SIGCONT):
+        for pid in pids:
+            os.kill(pid, number)
+        time.sleep(3.5 if number == signal.SIGSTOP else 0)
+    assert "correct" in trainer.communicate()[0]
+
+
 @pytest.mark.parametrize(("name", "value"), [("workers", 0), ("deadline_seconds", 0.0), ("memory_mib", -1)])
 def test_a_pool_of_nothing_is_refused(name, value):
     with pytest.raises(ValueError, match=f"{name} must be > 0, got {value}"):

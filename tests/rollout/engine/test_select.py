@@ -216,12 +216,15 @@ def test_damaged_weights_are_refused_before_the_run() -> None:
         make_sampler(model, stop_tokens=[1], slots=4)
 
 
-def test_running_out_of_memory_is_not_taken_for_an_obstacle(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("CUDA out of memory."), MemoryError(), RuntimeError("std::bad_alloc")]
+)
+def test_running_out_of_memory_is_not_taken_for_an_obstacle(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     def full(*_: object, **__: object) -> None:
-        raise torch.OutOfMemoryError("CUDA out of memory.")
+        raise error
 
     monkeypatch.setattr(SlotEngine, "sample", full)
-    with pytest.raises(torch.OutOfMemoryError):
+    with pytest.raises(type(error)):
         make_sampler(random_model(), stop_tokens=[1], slots=4)
 
 

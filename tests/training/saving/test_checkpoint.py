@@ -1,4 +1,6 @@
+import hashlib
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from fipo.telemetry.durable import DiskError
 from fipo.telemetry.run_directory import RunDirectory
 from fipo.training.policy.optimizer import MasterAdamW
 from fipo.training.saving.checkpoint import Position, find_damage, restore_newest, save, set_damaged_aside
+from fipo.training.saving.history import History
 
 POSITION = Position(step=7, problems_taken=140, skipped_updates=1)
 
@@ -36,14 +39,16 @@ def run(tmp_path: Path) -> RunDirectory:
     return run
 
 
-def saved(run: RunDirectory, position: Position = POSITION, keep: int = 2) -> tuple[Path, PreTrainedModel]:
+def saved(
+    run: RunDirectory, position: Position = POSITION, keep: int = 2, history: History | None = None
+) -> tuple[Path, PreTrainedModel]:
     model, optimizer = trained()
-    return save(run, position, model, make_tokenizer(), optimizer, keep=keep), model
+    return save(run, position, model, make_tokenizer(), optimizer, history or History(run), keep=keep), model
 
 
 def test_weights_optimizer_and_position_come_back_bit_for_bit(run: RunDirectory) -> None:
     model, optimizer = trained()
-    save(run, POSITION, model, make_tokenizer(), optimizer, keep=2)
+    save(run, POSITION, model, make_tokenizer(), optimizer, History(run), keep=2)
     other, fresh = trained(seed=1)
     assert restore_newest(run, other, fresh, print) == POSITION
     for (_, a), (_, b) in zip(model.named_parameters(), other.named_parameters(), strict=True):
@@ -64,7 +69,7 @@ def test_a_mixture_of_experts_comes_back_bit_for_bit(run: RunDirectory) -> None:
         optimizer.step()
         models.append((model, optimizer))
     (model, optimizer), (other, fresh) = models
-    save(run, POSITION, model, make_tokenizer(), optimizer, keep=2)
+    save(run, POSITION, model, make_tokenizer(), optimizer, History(run), keep=2)
     assert restore_newest(run, other, fresh, print) == POSITION
     for (name, a), (_, b) in zip(model.named_parameters(), other.named_parameters(), strict=True):
         assert torch.equal(a, b), name
@@ -87,10 +92,11 @@ def test_only_the_newest_checkpoints_are_kept(run: RunDirectory) -> None:
 
 def test_the_best_checkpoint_by_evaluation_is_kept_besides_the_newest(run: RunDirectory) -> None:
     accuracy = {0: 0.9, 1: 0.2, 2: 0.5, 3: 0.5, 4: 0.1, 5: 0.3}  # the base is not a checkpoint; 2 was first to reach .5
-    run.append_metrics({"step": 0, "eval/avg_at_k": accuracy[0]})
+    history = History(run)
+    history.append({"step": 0, "eval/avg_at_k": accuracy[0]})
     for step in range(1, 6):
-        run.append_metrics({"step": step, "eval/avg_at_k": accuracy[step]})
-        saved(run, Position(step=step), keep=1)
+        history.append({"step": step, "eval/avg_at_k": accuracy[step]})
+        saved(run, Position(step=step), keep=1, history=history)
     assert [path.name for path in run.all_checkpoints()] == ["step_000002", "step_000005"]
 
 
@@ -104,7 +110,15 @@ def cut_a_byte(file: Path) -> None:
     file.write_bytes(file.read_bytes()[:-1])
 
 
-FILES = ["model.safetensors", "optimizer.safetensors", "state.json", "tokenizer.json", "config.json", "manifest.json"]
+FILES = [
+    "model.safetensors",
+    "optimizer.safetensors",
+    "state.json",
+    "history.json",
+    "tokenizer.json",
+    "config.json",
+    "manifest.json",
+]
 
 
 @pytest.mark.parametrize("damage", [flip_a_byte, cut_a_byte, Path.unlink])
@@ -133,10 +147,62 @@ def test_every_flipped_byte_of_a_checkpoint_is_found(run: RunDirectory) -> None:
     assert find_damage(path) is None
 
 
+def reseal(path: Path, files: dict[str, str]) -> None:
+    """A manifest that is whole in itself."""
+    sha256 = hashlib.sha256(json.dumps(files).encode()).hexdigest()
+    (path / "manifest.json").write_text(json.dumps({"files": files, "sha256": sha256}))
+
+
+def replace_by_fifo(file: Path) -> None:
+    file.unlink()
+    os.mkfifo(file)
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda path: reseal(path, {}), "manifest.json does not name state.json"),
+        (lambda path: (path / "manifest.json").write_text("[" * 100_000), "manifest.json is damaged or missing"),
+        (lambda path: (path / "manifest.json").write_text('{"files": 3}'), "manifest.json is damaged or missing"),
+        (lambda path: replace_by_fifo(path / "state.json"), "state.json is missing or cannot be read"),
+        (lambda path: replace_by_fifo(path / "manifest.json"), "manifest.json is damaged or missing"),
+        (lambda path: (path / "adapter_config.json").write_text("{}"), "adapter_config.json is not in its manifest"),
+    ],
+)
+def test_a_checkpoint_of_a_strange_shape_is_damaged(
+    run: RunDirectory, damage: Callable[[Path], None], words: str
+) -> None:
+    path, _ = saved(run)
+    damage(path)
+    assert words in (find_damage(path) or "")
+
+
+def test_what_no_loader_reads_may_lie_in_a_checkpoint(run: RunDirectory) -> None:
+    path, _ = saved(run)
+    (path / ".DS_Store").write_text("of a desktop")
+    (path / "notes.txt").write_text("of a user")
+    assert find_damage(path) is None
+
+
+def test_a_checkpoint_under_the_name_of_another_step_is_damaged(run: RunDirectory) -> None:
+    path, _ = saved(run)
+    other = path.rename(run.checkpoints / "step_000009")
+    assert find_damage(other) == "state.json is that of step 7"
+
+
+def test_what_was_set_aside_before_makes_room_whatever_it_is(run: RunDirectory) -> None:
+    saved(run, Position(step=4))
+    (run.checkpoints / "damaged_step_000004").write_text("a file")
+    set_damaged_aside(run, 2, print)
+    assert (run.checkpoints / "damaged_step_000004").is_dir()
+
+
 def test_a_run_whose_checkpoints_are_all_damaged_is_not_begun_again_by_itself(run: RunDirectory) -> None:
     path, _ = saved(run)
     flip_a_byte(path / "model.safetensors")
-    with pytest.raises(UserError, match="every checkpoint is damaged; remove them to begin again"):
+    with pytest.raises(
+        UserError, match=r"model\.safetensors is damaged .* no checkpoint is left to go on from: begin again under"
+    ):
         restore_newest(run, *trained(seed=1), print)
 
 
@@ -147,13 +213,25 @@ def test_without_a_checkpoint_a_run_begins(run: RunDirectory) -> None:
 def test_damaged_checkpoints_are_kept_under_a_name_that_no_one_takes_for_a_checkpoint(run: RunDirectory) -> None:
     for step in (2, 4, 6):
         saved(run, Position(step=step), keep=3)
-    set_damaged_aside(run, 2)
+    set_damaged_aside(run, 2, print)
     assert sorted(path.name for path in run.checkpoints.iterdir()) == [
         "damaged_step_000004",
         "damaged_step_000006",
         "step_000002",
     ]
     assert [path.name for path in run.all_checkpoints()] == ["step_000002"]
+
+
+def test_a_damaged_checkpoint_before_the_newest_is_named_and_set_aside(run: RunDirectory) -> None:
+    path, _ = saved(run, Position(step=2))
+    saved(run, Position(step=4))
+    cut_a_byte(path / "config.json")
+    said: list[str] = []
+    set_damaged_aside(run, 4, said.append)
+    assert said == [
+        f"{path}: config.json is damaged (its SHA-256 is not the manifest's); it is called damaged_step_000002 now"
+    ]
+    assert sorted(one.name for one in run.checkpoints.iterdir()) == ["damaged_step_000002", "step_000004"]
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -165,7 +243,7 @@ def test_what_is_not_finite_is_not_saved(run: RunDirectory, where: str, value: f
     tensor = parameter.data if where == "weights" else optimizer.state[parameter]["exp_avg"]
     tensor[3, 5] = value
     with pytest.raises(RunStopped, match=r"up_proj\.weight.* must be finite to be saved, got NaN or inf"):
-        save(run, POSITION, model, make_tokenizer(), optimizer, keep=1)
+        save(run, POSITION, model, make_tokenizer(), optimizer, History(run), keep=1)
     assert [path.name for path in run.checkpoints.iterdir()] == ["step_000002"]
 
 

@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -75,14 +76,20 @@ def test_more_skipped_updates_than_the_budget_end_the_run_without_a_checkpoint(
     assert [line["step"] for line in run.read_metrics()] == [0, 1, 2, 3, 4]
 
 
-def test_memory_that_runs_out_ends_the_run_with_one_line_that_says_what_needs_less(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def exhausted(*_, **__):
-        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB. GPU 0 has a total of 79 GiB.")
+def exhausted_on_cuda(*_, **__):
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB. GPU 0 has a total of 79 GiB.")
 
+
+def exhausted_on_the_cpu(*_, **__):
+    torch.empty(2**60)
+
+
+@pytest.mark.parametrize("exhausted", [exhausted_on_cuda, exhausted_on_the_cpu])
+def test_memory_that_runs_out_ends_the_run_with_one_line_that_says_what_needs_less(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, exhausted: Callable[..., None]
+) -> None:
     monkeypatch.setattr(loop, "train_step", exhausted)
-    expected = r"CUDA out of memory; smaller rollout\.decode_batch and .*begins again"
+    expected = r"(CUDA|CPU) out of memory.*; smaller rollout\.decode_batch and .*begins again"
     with pytest.raises(RunStopped, match=expected):
         run_recipe(folder, "run")
 

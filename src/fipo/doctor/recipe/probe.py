@@ -14,6 +14,7 @@ from fipo.rollout.groups import Group, Roller
 from fipo.rollout.sampler import SamplingParams
 from fipo.seeding import derive_seed
 from fipo.telemetry.clock import Clock
+from fipo.telemetry.heartbeat import no_beat
 from fipo.training.recipe import Recipe
 from fipo.training.setup import set_up
 from fipo.training.step import train_step
@@ -39,7 +40,7 @@ def probe(recipe: Recipe, *, problems: int, samples: int, progress: Callable[[st
     progress("loading")
     with recipe.grading.pool(recipe.data.grader) as graders:
         graders.start()
-        setup = set_up(recipe, graders, said.append, lambda: None)
+        setup = set_up(recipe, graders, said.append, no_beat)
         trainer = setup.trainer
         asked = trainer.stream.take(min(problems, len(trainer.stream.problems)))
         progress("timing the decoding")

@@ -30,6 +30,7 @@ START_SECONDS = 120.0  # for imports, and for what a grader prepares of a proble
 FAILED_STARTS = 3  # in a row
 WINDOW = 16  # answers in a worker's queue: enough to keep it busy, few enough to wait behind a slow one
 GLANCE_SECONDS = 0.2  # how often to see whether a worker died in silence
+SUSPENDED_SECONDS = 1.0  # later than that a glance comes only if we were stopped, and the workers perhaps with us
 STACKS_SECONDS = 2.0
 
 
@@ -40,6 +41,7 @@ class GraderPool:
         for name, value in (("workers", workers), ("deadline_seconds", deadline_seconds), ("memory_mib", memory_mib)):
             if not value > 0:
                 raise ValueError(f"{name} must be > 0, got {value}")
+        self.source: str | None = None  # SHA-256 of a grader of the user's, once it is started
         self._grader = grader
         self._size = workers
         self._deadline_seconds = deadline_seconds
@@ -50,6 +52,7 @@ class GraderPool:
         self._failed_starts = 0
         self._waiting: deque[Request] = deque()
         self._grades: dict[int, Grade] = {}
+        self._glanced = time.monotonic()
 
     def start(self) -> None:
         """Start the workers and wait until they take answers.
@@ -94,6 +97,7 @@ class GraderPool:
 
     def _asked(self, questions: Iterable[str], beat: Callable[[], None]) -> list[Grade]:
         """A verdict on each: what follows the id in a request to a worker."""
+        self._glanced = time.monotonic()
         self.start()
         self._grades = {}
         self._waiting.clear()
@@ -148,7 +152,11 @@ class GraderPool:
             else:
                 self._receive(key.data)
         now = time.monotonic()
+        late = now - self._glanced - GLANCE_SECONDS
+        self._glanced = now
         for worker in list(self._workers):
+            if late > SUSPENDED_SECONDS:
+                worker.since = min(now, worker.since + late)  # time in which it may have stood still
             self._look_after(worker, now)
 
     def _watch_writing(self, worker: GradingProcess) -> None:
@@ -186,6 +194,7 @@ class GraderPool:
             worker.alive = True
             if "ready" in message:
                 worker.ready = True
+                self.source = message.get("source")
                 self._failed_starts = 0
         if worker.ended:
             self._replace(worker, "crash")

@@ -6,7 +6,8 @@ Both pipes carry JSON lines. Standard input and output are not among them, so th
 What the worker writes, in this order:
 
     {"alive": true}                        it can show its stacks from here on
-    {"ready": true}  or {"refused": "..."} the grader is imported, or cannot be had
+    {"ready": true, "source": "0a1b..."}   the grader is imported, from this source (null of one of ours),
+    or {"refused": "..."}                  or it cannot be had
     {"id": 7, "clock": "stopped"}          this answer's problem has to be prepared first
     {"id": 7, "clock": "started"}          and now its grading begins
     {"id": 7, "outcome": "wrong", "answer": "35", "reason": null, "leaving": false}
@@ -30,7 +31,7 @@ from fipo.data.problem import Problem
 from fipo.errors import UserError
 from fipo.grading.grade import Grade, Outcome
 from fipo.grading.grader import Grader
-from fipo.grading.registry import resolve
+from fipo.grading.registry import resolve, source_of
 from fipo.grading.workers.system import adopt_orphans, die_with_parent, kill_children, limit_memory
 
 ANSWER_LENGTH = 1000  # characters that travel back
@@ -60,6 +61,7 @@ def main() -> None:
     reply({"alive": True})
     try:
         grader = resolve(settings.grader)
+        source = source_of(settings.grader)
         _only_in(worker)
         if kill_children():
             raise UserError(f"grader {settings.grader!r}: importing it must not leave processes behind")
@@ -70,7 +72,7 @@ def main() -> None:
     limit_memory(settings.memory_mib)
     with open(os.devnull, "wb") as nowhere:
         os.dup2(nowhere.fileno(), 2)  # until now it was kept, to explain a start that fails
-    reply({"ready": True})
+    reply({"ready": True, "source": source})
     home = os.open(".", os.O_RDONLY)
     with open(settings.requests, "rb") as requests:
         for line in requests:

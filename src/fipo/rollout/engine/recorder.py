@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from fipo.models.memory import out_of_memory
 from fipo.rollout.engine.decode import Shape, State, decode_step
 from fipo.rollout.engine.slots import SlotCache
 
@@ -65,10 +66,10 @@ class Recorder:
             self.replays[shape] = replay
 
     def _give_up(self, error: Exception) -> None:
-        """No step is recorded any more, for one could not be. Raises OutOfMemoryError if it was for want of memory."""
+        """No step is recorded any more, for one could not be. Raises what says so if it was for want of memory."""
         cause: BaseException | None = error
         while cause is not None:  # the end of a capture fails as well, and hides why
-            if isinstance(cause, torch.OutOfMemoryError):
+            if out_of_memory(cause):
                 raise cause
             cause = cause.__context__
         self.recordable = False

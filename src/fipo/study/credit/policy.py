@@ -16,6 +16,7 @@ from fipo.rollout.groups import Group, collect_groups
 from fipo.seeding import derive_seed
 from fipo.study.credit.design import Cell, Design
 from fipo.telemetry.clock import Clock
+from fipo.telemetry.heartbeat import no_beat
 from fipo.training.passes.packing import Pack, pack
 from fipo.training.recipe import Recipe
 from fipo.training.record import StepRecord
@@ -53,7 +54,7 @@ def recipe_of(design: Design, cell: Cell, seed: int) -> Recipe:
 
 
 def begin(recipe: Recipe, graders: GraderPool) -> Trainer:
-    return set_up(recipe, graders, lambda _: None, lambda: None).trainer
+    return set_up(recipe, graders, lambda _: None, no_beat).trainer
 
 
 def steered(trainer: Trainer, record: StepRecord, spread: float) -> Trainer:

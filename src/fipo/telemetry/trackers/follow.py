@@ -13,6 +13,7 @@ import signal
 import sys
 import threading
 import traceback
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,14 +30,22 @@ class Diary:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "state.json"
-        new: dict[str, Any] = {"id": secrets.token_hex(8), "step": -1}
-        saved = json.loads(self.path.read_text()) if self.path.exists() else new
+        saved: Any = {"id": secrets.token_hex(8), "step": -1}
+        if self.path.exists():
+            with suppress(ValueError, RecursionError):
+                saved = None
+                saved = json.loads(self.path.read_bytes())
+        if not (isinstance(saved, dict) and isinstance(saved.get("id"), str) and type(saved.get("step")) is int):
+            raise ValueError(f"{self.path}: must hold an id and a step; remove it to log all steps again")
         self.id: str = saved["id"]
         self.step: int = saved["step"]
         self.write(self.step)
 
     def write(self, step: int) -> None:
         self.step = step
+        with suppress(OSError):  # writing into it says what is wrong
+            for folder in (self.path.parents[1], self.path.parent):  # made again where somebody removed them
+                folder.mkdir(exist_ok=True)
         replace_file(self.path, json.dumps({"id": self.id, "step": step}).encode())
 
 

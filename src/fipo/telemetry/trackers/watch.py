@@ -80,14 +80,21 @@ class Trackers:
     def _say_failure(self, name: str, code: int) -> None:
         log = self._log(name)
         if code == 1:
-            lines = log.read_text(errors="replace").splitlines() or ["no reason given"]
-            what = f"failed {lines[-1][:300]}"
+            what = f"failed {_last_line(log)}"
         else:
             what = f"ended with {f'signal {-code}' if code < 0 else f'exit code {code}'}"
         self.say(f"tracker {name} {what}; {GOES_ON} ({log})")
 
     def _log(self, name: str) -> Path:
         return self.run.trackers / name / "log.txt"
+
+
+def _last_line(log: Path) -> str:
+    try:
+        lines = log.read_text(errors="replace").splitlines()
+    except OSError:  # somebody removed it
+        lines = []
+    return lines[-1][:300] if lines else "and gave no reason"
 
 
 def _refuse_missing(name: str) -> None:

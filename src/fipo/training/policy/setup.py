@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from fipo.errors import UserError
+from fipo.models.fingerprint import fingerprint_of
 from fipo.models.limits import positions_of
 from fipo.models.loading import check_trainable, device_of, stop_tokens
 from fipo.models.precision import load_as
@@ -21,6 +22,7 @@ class Policy:
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     stop_tokens: list[int]
+    fingerprint: dict[str, str]  # of what the recipe names
 
 
 def load_policy(recipe: Recipe, say: Callable[[str], None]) -> Policy:
@@ -28,15 +30,16 @@ def load_policy(recipe: Recipe, say: Callable[[str], None]) -> Policy:
     device = device_of(recipe.run.device, key="run.device")
     check_trainable(recipe.model.path)
     model, tokenizer = load_as(recipe.model, device)
+    stops = stop_tokens(model, tokenizer) + stopping_at(recipe.rollout.stop, tokenizer, key="rollout.stop")
+    fingerprint = fingerprint_of(model, tokenizer, stops)
     if recipe.model.lora is not None:
         adapt(model, recipe.model.lora)
     _check_context(recipe.rollout, recipe.model.path, positions_of(model.config))
     if recipe.update.gradient_checkpointing:
         check_recomputing(model)
-    stops = stop_tokens(model, tokenizer) + stopping_at(recipe.rollout.stop, tokenizer, key="rollout.stop")
     if not stops:
         say(f"note: {recipe.model.path} names no stop token, so every response will be truncated")
-    return Policy(model=model, tokenizer=tokenizer, stop_tokens=stops)
+    return Policy(model=model, tokenizer=tokenizer, stop_tokens=stops, fingerprint=fingerprint)
 
 
 def _check_context(rollout: RolloutTable, path: str, context: int | None) -> None:

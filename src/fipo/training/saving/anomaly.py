@@ -1,6 +1,7 @@
 """What a skipped update was fed with, so that a NaN can be looked into afterwards."""
 
 import json
+from pathlib import Path
 
 import torch
 from safetensors.torch import save
@@ -11,16 +12,20 @@ from fipo.telemetry.run_directory import RunDirectory
 from fipo.training.record import StepRecord
 
 
-def write_anomalies(run: RunDirectory, record: StepRecord) -> None:
+def write_anomalies(run: RunDirectory, record: StepRecord) -> list[Path]:
     """For each skipped update `anomalies/step_NNNNNN_update_I`: .safetensors with the packs, .json in words."""
+    written = []
     for i, outcome in enumerate(record.outcomes):
         if not outcome.skipped or outcome.overflowed:
             continue
         with disk_errors(run.anomalies):
             run.anomalies.mkdir(exist_ok=True)
         stem = run.anomalies / f"step_{record.step:06d}_update_{i}"
-        replace_file(stem.with_suffix(".safetensors"), save(_tensors(record, i)))
-        replace_file(stem.with_suffix(".json"), json.dumps(_description(record, i), indent=1).encode())
+        tensors, words = stem.with_suffix(".safetensors"), stem.with_suffix(".json")
+        replace_file(tensors, save(_tensors(record, i)))
+        replace_file(words, json.dumps(_description(record, i), indent=1).encode())
+        written += [tensors, words]
+    return written
 
 
 def _tensors(record: StepRecord, mini_batch: int) -> dict[str, Tensor]:

@@ -21,14 +21,17 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from fipo.errors import RunStopped, UserError
-from fipo.telemetry.durable import DiskError, disk_errors, fsync
+from fipo.files import refuse_odd
+from fipo.telemetry.durable import DiskError, disk_errors, fsync, remove
 from fipo.telemetry.run_directory import RunDirectory
 from fipo.training.policy import lora
 from fipo.training.policy.optimizer import MasterAdamW
+from fipo.training.saving.history import HISTORY, History
 
 MANIFEST = "manifest.json"
 ADAPTER = "adapter"  # transformers would take its files for the model, if they stood beside that
-BEST_BY = "eval/avg_at_k"
+STATE, OPTIMIZER = "state.json", "optimizer.safetensors"
+READ = {".json", ".safetensors"}  # endings of what a loader may read
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +51,7 @@ def save(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     optimizer: MasterAdamW,
+    history: History,
     *,
     keep: int,
 ) -> Path:
@@ -62,13 +66,15 @@ def save(
     needed = sum(t.numel() * t.element_size() for t in [*model.state_dict().values(), *optimizer_tensors.values()])
     try:
         with disk_errors(final, needed):
-            shutil.rmtree(temporary, ignore_errors=True)
-            temporary.mkdir(parents=True)
+            remove(temporary)
+            run.checkpoints.mkdir(exist_ok=True)
+            temporary.mkdir()
             with _library_errors():
                 _save_model(model, temporary)
                 tokenizer.save_pretrained(temporary)
-                save_file(optimizer_tensors, temporary / "optimizer.safetensors")
-            (temporary / "state.json").write_text(json.dumps(asdict(position)))
+                save_file(optimizer_tensors, temporary / OPTIMIZER)
+            (temporary / STATE).write_text(json.dumps(asdict(position)))
+            (temporary / HISTORY).write_text(history.vouched())
             _seal(temporary)
             _remove(final)
             temporary.rename(final)
@@ -76,70 +82,88 @@ def save(
     except DiskError:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
-    prune(run, keep)
+    prune(run, keep, history.best)
     return final
 
 
-def prune(run: RunDirectory, keep: int) -> None:
-    """Remove all checkpoints but the newest `keep` and the best by evaluation."""
-    best = best_step(run)
+def prune(run: RunDirectory, keep: int, best: int | None) -> None:
+    """Remove all checkpoints but the newest `keep` and that of step `best`."""
     for path in run.all_checkpoints()[:-keep]:
-        if path.name != f"step_{best or 0:06d}":
+        if step_of(path) != best:
             with disk_errors(path):
                 _remove(path)
 
 
-def best_step(run: RunDirectory) -> int | None:
-    """The trained step with the highest `eval/avg_at_k`, the first of them if several tie; None before any."""
-    evaluated = [line for line in run.read_metrics() if line["step"] > 0 and BEST_BY in line]
-    return int(max(evaluated, key=lambda line: line[BEST_BY])["step"]) if evaluated else None
+def step_of(checkpoint: Path) -> int:
+    return int(checkpoint.name.removeprefix("step_"))
 
 
 def restore_newest(
-    run: RunDirectory, model: PreTrainedModel, optimizer: MasterAdamW, say: Callable[[str], None]
+    run: RunDirectory,
+    model: PreTrainedModel,
+    optimizer: MasterAdamW,
+    say: Callable[[str], None],
+    misfit: Callable[[Path, int], str | None] = lambda checkpoint, step: None,
 ) -> Position:
-    """Load the newest checkpoint that is whole, and say which ones are not; they are kept as `damaged_step_NNNNNN`.
+    """Load the newest checkpoint that is whole and that no `misfit` speaks against; say what is wrong with others.
 
-    Without any checkpoint that is the beginning. Raises UserError if there are some, all of them damaged.
+    Without any checkpoint that is the beginning. Raises UserError if there are some, and none will do.
     """
-    checkpoints = run.all_checkpoints()
+    checkpoints, wrong = run.all_checkpoints(), ""
     for path in reversed(checkpoints):
-        damage = find_damage(path)
-        if damage is None:
+        reason = find_damage(path) or misfit(path, step_of(path))
+        if reason is None:
             return _restore(path, model, optimizer)
-        say(f"{path}: {damage}; going back to the checkpoint before it")
+        wrong = f"{path}: {reason}"
+        if path != checkpoints[0]:
+            say(f"{wrong}; going back to the checkpoint before it")
     if checkpoints:
-        raise UserError(f"{run.checkpoints}: every checkpoint is damaged; remove them to begin again from step 0")
+        raise UserError(f"{wrong}; no checkpoint is left to go on from: begin again under another --run.name")
     return Position()
 
 
-def set_damaged_aside(run: RunDirectory, step: int) -> None:
-    """Rename the checkpoints after `step`, so that none is taken for whole again."""
+def set_damaged_aside(run: RunDirectory, step: int, say: Callable[[str], None]) -> None:
+    """Rename the checkpoints after `step`, and damaged ones before it, so that none is taken for whole again."""
     for path in run.all_checkpoints():
-        if int(path.name.removeprefix("step_")) > step:
+        damage = find_damage(path) if step_of(path) < step else None
+        if damage or step_of(path) > step:
             aside = path.with_name(f"damaged_{path.name}")
             with disk_errors(path):
                 _remove(aside)
                 path.rename(aside)
+        if damage:
+            say(f"{path}: {damage}; it is called {aside.name} now")
 
 
 def find_damage(path: Path) -> str | None:
     """Which file of a checkpoint is not what its manifest says, or None."""
     try:
+        refuse_odd(path / MANIFEST)
         manifest = json.loads((path / MANIFEST).read_bytes())
         hashes = dict(manifest["files"])
         if manifest["sha256"] != _sha256_of(hashes):
             return f"{MANIFEST} is damaged (its SHA-256 is not the one in it)"
-    except (OSError, ValueError, KeyError, TypeError):
+        for name, expected in hashes.items():
+            if problem := _what_is_wrong(path / name, expected):
+                return f"{name} is {problem}"
+        for name in (STATE, OPTIMIZER):
+            if name not in hashes:
+                return f"{MANIFEST} does not name {name}"
+        step = json.loads((path / STATE).read_bytes())["step"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return f"{MANIFEST} is damaged or missing"
-    for name, expected in hashes.items():
-        try:
-            intact = _sha256(path / name) == expected
-        except OSError:
-            return f"{name} is missing or cannot be read"
-        if not intact:
-            return f"{name} is damaged (its SHA-256 is not the manifest's)"
-    return None
+    if step != step_of(path):
+        return f"{STATE} is that of step {step}"
+    strange = [file.name for file in path.iterdir() if file.suffix in READ and file.name not in {MANIFEST, *hashes}]
+    return f"{strange[0]} is not in its {MANIFEST}" if strange else None
+
+
+def _what_is_wrong(file: Path, sha256: str) -> str | None:
+    try:
+        refuse_odd(file)
+        return None if _sha256(file) == sha256 else "damaged (its SHA-256 is not the manifest's)"
+    except OSError:
+        return "missing or cannot be read"
 
 
 def _restore(path: Path, model: PreTrainedModel, optimizer: MasterAdamW) -> Position:
@@ -153,8 +177,8 @@ def _restore(path: Path, model: PreTrainedModel, optimizer: MasterAdamW) -> Posi
         lora.load_adapters(model, path / ADAPTER, weights.state_dict())
     else:
         model.load_state_dict(weights.state_dict())
-    optimizer.load_state_tensors(load_file(path / "optimizer.safetensors"))
-    return Position(**json.loads((path / "state.json").read_text()))
+    optimizer.load_state_tensors(load_file(path / OPTIMIZER))
+    return Position(**json.loads((path / STATE).read_text()))
 
 
 def _save_model(model: PreTrainedModel, folder: Path) -> None:
@@ -180,10 +204,10 @@ def _seal(folder: Path) -> None:
 def _remove(checkpoint: Path) -> None:
     """Out of sight by one rename first, so that no half-deleted folder is ever called `step_NNNNNN`."""
     doomed = checkpoint.with_name(f".{checkpoint.name}.old.tmp")
-    shutil.rmtree(doomed, ignore_errors=True)
+    remove(doomed)
     if checkpoint.exists():
         checkpoint.rename(doomed)
-        shutil.rmtree(doomed)
+        remove(doomed)
 
 
 def _refuse_non_finite(tensors: dict[str, Tensor], position: Position) -> None:

@@ -8,6 +8,8 @@ from dataclasses import asdict, fields
 from importlib.metadata import version
 from typing import Any
 
+import torch
+
 from fipo.data.problem import Problem
 from fipo.errors import UserError
 from fipo.rollout.prompts import on_its_day, rendered
@@ -33,7 +35,15 @@ FREE_TO_CHANGE = {  # on --resume: none of it changes what a step computes, but 
     "telemetry.stall_seconds",
     "telemetry.trackers",
 }
-PACKAGES = ("fipo", "torch", "transformers")
+PACKAGES = ("fipo", "torch", "transformers", "tokenizers")
+FINGERPRINT = {  # what each part of it is called
+    "tokenizer": "the tokenizer of model.path",
+    "stop_tokens": "the stop tokens",
+    "config": "the config of model.path",
+    "weights": "the weights of model.path",
+    "grader": "the source of data.grader",
+    "surrogate": "the source of objective.surrogate",
+}
 
 
 def dated(recipe: Recipe, run: RunDirectory, *, continued: bool) -> Recipe:
@@ -65,11 +75,13 @@ def resolved_config(recipe: Recipe, setup: Setup) -> dict[str, Any]:
             **({"control": control.name} if control else {}),
             "objective": _given(algorithm.settings()),
             "data": data,
+            "fingerprint": setup.fingerprint,
         },
         "versions": {
             "python": platform.python_version(),
             **{package: version(package) for package in _packages(recipe)},
             "precision": f"{str(model.dtype).removeprefix('torch.')} on {model.device.type}",
+            **_processor(model.device),
         },
     }
 
@@ -103,7 +115,7 @@ def _prompts(recipe: Recipe, setup: Setup) -> str:
 def check_same_recipe(recipe: Recipe, run: RunDirectory, control: Control | None = None) -> None:
     """Raise UserError if the recipe or the control differs from the run's in what could change its result."""
     config = run.read_config()
-    if not {"resolved", "versions"} <= config.keys():
+    if not all(isinstance(config.get(table), dict) for table in ("resolved", "versions")):
         raise UserError(f"{run.config}: damaged: it lacks tables that every run writes")
     given = dated(recipe, run, continued=True)
     before, now = (flat(r.model_dump(exclude_none=True)) for r in (load_recipe(run.config, {}), given))
@@ -122,8 +134,9 @@ def check_same_recipe(recipe: Recipe, run: RunDirectory, control: Control | None
 def check_same_data(run: RunDirectory, config: dict[str, Any], say: Callable[[str], None]) -> None:
     """Raise UserError if the problems are not those that the run began with; mention packages that changed."""
     before = run.read_config()
+    data = _recorded(run, before, "data")
     for role in ("train", "eval"):
-        if before["resolved"]["data"][f"{role}_sha256"] != config["resolved"]["data"][f"{role}_sha256"]:
+        if data.get(f"{role}_sha256") != config["resolved"]["data"][f"{role}_sha256"]:
             raise UserError(
                 f"{run.path}: --resume needs the problems that the run began with; those of data.{role} have changed"
             )
@@ -136,6 +149,47 @@ def check_same_data(run: RunDirectory, config: dict[str, Any], say: Callable[[st
         then = before["versions"].get(package)
         if then not in (None, now):
             say(f"note: {package} was {then} when the run began and is {now}: results may differ in rounding")
+
+
+def check_same_fingerprint(run: RunDirectory, config: dict[str, Any], say: Callable[[str], None]) -> None:
+    """Raise UserError if what decides samples is not what the run began with, once it has some.
+
+    Under other versions or another precision a difference may come from these, and is mentioned. A run that was begun
+    by a version without fingerprints, and another commit of a hub model with the same files in it, go on.
+    """
+    before = run.read_config()
+    then, now = _recorded(run, before, "fingerprint"), config["resolved"]["fingerprint"]
+    commits = then.get("revision"), now.get("revision")
+    moved = (
+        f" (commit {commits[0]} on the hub, now {commits[1]})" if None not in commits and len({*commits}) > 1 else ""
+    )
+    changed = [name for part, name in FINGERPRINT.items() if part in then and then[part] != now.get(part)]
+    if changed:
+        what = f"{' and '.join(changed)} changed{moved}"
+        if any(
+            before["versions"].get(key) != config["versions"][key]
+            for key in ("transformers", "tokenizers", "precision")
+        ):
+            say(f"note: {what}, or the versions make another of the same")
+        elif run.whole_steps():
+            raise UserError(f"{run.path}: --resume needs what the run began with; {what}")
+    elif moved:
+        say(f"note: model.path is the same model in another commit{moved}")
+
+
+def _recorded(run: RunDirectory, config: dict[str, Any], table: str) -> dict[str, Any]:
+    """A table of [resolved]; {} of a run that was begun without it. Raises UserError for what is no table."""
+    found = config["resolved"].get(table, {})
+    if not isinstance(found, dict):
+        raise UserError(f"{run.config}: damaged: resolved.{table} must be a table, got {found!r:.80}")
+    return found
+
+
+def _processor(device: torch.device) -> dict[str, str]:
+    """What computes, as rounding is its own: of a CPU also in how many threads (OMP_NUM_THREADS)."""
+    if device.type == "cuda":
+        return {"processor": torch.cuda.get_device_name(device)}
+    return {"processor": torch.backends.cpu.get_cpu_capability(), "threads": str(torch.get_num_threads())}
 
 
 def flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
