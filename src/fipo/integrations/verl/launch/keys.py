@@ -7,7 +7,7 @@ from importlib.resources import files
 from typing import Any
 
 from fipo.errors import UserError
-from fipo.integrations.verl.knobs import KEYS, POLICY_LOSS
+from fipo.integrations.verl.knobs import KEYS, POLICY_LOSS, original
 from fipo.integrations.verl.launch.recipe import LaunchRecipe
 from fipo.recipe.table import did_you_mean
 
@@ -90,6 +90,9 @@ def _mark(key: str, value: Any) -> str:
         return ""
     if key in ours or any(key.startswith(f"{table}.") for table in tables):
         return "+"
+    table, _, name = key.rpartition(".")
+    if table == POLICY_LOSS and (answer := original(name)):
+        raise UserError(f"verl.{answer}")
     raise UserError(f"verl {VERL_VERSION} has no key {key}{did_you_mean(key, sorted({*known, *ours}))}")
 
 
