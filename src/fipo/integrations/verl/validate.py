@@ -38,7 +38,7 @@ def check_config(config: Any) -> None:
     actor.model_config = {"override_config": model.get("override_config", None) or {}}
     _must_be(f"{POLICY_LOSS}.loss_mode", actor.policy_loss.loss_mode, LOSS_NAME)
     chosen = options_of(actor).algorithm()
-    check_mode(config.trainer.v1.trainer_mode, actor.policy_loss.allow_async)
+    check_mode(OmegaConf.select(config, "trainer.v1.trainer_mode"), actor.policy_loss.allow_async)
     check_engine(actor)
     aggregation_of(actor.loss_agg_mode)
     longest_of(actor.loss_agg_mode, actor)

@@ -23,7 +23,7 @@ VARIABLES = (
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch):
-    for name in VARIABLES:
+    for name in (*VARIABLES, "WANDB_API_KEY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("RAY_DATA_HOME", "/data")
     monkeypatch.setenv("WORKING_DIR", "/job")

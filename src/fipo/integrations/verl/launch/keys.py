@@ -14,7 +14,10 @@ from fipo.recipe.table import did_you_mean
 VERL_VERSION = "0.9.1"
 OPEN = "open"  # the kind of a table that is empty in verl, and handed on as it is
 # tables that verl hands on as they are, besides those that are empty in its own configuration
-OPEN_TABLES = ("reward.reward_kwargs", "reward.custom_reward_function.reward_kwargs", "ray_kwargs.ray_init")
+OPEN_TABLES = (
+    *("reward.reward_kwargs", "reward.custom_reward_function.reward_kwargs", "ray_kwargs.ray_init"),
+    "actor_rollout_ref.actor.fsdp_config.mixed_precision",  # a field of verl's options that its own file leaves out
+)
 UNQUOTED = re.compile(r"[\w./:@%*?|+-]+", re.ASCII)  # Hydra reads such a text as it is
 
 
