@@ -159,7 +159,7 @@ def _doctor(options: argparse.Namespace, overrides: dict[str, str]) -> int:
     from fipo.doctor.recipe.cluster import diagnose_job, is_job
 
     memory = options.memory_gib
-    if is_job(options.recipe, overrides):
+    if is_job(options.recipe):
         if memory is not None:
             raise UserError(f"doctor takes --job.gpu_memory_gib for a cluster, got --memory-gib {memory:g}")
         return diagnose_job(options.recipe, overrides, os.environ)

@@ -12,9 +12,9 @@ from fipo.recipe.toml import read_recipe
 from fipo.telemetry.progress import PatientConsole
 
 
-def is_job(path: Path, overrides: dict[str, str]) -> bool:
+def is_job(path: Path) -> bool:
     """Is it a recipe for a cluster? Raises UserError for a file that is none at all."""
-    return "job" in read_recipe(path, overrides)
+    return "job" in read_recipe(path, {})
 
 
 def diagnose_job(path: Path, overrides: dict[str, str], environment: Mapping[str, str]) -> int:

@@ -75,9 +75,9 @@ def batch_of(values: dict[str, Any]) -> dict[str, int]:
     found = {}
     if "groups/kept" in values:
         found["groups/kept"] = round(values["groups/kept"])
-    lengths = [values.get(f"{part}_length/mean") for part in ("prompt", "response")]
-    if "perf/total_num_tokens" in values and all(lengths) and values.get("num_turns/max", 2) <= 2:
-        found["responses"] = round(values["perf/total_num_tokens"] / sum(lengths))
+    length = sum(float(values.get(f"{part}_length/mean", 0.0)) for part in ("prompt", "response"))
+    if "perf/total_num_tokens" in values and length and values.get("num_turns/max", 2) <= 2:
+        found["responses"] = round(values["perf/total_num_tokens"] / length)
     updates = {match[1] for key in values if (match := MINI_BATCH.fullmatch(key))}
     if updates:
         found["updates"] = len(updates)
