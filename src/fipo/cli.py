@@ -156,8 +156,13 @@ def _doctor(options: argparse.Namespace, overrides: dict[str, str]) -> int:
     if options.watch:
         raise UserError(f"doctor --watch takes a run directory, got {options.recipe}")
     from fipo.doctor.recipe import Options, diagnose
+    from fipo.doctor.recipe.cluster import diagnose_job, is_job
 
     memory = options.memory_gib
+    if is_job(options.recipe):
+        if memory is not None:
+            raise UserError(f"doctor takes --job.gpu_memory_gib for a cluster, got --memory-gib {memory:g}")
+        return diagnose_job(options.recipe, overrides, os.environ)
     if memory is not None and not 0 < memory < float("inf"):
         raise UserError(f"--memory-gib must be > 0, got {memory:g}")
     return diagnose(options.recipe, overrides, Options(samples=not options.no_samples, memory_gib=memory))

@@ -147,6 +147,8 @@ def test_an_engine_that_shards_without_gathering_is_refused(vector, actor_config
     for strategy, key in (("torchtitan", "context_parallel_size"), ("automodel", "cp_size")):
         with pytest.raises(VerlMismatch, match=rf"{strategy}\.{key} must be 1"):
             check_engine(actor(strategy, **{key: 2}))
+    with pytest.raises(VerlMismatch, match=r"megatron\.dynamic_context_parallel must be off: it makes all ranks one"):
+        check_engine(actor("megatron", context_parallel_size=4, dynamic_context_parallel=True))
     with pytest.raises(VerlMismatch, match=r"actor\.strategy must be one of .* got 'fsdp_turbo'"):
         check_engine(actor("fsdp_turbo"))
 

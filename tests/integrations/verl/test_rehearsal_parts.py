@@ -49,6 +49,8 @@ def test_what_the_user_says_wins_over_the_job_and_the_rehearsal():
             "bypass_mode must be False with FIPO, got True",
         ),
         ("++distillation.enabled=True", ValueError, "distillation.enabled must be False with FIPO, got True"),
+        ("++actor_rollout_ref.actor.policy_loss.decay_rate=32", ValueError, "released code is here half_life"),
+        ("trainer.v1.trainer_mode=separate_async", ValueError, "must be sync, got separate_async: an asynchronous"),
         ("actor_rollout_ref.actor.policy_loss.loss_mode=vanilla", Exception, "loss_mode must be future_kl"),
         (
             "actor_rollout_ref.actor.policy_loss._target_=verl.workers.config.PolicyLossConfig",
@@ -60,6 +62,11 @@ def test_what_the_user_says_wins_over_the_job_and_the_rehearsal():
 def test_a_mistake_in_verls_configuration_is_refused_before_any_work(override, error, message):
     with pytest.raises(error, match=message):
         check_config(composed(override))
+
+
+def test_an_asynchronous_trainer_that_is_asked_for_is_accepted():
+    loss = "actor_rollout_ref.actor.policy_loss"
+    check_config(composed("trainer.v1.trainer_mode=colocate_async", f"++{loss}.allow_async=True"))
 
 
 def test_what_is_legal_but_not_what_it_seems_is_a_warning(caplog):

@@ -1,5 +1,6 @@
 import os
 from itertools import islice
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -101,11 +102,40 @@ def test_a_part_of_verls_trainer_that_is_gone_is_named(monkeypatch):
     with pytest.raises(
         compat.VerlMismatch, match=r"needs verl.trainer.ppo.v1.PPOTrainerColocateAsync, which verl 0.9.1"
     ):
-        compat.check_v1()
+        v1.check_parts()
     monkeypatch.undo()
     monkeypatch.delattr("verl.trainer.ppo.v1.replay_buffer.ReplayBuffer.sample")
-    with pytest.raises(compat.VerlMismatch, match=r"verl's ReplayBuffer must have .*; missing: sample"):
-        compat.check_v1()
+    with pytest.raises(
+        compat.VerlMismatch, match=r"verl's ReplayBuffer must have sample, which verl 0.9.1 does not have"
+    ):
+        v1.check_parts()
+    monkeypatch.undo()
+    monkeypatch.setattr("verl.trainer.ppo.v1.PPOTrainer._update_actor", lambda self, batch: batch)
+    with pytest.raises(compat.VerlMismatch, match=r"PPOTrainer._update_actor must take \(self, batch, metrics\), got "):
+        v1.check_parts()
+
+
+def test_another_worker_plays_every_role():
+    class Base:
+        def _init_resource_pool_mgr(self):
+            self.role_worker_mapping = {"actor": None, "ref": None}
+
+    class Worker:
+        pass
+
+    one = v1.with_worker(Base, Worker)()
+    one._init_resource_pool_mgr()
+    played = [role.__ray_actor_class__ for role in one.role_worker_mapping.values()]
+    assert played == [Worker, Worker]
+
+
+def test_nothing_but_v1_stands_on_verls_v1_trainer():
+    """CONTRIBUTING.md names that file alone."""
+    folder = Path(v1.__file__).parent
+    methods = [name for part in v1.PARTS.values() for name in part if name not in ("", "sample", "_setup")]
+    names = ("verl.trainer.ppo.v1", "verl.trainer.main_ppo import", "TaskRunnerV1", "import transfer_queue", *methods)
+    others = [path for path in folder.rglob("*.py") if path != Path(v1.__file__)]
+    assert not [(path.name, name) for path in others for name in names if name in path.read_text()]
 
 
 class Queue:

@@ -19,6 +19,7 @@ from fipo.integrations.trl.checks import accuracy_column, check_host
 from fipo.integrations.trl.config import FIPOTrainingConfig
 from fipo.integrations.trl.groups import Row, batch_of, contrast, further_prompts, rows_of, share_of
 from fipo.integrations.trl.rewards import GraderReward
+from fipo.integrations.trl.said_once import SaidOnce
 from fipo.integrations.trl.sampler import compared_with_sampler
 from fipo.objective import LossInputs, Mean, Metric, Sum, group_advantages, merge_metrics, metric_values, policy_loss
 
@@ -63,6 +64,7 @@ class FIPOTrainer(GRPOTrainer):
         self._parts: list[tuple[dict[str, Metric], int]] = []  # metrics and kept tokens of this mini-batch's parts
         self._merged: dict[str, Metric] = {}  # since the last log
         check_host(self)
+        self._once = SaidOnce(speaks=self.accelerator.is_main_process)
 
     # Generation
 
@@ -144,6 +146,7 @@ class FIPOTrainer(GRPOTrainer):
         column = accuracy_column(self)
         accuracies = self._global_rewards[:, column]
         if not isinstance(self.reward_funcs[column], GraderReward):
+            self._once.accuracies(accuracies[~accuracies.isnan()].tolist(), self.reward_func_names[column])
             return accuracies
         return torch.where(accuracies.isnan(), accuracies, (accuracies > 0).float())
 
@@ -271,7 +274,15 @@ class FIPOTrainer(GRPOTrainer):
         for name in ("influence_weight/mean", "influence_weight/std"):
             own[f"fipo/mini_batch_{index}/{name}"] = merged[f"fipo/{name}"]
         self._merged = merge_metrics([self._merged, merged, own])
+        self._look_at_weights(index, metric_values(merged)["fipo/influence_weight/std"])
         return loss.value
+
+    def _look_at_weights(self, index: int, std: float) -> None:
+        """index: of a mini-batch whose update is still to come."""
+        count = self.args.mini_batches * self.num_iterations
+        if index == count - 1 and self.algorithm.config.influence_bounds != (1.0, 1.0):
+            rate, of = self.lr_scheduler.get_last_lr()[0], self.args.learning_rate
+            self._once.weights(std, mini_batches=count, learning_rate=rate, of=of)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         if self.model.training:

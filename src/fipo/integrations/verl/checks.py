@@ -12,6 +12,7 @@ from fipo.integrations.verl.compat import VerlMismatch
 GATHERING = ("fsdp", "fsdp2", "megatron", "veomni")
 SHARDING = {"torchtitan": "context_parallel_size", "automodel": "cp_size"}
 ULYSSES = ("ulysses_sequence_parallel_size", "ulysses_parallel_size")
+DYNAMIC = "dynamic_context_parallel"  # Megatron's
 FLASH = "flash_attention"
 STOCK_ATTENTION = "flash_attention_2"  # verl's own default
 
@@ -29,6 +30,11 @@ def check_engine(actor: Any) -> None:
     elif strategy not in GATHERING:
         known = ", ".join([*GATHERING, *SHARDING])
         raise VerlMismatch(f"actor.strategy must be one of {known} for future_kl, got {strategy!r}")
+    if engine.get(DYNAMIC, False):
+        raise VerlMismatch(
+            f"{strategy}.{DYNAMIC} must be off: it makes all ranks one of data parallelism, so the metrics, the kept "
+            "tokens and the credit would be those of one rank's sequences; got it on"
+        )
     size = max(engine.get(key, 1) or 1 for key in ULYSSES)
     attention = attention_of(actor)
     if size > 1 and FLASH not in attention:

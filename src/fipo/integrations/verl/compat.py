@@ -4,7 +4,6 @@ verl swallows what a plugin raises, so `check_interface` runs at registration an
 loss are built, where its message reaches the user.
 """
 
-import importlib
 import inspect
 from collections.abc import Callable, Iterable
 from dataclasses import fields
@@ -36,20 +35,6 @@ ACTOR_FIELDS = (
 )
 
 
-REPLAY_BUFFER = ("_terminal_eviction_reasons", "_sampleable_terminal_keys", "sample")
-V1 = {  # what v1.py stands on: a module, a name in it, the methods that are replaced or called
-    ("verl.trainer.main_ppo", "TaskRunnerV1"): (),
-    ("verl.trainer.main_ppo", "run_ppo"): (),
-    ("verl.trainer.ppo.v1", "register_trainer"): (),
-    ("verl.trainer.ppo.v1", "PPOTrainer"): ("_build_replay_buffer", "_setup", "_update_actor"),
-    ("verl.trainer.ppo.v1", "PPOTrainerSync"): (),
-    ("verl.trainer.ppo.v1", "PPOTrainerColocateAsync"): (),
-    ("verl.trainer.ppo.v1", "PPOTrainerSeparateAsync"): (),
-    ("verl.trainer.ppo.v1.replay_buffer", "ReplayBuffer"): REPLAY_BUFFER,
-    ("verl.trainer.ppo.v1.replay_buffer", "ReplayBufferAsync"): REPLAY_BUFFER,
-}
-
-
 class VerlMismatch(RuntimeError):
     """The installed verl, or how it was set up, is not what FIPO needs."""
 
@@ -78,21 +63,6 @@ def check_whole_loss() -> None:
     from verl.workers.utils.losses import ppo_loss
 
     require_parameters("verl's ppo_loss", ppo_loss, WHOLE_LOSS_PARAMETERS)
-
-
-def check_v1() -> None:
-    """Raise VerlMismatch with the first part of verl's V1 trainer that is missing."""
-    import verl
-
-    for (module, name), methods in V1.items():
-        try:
-            found = getattr(importlib.import_module(module), name)
-        except (ImportError, AttributeError) as error:
-            raise VerlMismatch(
-                f"fipo's trainer needs {module}.{name}, which verl {verl.__version__} does not have ({error}); "
-                "verl's own trainer still has the loss future_kl"
-            ) from None
-        require_names(f"verl's {name}", dir(found), methods)
 
 
 def require_parameters(what: str, function: Callable[..., object], expected: tuple[str, ...]) -> None:

@@ -19,6 +19,33 @@ CLIPS = {"clip_low": "clip_ratio_low", "clip_high": "clip_ratio_high", "dual_cli
 FROM_PRESET = "preset"  # "as the preset has it"; null is a value of its own
 DENOMINATORS = ("verl", "kept")
 
+ORIGINALS = {  # keys of the released code's policy_loss, and what stands for them here
+    "decay_rate": "half_life",
+    "future_kl_clip_ratio": "influence_clip: [1 - it, 1 + it], or [1.0, 1 + it] under future_kl_clip_high_only",
+    "future_kl_clip_high_only": "influence_clip, whose lower bound is 1.0 then",
+    "safety_thresh": "safety_threshold",
+    "chunk_size": "nothing: the result does not depend on it",
+    **dict.fromkeys(
+        ("future_kl_start", "future_kl_window", "future_kl_average", "future_kl_filter_extreme"),
+        "nothing: the released code reads it nowhere",
+    ),
+}
+
+
+def original(key: str) -> str | None:
+    """What the released code's key of this name is here, as a line; None if it is none of its keys."""
+    found = ORIGINALS.get(key)
+    return found and f"{POLICY_LOSS}.{key} of the released code is here {found}"
+
+
+def check_mode(mode: str | None, allowed: bool) -> None:
+    """Raise ValueError for an asynchronous trainer that nobody has asked for."""
+    if mode and not mode.removeprefix("fipo_").startswith(("sync", "rehearsal")) and not allowed:
+        raise ValueError(
+            f"trainer.v1.trainer_mode must be sync, got {mode}: an asynchronous trainer takes the responses that end "
+            f"first, which are the short ones; {POLICY_LOSS}.allow_async=True asks for it all the same"
+        )
+
 
 @dataclass
 class Knobs:
@@ -48,6 +75,7 @@ class Knobs:
     denominator: str = "verl"
     credit_sequences: int = 0  # of each mini-batch of the first rank; needs fipo.integrations.verl.main
     credit_dir: str | None = None
+    allow_async: bool = False  # verl's asynchronous trainers
 
     def __post_init__(self) -> None:
         if self.denominator not in DENOMINATORS:

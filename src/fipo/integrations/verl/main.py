@@ -12,7 +12,7 @@ from verl.trainer.ppo.utils import need_critic, need_reference_policy
 from verl.utils.config import validate_config
 from verl.utils.device import auto_set_device
 
-from fipo.integrations.verl.v1 import FIPOTaskRunner, run_ppo
+from fipo.integrations.verl.v1 import FIPOTaskRunner, run
 from fipo.integrations.verl.validate import check_config
 
 
@@ -21,9 +21,7 @@ def train(config: Any, task_runner: Any = FIPOTaskRunner) -> None:
     auto_set_device(config)
     validate_config(config=config, use_reference_policy=need_reference_policy(config), use_critic=need_critic(config))
     check_config(config)
-    if not config.trainer.use_v1:
-        raise ValueError("trainer.use_v1 must be True for fipo, got False")
-    run_ppo(config, task_runner_class=task_runner)
+    run(config, task_runner)
 
 
 @hydra.main(config_path="pkg://verl.trainer.config", config_name="ppo_trainer", version_base=None)

@@ -4,14 +4,57 @@ The class of each mode is registered as `fipo_MODE`; the task runner chooses it.
 missing then is said when this is imported, and the rest of the plugin does not depend on it.
 """
 
+import importlib
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from fipo.integrations.verl.compat import check_v1
+from fipo.integrations.verl.compat import VerlMismatch, check_whole_loss, require_parameters
 
-check_v1()
+REPLAY_BUFFER = {
+    "_terminal_eviction_reasons": ("self", "global_steps", "partition_id"),
+    "_sampleable_terminal_keys": ("self", "partition_id", "eviction_reasons"),
+    "sample": ("self", "global_steps", "partition_id", "batch_size"),
+}
+PARTS: dict[tuple[str, str], dict[str, tuple[str, ...]]] = {  # a module, a name in it, what is replaced or called of it
+    ("verl.trainer.main_ppo", "TaskRunnerV1"): {},
+    ("verl.trainer.main_ppo", "run_ppo"): {"": ("config", "task_runner_class")},
+    ("verl.trainer.ppo.v1", "register_trainer"): {"": ("name",)},
+    ("verl.trainer.ppo.v1", "PPOTrainer"): {
+        "_init_resource_pool_mgr": ("self",),
+        "_build_replay_buffer": ("self",),
+        "_setup": ("self",),
+        "_update_actor": ("self", "batch", "metrics"),
+    },
+    ("verl.trainer.ppo.v1", "PPOTrainerSync"): {},
+    ("verl.trainer.ppo.v1", "PPOTrainerColocateAsync"): {},
+    ("verl.trainer.ppo.v1", "PPOTrainerSeparateAsync"): {},
+    ("verl.trainer.ppo.v1.replay_buffer", "ReplayBuffer"): REPLAY_BUFFER,
+    ("verl.trainer.ppo.v1.replay_buffer", "ReplayBufferAsync"): REPLAY_BUFFER,
+}
+
+
+def check_parts() -> None:
+    """Raise VerlMismatch with the first part of verl's V1 trainer that is missing, or that takes something else."""
+    import verl
+
+    for (module, name), methods in PARTS.items():
+        try:
+            found = getattr(importlib.import_module(module), name)
+        except (ImportError, AttributeError) as error:
+            raise VerlMismatch(
+                f"fipo's trainer needs {module}.{name}, which verl {verl.__version__} does not have ({error}); "
+                "verl's own trainer still has the loss future_kl"
+            ) from None
+        for method, parameters in methods.items():
+            function = getattr(found, method, None) if method else found
+            if function is None:
+                raise VerlMismatch(f"verl's {name} must have {method}, which verl {verl.__version__} does not have")
+            require_parameters(f"verl's {name}{'.' * bool(method)}{method}", function, parameters)
+
+
+check_parts()
 
 import ray  # noqa: E402
 import transfer_queue as tq  # noqa: E402
@@ -25,13 +68,12 @@ from verl.trainer.ppo.v1 import (  # noqa: E402
 )
 from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer, ReplayBufferAsync  # noqa: E402
 
-from fipo.integrations.verl.compat import check_whole_loss  # noqa: E402
 from fipo.integrations.verl.generated import Generated, Info, Limits  # noqa: E402
 from fipo.integrations.verl.loss import STEP_KEY, WorkerLoss  # noqa: E402
 from fipo.integrations.verl.metrics import unpack  # noqa: E402
 from fipo.integrations.verl.validate import check_config, check_files, failure_policy  # noqa: E402
 
-__all__ = ["MODES", "FIPOTaskRunner", "register_trainer", "run_ppo", "with_fipo_loss"]
+__all__ = ["MODES", "FIPOTaskRunner", "register_trainer", "run", "with_fipo_loss", "with_worker"]
 
 PREFIX = "fipo_"
 MODES: dict[str, type[PPOTrainer]] = {
@@ -72,6 +114,18 @@ def with_fipo_loss(mode: str, base: Any) -> Any:
 
     FIPOTrainer.__name__ = f"FIPO{base.__name__}"
     return FIPOTrainer
+
+
+def with_worker(base: Any, worker: type) -> Any:
+    """A trainer whose every role is played by another class of training worker."""
+
+    class WithWorker(base):  # type: ignore[misc, unused-ignore]
+        def _init_resource_pool_mgr(self) -> None:
+            super()._init_resource_pool_mgr()
+            for role in self.role_worker_mapping:
+                self.role_worker_mapping[role] = ray.remote(worker)
+
+    return WithWorker
 
 
 def limits_of(config: Any) -> Limits:
@@ -173,6 +227,13 @@ class FIPOTaskRunner(TaskRunnerV1.__ray_actor_class__):  # type: ignore[misc, na
             fresh = fresh_metrics_file(Path(config.trainer.default_local_dir))
             os.environ.setdefault("VERL_FILE_LOGGER_PATH", str(fresh))
         return super().run(config)
+
+
+def run(config: Any, task_runner: Any) -> None:
+    """verl's start of Ray and of a task runner. Raises ValueError for a configuration that asks for another trainer."""
+    if not config.trainer.use_v1:
+        raise ValueError("trainer.use_v1 must be True for fipo, got False")
+    run_ppo(config, task_runner_class=task_runner)
 
 
 def fresh_metrics_file(folder: Path) -> Path:

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from fipo.grading.registry import resolve
 from fipo.integrations.shared import FailurePolicy
 from fipo.integrations.verl.checks import check_engine
-from fipo.integrations.verl.knobs import LOSS_NAME, POLICY_LOSS
+from fipo.integrations.verl.knobs import LOSS_NAME, POLICY_LOSS, check_mode, original
 from fipo.integrations.verl.lengths import check_lengths
 from fipo.integrations.verl.policy_loss import aggregation_of, longest_of, options_of, require_registered
 from fipo.integrations.verl.reward import DEFAULT_GRADER, OUR_REWARD
@@ -30,11 +30,15 @@ def check_config(config: Any) -> None:
     from verl.utils.config import omega_conf_to_dataclass
 
     require_registered()
+    for key in config.actor_rollout_ref.actor.policy_loss:
+        if answer := original(key):
+            raise ValueError(answer)
     model = config.actor_rollout_ref.model
     actor = omega_conf_to_dataclass(config.actor_rollout_ref.actor)
     actor.model_config = {"override_config": model.get("override_config", None) or {}}
     _must_be(f"{POLICY_LOSS}.loss_mode", actor.policy_loss.loss_mode, LOSS_NAME)
     chosen = options_of(actor).algorithm()
+    check_mode(OmegaConf.select(config, "trainer.v1.trainer_mode"), actor.policy_loss.allow_async)
     check_engine(actor)
     aggregation_of(actor.loss_agg_mode)
     longest_of(actor.loss_agg_mode, actor)

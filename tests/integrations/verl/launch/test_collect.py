@@ -19,6 +19,7 @@ SIZES = {  # what the rehearsal changed
     "verl.data.max_response_length": "64",
     "verl.data.train_batch_size": "8",
     "verl.actor_rollout_ref.actor.ppo_mini_batch_size": "4",
+    "verl.actor_rollout_ref.rollout.n": "4",
 }
 
 
@@ -60,14 +61,51 @@ def test_what_a_step_generated_keeps_its_names(collected) -> None:
     assert first < 1e-6 < 1e-2 < second  # verl's own packs for the old log-probs: 0 up to rounding
 
 
-def test_a_recipe_without_the_jobs_real_batch_is_refused(tmp_path: Path) -> None:
-    recipe = recipe_with(**{"verl.data.train_batch_size": "512"})
-    with pytest.raises(UserError, match=r"step 1: groups/kept 8 is not of a job with verl.data.train_batch_size 512"):
-        collect(recipe, [RUN / "metrics.jsonl"], tmp_path / "run", credit=None, dumps=None)
+@pytest.mark.parametrize(
+    ("key", "value", "line"),
+    [
+        (
+            "data.train_batch_size",
+            "512",
+            r"step 1: groups/kept 8 is not of a job with verl.data.train_batch_size 512: ",
+        ),
+        ("actor_rollout_ref.rollout.n", "32", r"step 1: responses 32 is not of a job with .* x rollout.n 256: "),
+        ("actor_rollout_ref.actor.ppo_mini_batch_size", "8", r"step 1: updates 2 is not of a job with .* 1: give coll"),
+        ("data.max_response_length", "16", r"step 1: response_length/max 64 is not of a job with verl.data.max_respo"),
+    ],
+)
+def test_a_recipe_without_the_jobs_real_batch_is_refused(key: str, value: str, line: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=line):
+        collect(
+            recipe_with(**{f"verl.{key}": value}), [RUN / "metrics.jsonl"], tmp_path / "run", credit=None, dumps=None
+        )
     assert not (tmp_path / "run").exists()
-    recipe = recipe_with(**{"verl.data.max_response_length": "16"})
-    with pytest.raises(UserError, match=r"response_length/max 64 is not of a job with verl.data.max_re"):
-        collect(recipe, [RUN / "metrics.jsonl"], tmp_path / "run", credit=None, dumps=None)
+
+
+def metrics_without(tmp_path: Path, *prefixes: str) -> Path:
+    """Those of the run as verl's own trainer would write them, which has no keys of ours."""
+    path = tmp_path / "metrics.jsonl"
+    lines = [json.loads(line) for line in (RUN / "metrics.jsonl").read_text().splitlines()]
+    for line in lines:
+        line["data"] = {key: value for key, value in line["data"].items() if not key.startswith(prefixes)}
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return path
+
+
+def test_the_batch_of_verls_own_trainer_is_known_from_its_tokens(tmp_path: Path) -> None:
+    plain = metrics_without(tmp_path, "groups/", "actor/fipo/")
+    collect(RECIPE_OF_RUN, [plain], tmp_path / "run", credit=None, dumps=None)
+    recipe = recipe_with(**{"verl.data.train_batch_size": "512"})
+    with pytest.raises(UserError, match=r"step 1: responses 32 is not of a job with .* 2048: "):
+        collect(recipe, [plain], tmp_path / "other", credit=None, dumps=None)
+
+
+def test_a_job_that_says_nothing_of_its_batch_is_refused(tmp_path: Path) -> None:
+    silent = metrics_without(tmp_path, "groups/", "actor/fipo/", "perf/")
+    with pytest.raises(
+        UserError, match=r"step 1: holds neither groups/kept nor .* verl.data.train_batch_size 8 may not"
+    ):
+        collect(RECIPE_OF_RUN, [silent], tmp_path / "run", credit=None, dumps=None)
 
 
 def test_evaluations_with_several_samples_and_sources_are_averaged() -> None:
@@ -142,7 +180,7 @@ def test_the_config_has_what_readers_of_a_run_directory_look_for(collected) -> N
     assert config["resolved"]["objective"] == expected
     assert config["objective"] == {"preset": "release_7b", **expected}
     assert config["run"] == {"name": "run"}
-    assert config["rollout"] == {"groups": 8, "group_size": 32, "max_response_tokens": 64}
+    assert config["rollout"] == {"groups": 8, "group_size": 4, "max_response_tokens": 64}
     assert config["update"]["mini_batches"] == 2
     assert config["eval"]["samples"] == 1
     assert config["data"]["prompt_format"] == "chat"

@@ -7,6 +7,7 @@ import pytest
 
 pytest.importorskip("verl", reason="verl is not installed here; make test-verl has it")
 
+import torch
 from hydra import compose, initialize_config_module
 from verl.workers.config import PolicyLossConfig
 
@@ -21,7 +22,11 @@ from fipo.integrations.verl.validate import check_config
 from fipo.objective import FIPOConfig
 
 RECIPES = sorted((Path(__file__).parents[4] / "recipe" / "fipo").glob("*.toml"))
-OBJECTIVES = {"fipo_qwen2.5_32b": FIPOConfig.release_32b(), "fipo_qwen2.5_7b_math": FIPOConfig.release_7b()}
+OBJECTIVES = {
+    "fipo_qwen2.5_32b": FIPOConfig.release_32b(),
+    "fipo_qwen2.5_32b_fp16": FIPOConfig.release_32b(),
+    "fipo_qwen2.5_7b_math": FIPOConfig.release_7b(),
+}
 
 
 def test_the_committed_list_has_the_keys_of_the_installed_verl():
@@ -45,6 +50,26 @@ def test_verl_composes_every_recipe_and_the_plugin_accepts_it(path):
     assert options_of(actor).algorithm().config == OBJECTIVES.get(path.stem, FIPOConfig.dapo())
     assert config.data.train_files == "/data/data/dapo-math-17k.parquet"
     assert list(config.trainer.logger) == ["console", "wandb", "file"]
+
+
+def test_the_float16_recipe_reaches_verls_engine_which_scales_losses_for_it_and_the_sampler():
+    import inspect
+
+    from verl.utils.config import omega_conf_to_dataclass
+    from verl.utils.torch_dtypes import PrecisionType
+    from verl.workers.engine import FSDPEngineWithLMHead
+
+    path = RECIPES[0].with_name("fipo_qwen2.5_32b_fp16.toml")
+    with initialize_config_module("verl.trainer.config", version_base=None):
+        config = compose("ppo_trainer", overrides_of(load_launch_recipe(path, {}, {})))
+    engine = omega_conf_to_dataclass(config.actor_rollout_ref.actor).engine
+    assert PrecisionType.to_dtype(engine.mixed_precision["param_dtype"]) == torch.float16
+    assert PrecisionType.to_dtype(engine.mixed_precision["reduce_dtype"]) == torch.float32
+    assert engine.model_dtype == "fp32"  # of the weights themselves
+    assert config.actor_rollout_ref.rollout.dtype == "float16"
+    source = inspect.getsource(FSDPEngineWithLMHead._build_fsdp_module)
+    assert "ShardedGradScaler" in source
+    assert "engine_config.dtype" not in inspect.getsource(inspect.getmodule(FSDPEngineWithLMHead))  # read by Megatron
 
 
 @pytest.mark.parametrize("text", ["it's, {a}", "a=b c", "back\\slash", "ends\\", "a\\'b"])

@@ -23,7 +23,7 @@ VARIABLES = (
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch):
-    for name in VARIABLES:
+    for name in (*VARIABLES, "WANDB_API_KEY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("RAY_DATA_HOME", "/data")
     monkeypatch.setenv("WORKING_DIR", "/job")
@@ -108,6 +108,14 @@ def test_the_keys_of_the_policy_loss_include_every_field_of_the_objective():
     [
         (["--verl.trainer.save_frq", "3"], "verl 0.9.1 has no key trainer.save_frq (did you mean trainer.save_freq?)"),
         (["--verl.trainer", "3"], "verl.trainer must be a table"),
+        (
+            ["--verl.actor_rollout_ref.actor.policy_loss.decay_rate", "32"],
+            "verl.actor_rollout_ref.actor.policy_loss.decay_rate of the released code is here half_life",
+        ),
+        (
+            ["--verl.trainer.v1.trainer_mode", "separate_async"],
+            "verl.trainer.v1.trainer_mode must be sync, got separate_async: an asynchronous trainer",
+        ),
         (["--verl.trainer.nnodes", "3"], "verl.trainer.nnodes must be set as job.nnodes, got 3"),
         (["--verl.trainer.save_freq", "ten"], "verl.trainer.save_freq must be a number, got 'ten'"),
         (

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from fipo.errors import UserError
-from fipo.integrations.verl.launch.estimate import estimate
+from fipo.integrations.verl.launch.estimate import checkpoint_bytes, estimate, hours
 from fipo.integrations.verl.launch.keys import overrides_of
 from fipo.integrations.verl.launch.recipe import load_launch_recipe
 
@@ -18,6 +18,7 @@ COLUMNS = (
 )
 TABLE = {
     "fipo_qwen2.5_32b": ("16", "64", "20480", "4096", "2048", "release_32b"),
+    "fipo_qwen2.5_32b_fp16": ("16", "64", "20480", "4096", "2048", "release_32b"),
     "dapo_qwen2.5_32b": ("16", "32", "20480", "4096", "1536", "dapo"),
     "dapo_qwen2.5_32b_matched": ("16", "64", "20480", "4096", "2048", "dapo"),
     "fipo_qwen2.5_7b_math": ("32", "64", "10240", "2048", "1536", "release_7b"),
@@ -62,7 +63,7 @@ def command_of(name: str) -> dict[str, str]:
     return dict(line.split("=", 1) for line in lines)
 
 
-def test_there_is_a_recipe_for_every_published_run_and_its_matched_baseline() -> None:
+def test_there_is_a_recipe_for_every_published_run_its_matched_baseline_and_float16() -> None:
     assert {path.stem for path in PATHS} == set(TABLE)
 
 
@@ -112,6 +113,19 @@ def test_a_matched_baseline_differs_in_the_objective_and_the_name_alone(size: st
     }
 
 
+def test_the_float16_recipe_differs_in_precision_and_name_alone() -> None:
+    published, half = command_of("fipo_qwen2.5_32b"), command_of("fipo_qwen2.5_32b_fp16")
+    mixed = f"+{ACTOR}.fsdp_config.mixed_precision"
+    assert {key: value for key, value in half.items() if published.get(key) != value} == {
+        f"{mixed}.param_dtype": "fp16",
+        f"{mixed}.reduce_dtype": "fp32",
+        f"{mixed}.buffer_dtype": "fp32",
+        f"{ROLLOUT}.dtype": "float16",
+        "trainer.experiment_name": "fipo_qwen2.5_32b_fp16",
+        "trainer.default_local_dir": "/data/ckpts/fipo/fipo_qwen2.5_32b_fp16",
+    }
+
+
 def test_the_estimate_of_the_32b_run() -> None:
     found = estimate(load_launch_recipe(FOLDER / "fipo_qwen2.5_32b.toml", {}, {}))
     assert (found.gpus, found.responses, found.updates) == (128, 512 * 16, 8)
@@ -132,3 +146,27 @@ def test_a_model_that_is_sharded_over_fewer_gpus_takes_more_of_each() -> None:
     key = "verl.actor_rollout_ref.actor.fsdp_config.fsdp_size"
     with pytest.raises(UserError, match=f"{key} must divide the 64 GPUs, got 48"):
         estimate(load_launch_recipe(path, {key: "48"}, {}))
+
+
+def test_a_checkpoint_of_the_32b_run_is_12_bytes_of_each_weight_unless_less_is_saved() -> None:
+    path, key = FOLDER / "fipo_qwen2.5_32b.toml", "verl.actor_rollout_ref.actor.checkpoint.save_contents"
+    assert checkpoint_bytes(load_launch_recipe(path, {}, {})) == 12 * 32_763_876_352
+    assert checkpoint_bytes(load_launch_recipe(path, {key: '["model", "extra"]'}, {})) == 4 * 32_763_876_352
+
+
+def test_the_hours_of_a_step_by_hand() -> None:
+    recipe = load_launch_recipe(FOLDER / "fipo_qwen2.5_32b.toml", {}, {})
+    training, sampling = hours(recipe, 1.0)
+    a_token = 5 * (2 * 32_763_876_352 + 2 * 64 * 5120 * 22528)
+    assert training == pytest.approx(8192 * 22528 * a_token / (128 * 989e12 * 0.4) / 3600)
+    # a replica of 4 GPUs decodes 256 responses, the 35.4 that its cache holds at a time; each token reads the weights
+    # and, on average, half of that cache
+    found = estimate(recipe)
+    read = found.sampling["weights"] + found.sampling["key-value cache"] / 2
+    assert sampling == pytest.approx(256 / found.cached_sequences * 20480 * read / (3350e9 * 0.6) / 3600)
+
+
+def test_more_gpus_take_less_and_short_responses_far_less() -> None:
+    path = FOLDER / "fipo_qwen2.5_32b.toml"
+    few, many = (load_launch_recipe(path, {"job.nnodes": nodes}, {}) for nodes in ("8", "16"))
+    assert sum(hours(few, 1.0)) > sum(hours(many, 1.0)) > 4 * sum(hours(many, 0.25))

@@ -17,7 +17,7 @@ from typing import Any, cast
 
 from fipo.errors import UserError
 from fipo.integrations.verl.launch.recipe import LaunchRecipe, load_launch_recipe
-from fipo.integrations.verl.launch.translate import check_batch, config_of, translate
+from fipo.integrations.verl.launch.translate import check_batches, config_of, translate
 from fipo.recipe.toml import split_overrides
 from fipo.telemetry.exit_codes import exit_code_of
 from fipo.telemetry.lines import whole_lines
@@ -44,8 +44,7 @@ def collect(
             steps.setdefault(line["step"], {}).update(line["data"])  # a start begins with an evaluation of its step
     if not steps:
         raise UserError(f"{metrics[0]}: holds no steps")
-    for step, values in steps.items():
-        check_batch(step, values, recipe)
+    check_batches(steps, recipe)
     translated = [{"step": step, **translate(steps[step], recipe)} for step in sorted(steps)]
     config = config_of(recipe, out.name, steps.values())
     rollouts = _rollouts(credit, dumps)

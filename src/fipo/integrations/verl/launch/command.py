@@ -4,10 +4,13 @@ import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
+from fipo.doctor.findings import gravest_first
+from fipo.doctor.show import finding_lines
 from fipo.errors import UserError
 from fipo.integrations.verl.launch.estimate import described
 from fipo.integrations.verl.launch.keys import overrides_of
 from fipo.integrations.verl.launch.objective import knobs_of
+from fipo.integrations.verl.launch.outlook import outlook
 from fipo.integrations.verl.launch.recipe import LaunchRecipe, Place, load_launch_recipe, place_of
 from fipo.integrations.verl.launch.rehearse import rehearse
 from fipo.integrations.verl.launch.submit import submit
@@ -29,19 +32,29 @@ def launch(
 
     Raises UserError for a mistake in the recipe, RunStopped for a job that failed or is no longer followed.
     """
-    recipe = load_launch_recipe(path, overrides, environment)
-    place = place_of(path, environment)
+    recipe, place, lines = load_job(path, overrides, environment)
     entry = ["python3", "-m", recipe.job.entry_point]
-    lines = overrides_of(recipe)
-    check(recipe)
     for line in described(recipe):
         print(f"# {line}" if dry_run else line)
     if dry_run:
+        for finding in gravest_first(outlook(recipe, place, environment)):
+            print("\n".join(f"# {line}" for line in finding_lines(finding)))
         print(shell_command(place, entry, lines))
     elif rehearsal is not None:
         rehearse(lines, rehearsal / recipe.job.name, ranks)
     else:
         submit(place, shlex.join([*entry, *lines]))
+
+
+def load_job(
+    path: Path, overrides: dict[str, str], environment: Mapping[str, str]
+) -> tuple[LaunchRecipe, Place, list[str]]:
+    """The recipe, where it is submitted to, and verl's overrides. Raises UserError for a mistake in any of them."""
+    recipe = load_launch_recipe(path, overrides, environment)
+    place = place_of(path, environment)
+    lines = overrides_of(recipe)
+    check(recipe)
+    return recipe, place, lines
 
 
 def check(recipe: LaunchRecipe) -> None:

@@ -7,14 +7,17 @@ from importlib.resources import files
 from typing import Any
 
 from fipo.errors import UserError
-from fipo.integrations.verl.knobs import KEYS, POLICY_LOSS
+from fipo.integrations.verl.knobs import KEYS, POLICY_LOSS, original
 from fipo.integrations.verl.launch.recipe import LaunchRecipe
 from fipo.recipe.table import did_you_mean
 
 VERL_VERSION = "0.9.1"
 OPEN = "open"  # the kind of a table that is empty in verl, and handed on as it is
 # tables that verl hands on as they are, besides those that are empty in its own configuration
-OPEN_TABLES = ("reward.reward_kwargs", "reward.custom_reward_function.reward_kwargs", "ray_kwargs.ray_init")
+OPEN_TABLES = (
+    *("reward.reward_kwargs", "reward.custom_reward_function.reward_kwargs", "ray_kwargs.ray_init"),
+    "actor_rollout_ref.actor.fsdp_config.mixed_precision",  # a field of verl's options that its own file leaves out
+)
 UNQUOTED = re.compile(r"[\w./:@%*?|+-]+", re.ASCII)  # Hydra reads such a text as it is
 
 
@@ -90,6 +93,9 @@ def _mark(key: str, value: Any) -> str:
         return ""
     if key in ours or any(key.startswith(f"{table}.") for table in tables):
         return "+"
+    table, _, name = key.rpartition(".")
+    if table == POLICY_LOSS and (answer := original(name)):
+        raise UserError(f"verl.{answer}")
     raise UserError(f"verl {VERL_VERSION} has no key {key}{did_you_mean(key, sorted({*known, *ours}))}")
 
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from fipo.errors import UserError
-from fipo.integrations.verl.knobs import ACTOR, KEYS, POLICY_LOSS, Knobs
+from fipo.integrations.verl.knobs import ACTOR, KEYS, POLICY_LOSS, Knobs, check_mode
 from fipo.integrations.verl.launch.recipe import LaunchRecipe
 
 
@@ -17,6 +17,7 @@ def knobs_of(recipe: LaunchRecipe) -> Knobs:
     try:
         knobs = Knobs(**given)
         knobs.check_clips(recipe.table(ACTOR))
+        check_mode(recipe.value("trainer.v1.trainer_mode"), knobs.allow_async)
     except ValueError as error:
         raise UserError(f"verl.{error}") from None
     return knobs

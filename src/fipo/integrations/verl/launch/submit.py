@@ -19,10 +19,10 @@ def submit(place: Place, entrypoint: str) -> None:
         from ray.job_submission import JobSubmissionClient
     except ImportError:
         raise UserError('fipo launch needs Ray: pip install "fipo[verl]", or look with --dry-run') from None
-    runtime_env = _runtime_env(place)
+    environment = runtime_env(place)
     try:
         client = JobSubmissionClient(place.address)
-        job = client.submit_job(entrypoint=entrypoint, runtime_env=runtime_env)
+        job = client.submit_job(entrypoint=entrypoint, runtime_env=environment)
     except AuthenticationError as error:
         raise UserError(
             f"RAY_ADDRESS {place.address} took no job: {_first_line(error)}; "
@@ -56,10 +56,18 @@ async def _print_log(client: Any, job: str) -> None:
         print(text, end="", flush=True)
 
 
-def _runtime_env(place: Place) -> dict[str, Any]:
-    """The YAML file with the working directory in it, as `ray job submit` puts them together."""
+def runtime_env(place: Place) -> dict[str, Any]:
+    """The YAML file with the working directory in it, as `ray job submit` puts them together.
+
+    Raises UserError for a folder or a file that is not what it must be.
+    """
     if "://" not in place.working_dir and not Path(place.working_dir).is_dir():
         raise UserError(f"WORKING_DIR must be a folder, got {place.working_dir}")
+    return {**environment_file(place), "working_dir": place.working_dir}
+
+
+def environment_file(place: Place) -> dict[str, Any]:
+    """Ray's runtime environment as its file has it, {} where there is none. Raises UserError for what is none."""
     found: Any = {}
     if place.runtime_env:
         import yaml
@@ -70,7 +78,7 @@ def _runtime_env(place: Place) -> dict[str, Any]:
             raise UserError(f"{place.runtime_env}: not YAML: {_first_line(error)}") from None
     if not isinstance(found, dict):
         raise UserError(f"{place.runtime_env}: must be a table of Ray's runtime environment, got {found!r}")
-    return {**found, "working_dir": place.working_dir}
+    return found
 
 
 def _first_line(error: Exception) -> str:

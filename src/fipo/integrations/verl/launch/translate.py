@@ -23,6 +23,7 @@ NAMES = {  # verl's keys, and ours for the same quantity
 }
 OURS = ("groups/", "reward/", "accuracy/", "grade/")  # of everything that was generated; v1.py writes them
 VALIDATION = re.compile(r"val-core/(?P<source>.+)/acc/(?P<what>mean|maj|best)@(?P<samples>[0-9]+)(?P<mean>/mean)?")
+MINI_BATCH = re.compile(r"actor/fipo/mini_batch_([0-9]+)/influence_weight/mean")
 ESTIMATES = {"mean": "eval/avg_at_k", "maj": "eval/cons_at_k", "best": "eval/pass_at_k"}
 
 
@@ -38,21 +39,55 @@ def translate(values: dict[str, Any], recipe: LaunchRecipe) -> dict[str, float]:
     return ours | {name: value for name, (value, _) in _evaluation(numbers).items()}
 
 
-def check_batch(step: int, values: dict[str, Any], recipe: LaunchRecipe) -> None:
+def check_batches(steps: dict[int, dict[str, Any]], recipe: LaunchRecipe) -> None:
     """Raise UserError where the metrics are of a job with another batch or longer responses than the recipe's.
 
-    Only our trainer reports its batch; of verl's own the metrics do not say how many groups there were.
+    And where a job that trained says nothing of its batch: whatever the recipe says would be recorded then.
     """
-    for key, setting, fits in (
-        ("groups/kept", "data.train_batch_size", lambda found, said: found == said),
-        ("response_length/max", "data.max_response_length", lambda found, said: found <= said),
-    ):
-        said = recipe.whole_number(setting)
-        if key in values and not fits(values[key], said):
-            raise UserError(
-                f"step {step}: {key} {values[key]:g} is not of a job with verl.{setting} {said}: "
-                f"give collect the overrides of the job, --verl.{setting} and all others"
-            )
+    prompts, group = (recipe.whole_number(key) for key in ("data.train_batch_size", "actor_rollout_ref.rollout.n"))
+    found = {step: batch_of(values) for step, values in steps.items() if "actor/grad_norm" in values}
+    if found and not any(found.values()):
+        raise UserError(
+            f"step {min(found)}: holds neither groups/kept nor perf/total_num_tokens with the lengths, so the job's "
+            f"batch is not known, and verl.data.train_batch_size {prompts} may not be it"
+        )
+    for step, values in steps.items():
+        said = {"groups/kept": prompts, "responses": prompts * group, "updates": recipe.updates}
+        keys = {
+            "groups/kept": "data.train_batch_size",
+            "responses": "data.train_batch_size x rollout.n",
+            "updates": "data.train_batch_size / actor.ppo_mini_batch_size",
+        }
+        for name, number in (found.get(step) or {}).items():
+            if number != said[name]:
+                raise _not_of(step, f"{name} {number}", f"{keys[name]} {said[name]}")
+        longest, limit = values.get("response_length/max", 0), recipe.whole_number("data.max_response_length")
+        if longest > limit:
+            raise _not_of(step, f"response_length/max {longest:g}", f"data.max_response_length {limit}")
+
+
+def batch_of(values: dict[str, Any]) -> dict[str, int]:
+    """What a training step says of its batch: groups, responses and updates, as far as it does.
+
+    Responses: all tokens over the mean length of prompt and response. Not of several turns, where verl may make several
+    rows of a trajectory. Only our trainer reports groups and the weights of each mini-batch.
+    """
+    found = {}
+    if "groups/kept" in values:
+        found["groups/kept"] = round(values["groups/kept"])
+    length = sum(float(values.get(f"{part}_length/mean", 0.0)) for part in ("prompt", "response"))
+    if "perf/total_num_tokens" in values and length and values.get("num_turns/max", 2) <= 2:
+        found["responses"] = round(values["perf/total_num_tokens"] / length)
+    updates = {match[1] for key in values if (match := MINI_BATCH.fullmatch(key))}
+    if updates:
+        found["updates"] = len(updates)
+    return found
+
+
+def _not_of(step: int, found: str, said: str) -> UserError:
+    return UserError(
+        f"step {step}: {found} is not of a job with verl.{said}: give collect the overrides of the job, all of them"
+    )
 
 
 def config_of(recipe: LaunchRecipe, name: str, metrics: Iterable[dict[str, Any]]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import torch
 from verl.workers.engine_workers import ActorRolloutRefWorker
 
 from fipo.integrations.verl.rehearsal.registration import register_fsdp_for_cpu
-from fipo.integrations.verl.v1 import MODES, FIPOTaskRunner, register_trainer, with_fipo_loss
+from fipo.integrations.verl.v1 import MODES, FIPOTaskRunner, register_trainer, with_fipo_loss, with_worker
 
 TRAINER = "fipo_rehearsal"
 
@@ -22,12 +22,7 @@ class CPUActorRolloutRefWorker(ActorRolloutRefWorker):  # type: ignore[misc, unu
         register_fsdp_for_cpu()
 
 
-@register_trainer(TRAINER)
-class RehearsalTrainer(with_fipo_loss("sync", MODES["sync"])):  # type: ignore[misc]
-    def _init_resource_pool_mgr(self) -> None:
-        super()._init_resource_pool_mgr()
-        for role in self.role_worker_mapping:
-            self.role_worker_mapping[role] = ray.remote(CPUActorRolloutRefWorker)
+register_trainer(TRAINER)(with_worker(with_fipo_loss("sync", MODES["sync"]), CPUActorRolloutRefWorker))
 
 
 @ray.remote
