@@ -78,7 +78,7 @@ class Case:
 
 
 def scored(model: PreTrainedModel, packs: Sequence[Pack]) -> list[Tensor]:
-    return [scores.logprobs for scores in old_scores(model, packs, 1.0, lambda: None, entropy=False)]
+    return [scores.logprobs for scores in old_scores(model, packs, 1.0, no_beat, entropy=False)]
 
 
 def credit(now: Sequence[Tensor], old: Sequence[Tensor], packs: Sequence[Pack]) -> Credit:
