@@ -9,6 +9,7 @@ from fipo.data.problem import Problem
 from fipo.data.repeats import without
 from fipo.errors import UserError
 from fipo.grading.workers.pool import GraderPool
+from fipo.objective import fused
 from fipo.rollout.engine.select import make_sampler
 from fipo.rollout.groups import PolicyRoller, ProblemStream
 from fipo.rollout.problems import PromptLimit, usable_problems
@@ -37,9 +38,14 @@ def set_up(recipe: Recipe, graders: GraderPool, say: Say, beat: Beat, control: C
     """Load the model and the problems. Raises UserError if the recipe asks for what cannot be."""
     seed_global_generators(recipe.run.seed, step=0)
     torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = (
+        False  # a pass over each new tensor; nothing reads what it fills
+    )
     policy = load_policy(recipe, say)
     model, tokenizer = policy.model, policy.tokenizer
     algorithm = recipe.objective.algorithm()
+    if model.device.type == "cuda" and (reason := fused.obstacle()):
+        say(f"note: the objective goes by torch's operations, which is slower: {reason}")
     train, held_out = _problems(recipe, policy, graders, say)
     longest = recipe.rollout.longest
     sampler = make_sampler(

@@ -100,9 +100,8 @@ def _loss_inputs(pack: Pack, now: Scores, before: Scores, reference: Tensor | No
 
 
 def _divide_gradients(weights: Sequence[Tensor], divisor: float) -> None:
-    for weight in weights:
-        if weight.grad is not None:
-            weight.grad /= divisor
+    if gradients := [weight.grad for weight in weights if weight.grad is not None]:
+        torch._foreach_div_(gradients, divisor)
 
 
 def _check_weights(model: PreTrainedModel) -> None:

@@ -138,9 +138,7 @@ def test_a_micro_batch_is_never_smaller_than_a_sequence_nor_larger_than_a_mini_b
 
 
 def test_the_peak_is_what_stays_and_the_largest_phase():
-    found = MemoryEstimate(
-        stays={"a": 5.0, "b": 1.0}, sampling={"c": 3.0}, update={"d": 2.0, "e": 2.0}, optimizer_step={}
-    )
+    found = MemoryEstimate(stays={"a": 5.0, "b": 1.0}, sampling={"c": 3.0}, update={"d": 2.0, "e": 2.0})
     assert found.phase == ("the update", {"d": 2.0, "e": 2.0})
     assert found.peak == 10
 

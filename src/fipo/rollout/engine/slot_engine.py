@@ -188,8 +188,12 @@ class _Batch:
         """Compute the prefixes of new prompts; if there are any, of those that come next too, as one pass."""
         if all(tuple(prompt) in self.prefixes for prompt in prompts if len(prompt) > 1):
             return
-        coming = [prompt for _, prompt in islice(self.waiting, 2 * self.slots)]
-        new = {tuple(prompt) for prompt in [*prompts, *coming] if len(prompt) > 1} - self.prefixes.keys()
+        new = {tuple(prompt) for prompt in prompts if len(prompt) > 1} - self.prefixes.keys()
+        for _, prompt in islice(self.waiting, 2 * self.slots):
+            ahead = {tuple(prompt)} - self.prefixes.keys() if len(prompt) > 1 else set()
+            if sum(map(len, new | ahead)) > PREFILL_TOKENS:
+                break
+            new |= ahead
         self.prefixes |= prefill(self.recorder.model, sorted(new), PREFILL_TOKENS)
 
     def _finish(self, slot: int) -> None:

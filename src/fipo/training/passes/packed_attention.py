@@ -32,12 +32,12 @@ class Geometry:
 
     @cached_property
     def flash(self) -> dict[str, Any]:
-        """The keys that each segment sees, as places in the row, and what `varlen_attn` asks for."""
+        """The keys that each segment sees, as places in the row (None: its own), and what `varlen_attn` asks for."""
         seen = [torch.arange(start, end) for span in self.spans for start, end in span.seen]
         queries = [span.end - span.start for span in self.spans]
         keys = [span.past + length for span, length in zip(self.spans, queries, strict=True)]
         return {
-            "places": torch.cat(seen).to(self.device),
+            "places": torch.cat(seen).to(self.device) if any(span.past for span in self.spans) else None,
             "cu_seq_q": torch.tensor([0, *queries]).cumsum(0).to(self.device, torch.int32),
             "cu_seq_k": torch.tensor([0, *keys]).cumsum(0).to(self.device, torch.int32),
             "max_q": max(queries),
@@ -93,10 +93,12 @@ def _flash(query: Tensor, key: Tensor, value: Tensor, geometry: Geometry, scalin
     else:
         key, value = (x.repeat_interleave(query.shape[1] // x.shape[1], dim=1) for x in (key, value))
     q, k, v = (x[0].transpose(0, 1) for x in (query, key, value))
+    if row["places"] is not None:
+        k, v = k[row["places"]], v[row["places"]]
     mixed: Any = varlen_attn(
         q,
-        k[row["places"]],
-        v[row["places"]],
+        k,
+        v,
         row["cu_seq_q"],
         row["cu_seq_k"],
         row["max_q"],
