@@ -31,8 +31,8 @@ from fipo.objective.metrics import RATIO_BINS
 from fipo.objective.surrogates import Clipped
 from fipo.objective.types import LossInputs, Ratios, RowLosses, Spread, TokenFields, TokenSums
 
-CHUNK = 512  # tokens of one program, a power of two
-WARPS = 4
+CHUNK = 256  # tokens of one program, a power of two
+WARPS = 1  # of several each scan and each sum would wait for the others
 HISTOGRAMS = 32  # copies, added up at the end
 VALUES = 14  # sums and extremes of token_kernel
 MAX_DECAY_RATE = 1000.0  # gamma is 0 in float32 long before; keeps exponents finite

@@ -15,7 +15,7 @@ from fipo.rollout.groups import PolicyRoller, ProblemStream
 from fipo.rollout.problems import PromptLimit, usable_problems
 from fipo.telemetry.heartbeat import Beat
 from fipo.training.control import Control
-from fipo.training.determinism import seed_global_generators
+from fipo.training.determinism import deterministic_operations, seed_global_generators
 from fipo.training.passes.layout import layout_of
 from fipo.training.policy.loss_scale import LossScale
 from fipo.training.policy.mfu import compute_of
@@ -37,10 +37,7 @@ class Setup:
 def set_up(recipe: Recipe, graders: GraderPool, say: Say, beat: Beat, control: Control | None = None) -> Setup:
     """Load the model and the problems. Raises UserError if the recipe asks for what cannot be."""
     seed_global_generators(recipe.run.seed, step=0)
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.utils.deterministic.fill_uninitialized_memory = (
-        False  # a pass over each new tensor; nothing reads what it fills
-    )
+    deterministic_operations()
     policy = load_policy(recipe, say)
     model, tokenizer = policy.model, policy.tokenizer
     algorithm = recipe.objective.algorithm()
@@ -82,6 +79,7 @@ def set_up(recipe: Recipe, graders: GraderPool, say: Say, beat: Beat, control: C
         compute=compute_of(model),
         control=control,
         beat=beat,
+        make_room=sampler.release,
     )
     return Setup(trainer=trainer, eval_problems=held_out)
 

@@ -29,11 +29,16 @@ class MemoryEstimate:
     stays: dict[str, float]
     sampling: dict[str, float]
     update: dict[str, float]
+    rounding: dict[str, float]  # its measurement, where it is made
 
     @property
     def phase(self) -> tuple[str, dict[str, float]]:
         """The name and the parts of the phase with the peak."""
-        phases = {"sampling": self.sampling, "the update": self.update}
+        phases = {
+            "sampling": self.sampling,
+            "the update": self.update,
+            "the measurement of rounding": self.rounding,
+        }
         name = max(phases, key=lambda name: sum(phases[name].values()))
         return name, phases[name]
 
@@ -53,6 +58,7 @@ def estimate(
     own_copy = recipe.objective.kl_coef > 0 and recipe.model.lora is None  # else the adapters are switched off for it
     gradients = {"gradients": float(FLOAT32 * outline.trainable)}
     sampling = _sampling(recipe, outline, slots, width, prompts=max(rollout.generation_batch, eval_problems))
+    wide_head = _wide_head(recipe, outline, device, width)
     # What recorded steps compute with on CUDA has places of its own, also while they are not replayed.
     kept = sampling.pop("choosing tokens") if device.type == "cuda" else 0.0
     return MemoryEstimate(
@@ -67,8 +73,9 @@ def estimate(
                 "Python and libraries" if device.type == "cpu" else "CUDA": float(process),
             }
         ),
-        sampling=_without_nothing(sampling),
-        update=gradients | _update(recipe, outline, device, width),
+        sampling=_without_nothing(sampling | wide_head),
+        update=gradients | _update(recipe, outline, device, width) | _without_nothing(wide_head),
+        rounding=gradients | _rounding(recipe, outline, device, width),
     )
 
 
@@ -107,15 +114,41 @@ def _update(recipe: Recipe, outline: Outline, device: torch.device, width: int) 
     if recipe.update.gradient_checkpointing:  # the input of every layer, and one layer's own
         activations = tokens * (outline.layers * outline.hidden * width + outline.kept_per_token / outline.layers)
     working = tokens * width * (2 * outline.hidden + 3 * outline.feed_forward)  # gradients of activations on their way
-    chunk = min(tokens * outline.vocabulary, max(CHUNK[device.type], outline.vocabulary))
     head = outline.vocabulary * outline.hidden if outline.trainable == outline.parameters and width < FLOAT32 else 0
     return _without_nothing(
         {
             f"activations of {tokens:,} tokens": activations + working,
-            "logits": float(CHUNK_COPIES * FLOAT32 * chunk),
+            "logits": _logits(tokens, outline, device),
             "gradients of the output layer": float(HEAD_GRADIENTS * head * width),
         }
     )
+
+
+def _rounding(recipe: Recipe, outline: Outline, device: torch.device, width: int) -> dict[str, float]:
+    """A forward pass in float32, with the masters as weights; what is frozen is widened a matrix at a time."""
+    if width >= FLOAT32 or not recipe.telemetry.noise_every or recipe.update.mini_batches == 1:
+        return {}
+    tokens = tokens_at_once(recipe)
+    frozen = FLOAT32 * outline.vocabulary * outline.hidden if recipe.model.lora else 0
+    return _without_nothing(
+        {
+            f"{tokens:,} tokens in float32": float(FLOAT32 * tokens * (2 * outline.hidden + 3 * outline.feed_forward)),
+            "logits": _logits(tokens, outline, device),
+            "a frozen matrix in float32": float(frozen),
+        }
+    )
+
+
+def _logits(tokens: int, outline: Outline, device: torch.device) -> float:
+    chunk = min(tokens * outline.vocabulary, max(CHUNK[device.type], outline.vocabulary))
+    return float(CHUNK_COPIES * FLOAT32 * chunk)
+
+
+def _wide_head(recipe: Recipe, outline: Outline, device: torch.device, width: int) -> dict[str, float]:
+    """The copy of the output layer that a CPU makes for float32 logits; CUDA writes them without one."""
+    if device.type == "cuda" or width >= FLOAT32 or recipe.model.head_dtype == "model":
+        return {}
+    return {"output layer in float32": float(FLOAT32 * outline.vocabulary * outline.hidden)}
 
 
 def _traced(outline: Outline, device: torch.device) -> bool:

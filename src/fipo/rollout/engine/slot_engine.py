@@ -65,6 +65,12 @@ class SlotEngine:
         """Take the memory of all slots for sequences of `longest` tokens: better not to have it now than later."""
         self._recorder_for(self.slots, self._length(longest))
 
+    def release(self) -> None:
+        """Give the memory of all slots back; the next call takes it again, and its responses are the same."""
+        self._recorder = None
+        if self.model.device.type == "cuda":
+            torch.cuda.empty_cache()
+
     @staticmethod
     def _length(tokens: int) -> int:
         return round_up(tokens, parts=8, least=32)
