@@ -14,6 +14,7 @@ from device import DEVICE, HALF, SMALL, captured, milliseconds, seconds
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+import fipo
 from fipo.models.attention import attend
 from fipo.models.loading import device_of
 from fipo.objective import FIPOConfig, LossInputs, fipo_influence, fused, policy_loss
@@ -26,8 +27,9 @@ PROGRAMS = ((512, 4), (256, 1), (512, 1), (256, 2), (1024, 4))  # (tokens, warps
 
 def environment(_: Namespace) -> dict[str, Any]:
     device_of("auto", key="device")  # which switches cuDNN's attention off
-    found: dict[str, Any] = {"python": platform.python_version(), "cc": shutil.which("gcc") or shutil.which("cc")}
-    for package in ("torch", "transformers", "triton", "fipo"):
+    compiler = shutil.which("gcc") or shutil.which("cc")
+    found: dict[str, Any] = {"fipo": fipo.__version__, "python": platform.python_version(), "compiler": compiler}
+    for package in ("torch", "transformers", "triton"):
         try:
             found[package] = version(package)
         except PackageNotFoundError:

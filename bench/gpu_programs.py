@@ -24,7 +24,7 @@ SHORT = {  # the quickstart, for a few seconds
     "data.eval.count": "8",
     "checkpoint.every": "1",
 }
-OWN = ("time/", "rollout/tokens_per_second")  # what differs between two runs that are the same
+OWN = ("time/", "eval/")  # what differs between the two: a run evaluates after its last step
 
 
 def started(*command: object, timeout: float) -> str:

@@ -11,7 +11,8 @@ from fipo.seeding import derive_seed
 def deterministic_operations() -> None:
     """Let torch choose operations whose result is the same from run to run, in this process from now on."""
     torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # a pass over each new tensor, which nothing reads
+    # Else it would fill each new tensor as well, which nothing reads.
+    setattr(torch.utils.deterministic, "fill_uninitialized_memory", False)  # noqa: B010 - mypy does not know it
 
 
 def seed_global_generators(seed: int, step: int) -> None:

@@ -13,6 +13,7 @@ from fipo.objective import fused
 from fipo.rollout.engine.select import make_sampler
 from fipo.rollout.groups import PolicyRoller, ProblemStream
 from fipo.rollout.problems import PromptLimit, usable_problems
+from fipo.rollout.sampler import Sampler
 from fipo.telemetry.heartbeat import Beat
 from fipo.training.control import Control
 from fipo.training.determinism import deterministic_operations, seed_global_generators
@@ -79,9 +80,17 @@ def set_up(recipe: Recipe, graders: GraderPool, say: Say, beat: Beat, control: C
         compute=compute_of(model),
         control=control,
         beat=beat,
-        make_room=sampler.release,
+        make_room=lambda: _make_room(sampler, say),
     )
     return Setup(trainer=trainer, eval_problems=held_out)
+
+
+def _make_room(sampler: Sampler, say: Say) -> None:
+    say(
+        "note: an update ran out of memory and begins again without the sampler's, which takes time; smaller "
+        "rollout.decode_batch and update.tokens_per_micro_batch need less"
+    )
+    sampler.release()
 
 
 def _problems(recipe: Recipe, policy: Policy, graders: GraderPool, say: Say) -> tuple[list[Problem], list[Problem]]:
