@@ -12,12 +12,13 @@ Without a CUDA device it says so and exits with 2. Unmeasured on a GPU so far: b
 """
 
 import argparse
-import statistics
 import sys
 from collections.abc import Callable
 
 import torch
+from device import captured, milliseconds
 from future_kl import chunked_matmul
+from gpu_kernels import copy_rate
 from machine import add_save, machine, save
 from torch import Tensor
 
@@ -71,34 +72,6 @@ def measured_step(inputs: LossInputs) -> None:
     out.metrics()
 
 
-def captured(run: Callable[[], object]) -> Callable[[], object]:
-    """run as a CUDA graph, after the warm-up on another stream that capturing asks for."""
-    stream = torch.cuda.Stream()
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
-        for _ in range(3):
-            run()
-    torch.cuda.current_stream().wait_stream(stream)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        run()
-    return graph.replay
-
-
-def milliseconds(run: Callable[[], object], repeats: int) -> float:
-    for _ in range(3):
-        run()
-    times = []
-    for _ in range(repeats):
-        start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-        start.record()
-        run()
-        end.record()
-        end.synchronize()
-        times.append(start.elapsed_time(end))
-    return statistics.median(times)
-
-
 def peak_mib(run: Callable[[], object]) -> float:
     """What run allocates at once beyond what was there before."""
     torch.cuda.synchronize()
@@ -107,13 +80,6 @@ def peak_mib(run: Callable[[], object]) -> float:
     run()
     torch.cuda.synchronize()
     return (torch.cuda.max_memory_allocated() - before) / MIB
-
-
-def copy_rate() -> float:
-    """Bytes per second, read and written together."""
-    source = torch.empty(2**30, dtype=torch.uint8, device="cuda")
-    target = torch.empty_like(source)
-    return 2 * source.numel() / (1e-3 * milliseconds(lambda: target.copy_(source), 20))
 
 
 def measure(rows: int, length: int, rate: float, repeats: int) -> dict[str, float]:

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from device import qwen2_05b
 from machine import add_save, machine, save
 
 WORDS = 151936
@@ -55,25 +56,6 @@ SETTINGS = [
 def random_prompts(count: int) -> list[list[int]]:
     rng = random.Random(0)
     return [[rng.randrange(100, WORDS - 2000) for _ in range(PROMPT_TOKENS)] for _ in range(count)]
-
-
-def random_model() -> Any:
-    from transformers import Qwen2Config, Qwen2ForCausalLM
-
-    torch.manual_seed(0)
-    config = Qwen2Config(
-        vocab_size=WORDS,
-        hidden_size=896,
-        intermediate_size=4864,
-        num_hidden_layers=24,
-        num_attention_heads=14,
-        num_key_value_heads=2,
-        max_position_embeddings=32768,
-        tie_word_embeddings=True,
-        eos_token_id=None,
-        bos_token_id=None,
-    )
-    return Qwen2ForCausalLM(config).to(torch.bfloat16).eval()
 
 
 def timed(sample: Callable[[int], Sequence[int]], repeats: int) -> dict[str, float]:
@@ -173,13 +155,13 @@ def main() -> int:
         results = measure_vllm(arguments.vllm_side, arguments.repeats)
         (Path(arguments.vllm_side) / "vllm.json").write_text(json.dumps(results))
         return 0
-    model = random_model()
+    model = qwen2_05b()
     theirs = {}
     if arguments.vllm:  # first, while the device is free
         with tempfile.TemporaryDirectory() as folder:
             model.save_pretrained(folder)
             theirs = run_vllm(arguments.vllm, folder, arguments.repeats)
-    report(measure_ours(model.to("cuda"), arguments.repeats), theirs, kept=arguments.save)
+    report(measure_ours(model, arguments.repeats), theirs, kept=arguments.save)
     return 0
 
 

@@ -3,14 +3,15 @@
 import sys
 import time
 from collections.abc import Sequence
-from importlib.metadata import version
 from typing import Any
 
 import torch
 from small_model import GROUP_SIZE, GROUPS, PROMPT_TOKENS, RESPONSE_TOKENS, print_side, random_prompts, small_model
 
+import fipo
 from fipo.data.problem import Problem
 from fipo.grading.grade import Grade
+from fipo.models.norm import fuse_norms
 from fipo.objective import ALGORITHMS
 from fipo.rollout.engine.slot_engine import SlotEngine
 from fipo.rollout.groups import PolicyRoller, ProblemStream
@@ -71,6 +72,7 @@ def recipe(mini_batches: int) -> Recipe:
 def main(steps: int, mini_batches: int) -> None:
     torch.set_num_threads(1)
     model = small_model()
+    fuse_norms(model)  # as where a recipe's model is loaded
     prompts = [" ".join(map(str, prompt)) for prompt in random_prompts(64)]
     problems = [Problem(id=str(i), prompt=prompt, answer="", source="bench") for i, prompt in enumerate(prompts)]
     words: Any = Words()
@@ -89,6 +91,7 @@ def main(steps: int, mini_batches: int) -> None:
             grade=grade,
         ),
         stream=ProblemStream(problems, seed=0),
+        loss_scale=None,
         compute=compute_of(model),
         control=None,
         beat=no_beat,
@@ -99,7 +102,7 @@ def main(steps: int, mini_batches: int) -> None:
         record = train_step(trainer, step, Clock())
         seconds.append(time.process_time() - started)
         assert len(record.batch.kept) == GROUPS
-    print_side(seconds, f"fipo {version('fipo')}")
+    print_side(seconds, f"fipo {fipo.__version__}")
 
 
 if __name__ == "__main__":

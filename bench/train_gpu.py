@@ -11,12 +11,13 @@ tokens/s at 16k (11.1% MFU, 12.5 GiB), 10,147 at 65k.
 import argparse
 import statistics
 import sys
-import time
 from pathlib import Path
+from typing import Any
 
 import torch
+from device import DEVICE, WORDS, free_memory, peak_gib, qwen3_06b, seconds
 from machine import add_save, machine, save
-from transformers import PreTrainedModel, Qwen3Config, Qwen3ForCausalLM
+from transformers import PreTrainedModel
 
 from fipo.objective import ALGORITHMS
 from fipo.rollout.groups import ProblemStream
@@ -34,27 +35,13 @@ QUICKSTART = Path(__file__).parent.parent / "recipe" / "quickstart.toml"
 PRIME_RL = {16384: 11896, 65536: 10147}
 
 
-def qwen3_06b() -> PreTrainedModel:
-    torch.manual_seed(0)
-    config = Qwen3Config(
-        vocab_size=151936,
-        hidden_size=1024,
-        num_hidden_layers=28,
-        num_attention_heads=16,
-        num_key_value_heads=8,
-        head_dim=128,
-        intermediate_size=3072,
-        max_position_embeddings=65536,
-        tie_word_embeddings=True,
-    )
-    return Qwen3ForCausalLM(config).to("cuda", torch.bfloat16).eval()
-
-
 def sequences(lengths: list[int]) -> Pack:
     """Random sequences whose every token but the first is trained on."""
-    ids = torch.randint(100, 150_000, (1, sum(lengths)), device="cuda")
+    ids = torch.randint(2, WORDS, (1, sum(lengths)), device=DEVICE)
     starts = [sum(lengths[:i]) for i in range(len(lengths))]
-    before = torch.cat([torch.arange(start, start + n - 1) for start, n in zip(starts, lengths, strict=True)]).cuda()
+    before = torch.cat([torch.arange(start, start + n - 1) for start, n in zip(starts, lengths, strict=True)]).to(
+        DEVICE
+    )
     mask = torch.zeros(len(lengths), max(lengths) - 1, dtype=torch.bool)
     for i, length in enumerate(lengths):
         mask[i, : length - 1] = True
@@ -62,11 +49,12 @@ def sequences(lengths: list[int]) -> Pack:
         input_ids=ids,
         segments=[Segment(length=n) for n in lengths],
         lengths=lengths,
-        loss_mask=mask.cuda(),
+        loss_mask=mask.to(DEVICE),
         tokens=ids[0, before + 1],
         before=before,
-        advantages=torch.randn(len(lengths), device="cuda"),
-        rollout_logprobs=torch.zeros(mask.shape, device="cuda"),
+        advantages=torch.randn(len(lengths), device=DEVICE),
+        token_advantages=None,
+        rollout_logprobs=torch.zeros(mask.shape, device=DEVICE),
         rollouts=[(0, i) for i in range(len(lengths))],
     )
 
@@ -83,28 +71,23 @@ def trainer_of(model: PreTrainedModel, longest: int) -> Trainer:
         optimizer=MasterAdamW(model, lr=1e-6, weight_decay=0.0),
         roller=None,
         stream=ProblemStream([], seed=0),
+        loss_scale=None,
         compute=compute_of(model),
         control=None,
         beat=no_beat,
     )
 
 
-def measure(model: PreTrainedModel, lengths: list[int], checkpointing: bool, repeats: int = 7) -> dict[str, float]:
+def measure(model: PreTrainedModel, lengths: list[int], checkpointing: bool, repeats: int = 7) -> dict[str, Any]:
     trainer, pack = trainer_of(model, max(lengths)), sequences(lengths)
-    seconds = []
-    torch.cuda.reset_peak_memory_stats()
     with recomputing(model, checkpointing):
-        for _ in range(repeats):
-            torch.cuda.synchronize()
-            started = time.perf_counter()
-            update(trainer, [pack], None, None)
-            torch.cuda.synchronize()
-            seconds.append(time.perf_counter() - started)
-    median = statistics.median(seconds[2:])
+        times = [seconds(lambda: update(trainer, [pack], None, None)) for _ in range(repeats)]
+    median = statistics.median(times[2:])
     return {
         "tokens_per_second": sum(lengths) / median,
         "mfu": trainer.compute.training_flops(pack.work, []) / median / trainer.compute.peak,
-        "peak_gib": torch.cuda.max_memory_allocated() / 2**30,
+        "peak_gib": peak_gib(),
+        "first_s": times[0],
     }
 
 
@@ -119,6 +102,7 @@ def main() -> int:
     print(f"updates of a Qwen3-0.6B shape, bfloat16\n{torch.cuda.get_device_name()}, {machine()}")
     print(f"{'sequences':>12} {'tokens/s':>10} {'MFU':>7} {'peak GiB':>9} {'prime-rl':>9}")
     for lengths, checkpointing in (([16384], False), ([1024] * 16, False), ([16384], True), ([65536], True)):
+        free_memory()
         result = measure(qwen3_06b(), lengths, checkpointing)
         results[f"{len(lengths)}x{lengths[0]}{' recomputed' if checkpointing else ''}"] = result
         shape = f"{len(lengths)} x {lengths[0]}{'*' if checkpointing else ' '}"

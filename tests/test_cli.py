@@ -343,3 +343,12 @@ EVAL_WORDS = [
 @pytest.mark.parametrize(("typed", "message"), EVAL_WORDS, ids=[" ".join(typed) for typed, _ in EVAL_WORDS])
 def test_an_evaluation_that_cannot_be_is_refused(typed, message, refusal):
     assert refusal("eval", *typed).startswith(message)
+
+
+def test_what_torch_reads_when_it_starts_is_set_before_unless_the_user_did(monkeypatch):
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":16:8")
+    monkeypatch.delenv("PYTORCH_CUDA_ALLOC_CONF", raising=False)
+    with pytest.raises(SystemExit):
+        main(["--version"])
+    assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":16:8"
+    assert os.environ["PYTORCH_CUDA_ALLOC_CONF"] == "expandable_segments:True"

@@ -14,10 +14,17 @@ from fipo.recipe.toml import split_overrides
 from fipo.telemetry.exit_codes import exit_code_of
 from fipo.telemetry.terminal import prepare_output
 
+BEFORE_TORCH = {  # read when torch or CUDA starts
+    "OMP_WAIT_POLICY": "PASSIVE",  # threads that spin starve one another
+    "CUBLAS_WORKSPACE_CONFIG": ":4096:8",  # matrix products that are the same from run to run
+    "PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True",  # what one phase frees, another can use, whatever its sizes
+}
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch loads: threads that spin starve one another
+    for name, value in BEFORE_TORCH.items():
+        os.environ.setdefault(name, value)
     if arguments is None:
         prepare_output()
         arguments = sys.argv[1:]

@@ -8,7 +8,7 @@ from torch import nn
 from fipo.errors import UserError
 from fipo.models import precision
 from fipo.models.head import WideHead
-from fipo.models.loading import dtype_of
+from fipo.models.loading import device_of, dtype_of
 from fipo.models.precision import load_as, multiply_in
 from fipo.models.table import ModelTable
 from fipo.models.tokenizer import make_tokenizer
@@ -78,3 +78,29 @@ def test_a_float32_head_of_another_kind_is_refused_where_it_is_asked_for(monkeyp
     load_as(ModelTable(path="odd", dtype="bfloat16"), CPU)
     with pytest.raises(UserError, match="needs a plain linear output layer"):
         load_as(ModelTable(path="odd", dtype="bfloat16", head_dtype="float32"), CPU)
+
+
+def test_bfloat16_needs_a_gpu_that_computes_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    cuda = torch.device("cuda")
+    assert dtype_of("bfloat16", cuda) == torch.bfloat16  # of a GPU that is not here nothing is known
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    for capability, fits in (((7, 5), False), ((8, 0), True), ((12, 0), True)):
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _, found=capability: found)
+        assert dtype_of("float16", cuda) == torch.float16
+        if fits:
+            assert dtype_of("bfloat16", cuda) == torch.bfloat16
+        else:
+            with pytest.raises(UserError, match=r'"bfloat16" needs a GPU of compute capability 8\.0, got 7\.5'):
+                dtype_of("bfloat16", cuda)
+
+
+def test_attention_on_cuda_is_never_that_of_cudnn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    known = torch.backends.cuda.cudnn_sdp_enabled()
+    try:
+        for name in ("cuda", "auto"):
+            torch.backends.cuda.enable_cudnn_sdp(True)
+            assert device_of(name, key="run.device").type == "cuda"
+            assert not torch.backends.cuda.cudnn_sdp_enabled()
+    finally:
+        torch.backends.cuda.enable_cudnn_sdp(known)

@@ -392,13 +392,13 @@ def on_cuda(**changes):
     ],
 )
 def test_the_kernels_take_float32_on_cuda_where_triton_is_installed(changes, triton, expected, monkeypatch):
-    monkeypatch.setattr(fused, "_has_triton", lambda: triton)
+    monkeypatch.setattr(fused, "obstacle", lambda: None if triton else "no")
     assert fused.applies(on_cuda(**changes), ALGORITHMS["release_32b"]) == expected
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_the_kernels_take_the_surrogate_that_they_know(name, monkeypatch):
-    monkeypatch.setattr(fused, "_has_triton", lambda: True)
+    monkeypatch.setattr(fused, "obstacle", lambda: None)
     assert fused.applies(on_cuda(), ALGORITHMS[name]) == (name in CLIPPED)
 
 
@@ -406,7 +406,7 @@ def test_a_subclass_of_the_surrogate_that_the_kernels_know_is_another_one(monkey
     class Mine(Clipped):
         pass
 
-    monkeypatch.setattr(fused, "_has_triton", lambda: True)
+    monkeypatch.setattr(fused, "obstacle", lambda: None)
     assert not fused.applies(on_cuda(), algorithm("dapo", surrogate=Mine()))
 
 
@@ -480,3 +480,17 @@ def test_policy_loss_chooses_the_kernels_by_itself_on_cuda(rows, tokens, name, p
     off = (gradient - expected_gradient).abs() > 1e-4 * expected_gradient.abs().max()
     assert off.sum() <= 2  # the exponentials differ in the last bit: a ratio at the edge of a clip may fall either way
     assert_same_values(out, expected, rel=1e-4, abs=2.5 / inputs.loss_mask.sum().item())
+
+
+def test_where_a_trial_launch_fails_the_equations_are_used(monkeypatch):
+    if CUDA:
+        pytest.skip("it does not fail here")
+    fused.obstacle.cache_clear()
+    try:
+        assert fused.obstacle().startswith("a trial failed with ")
+        assert not fused.applies(on_cuda(), ALGORITHMS["release_32b"])
+        monkeypatch.setattr(fused, "find_spec", lambda _: None)
+        fused.obstacle.cache_clear()
+        assert fused.obstacle() == "triton is not installed"
+    finally:
+        fused.obstacle.cache_clear()

@@ -20,8 +20,10 @@ from fipo.objective import (
     policy_loss,
 )
 from fipo.rollout.groups import Group
+from fipo.training import update as updating
 from fipo.training.passes.logprobs import Scores, old_scores, score
 from fipo.training.passes.packing import Layout, Pack, pack
+from fipo.training.policy.optimizer import MasterAdamW
 from fipo.training.update import UpdateOutcome, update
 
 GROUPS = random_groups(4, 4)
@@ -245,3 +247,45 @@ def test_an_empty_mini_batch_changes_nothing() -> None:
     assert not outcome.skipped
     assert outcome.grad_norm == 0
     assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
+
+
+def test_an_update_that_runs_out_of_memory_begins_again_without_the_sampler(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And gives what it would have given, whatever of the gradient was there already."""
+    gave_back: list[str] = []
+    weights, calls = [], 0
+
+    def failing(*args, **kwargs):
+        nonlocal calls
+        calls += 1
+        if calls == 3 and not gave_back:
+            raise torch.OutOfMemoryError("no more")
+        return score(*args, **kwargs)
+
+    for fails in (False, True):
+        model = random_model()
+        trainer = trainer_of(model, ALGORITHMS["release_32b"], MasterAdamW(model, lr=1e-2, weight_decay=0.1))
+        trainer = dataclasses.replace(trainer, make_room=lambda: gave_back.append("all"))
+        [mini_batch] = mini_batches_of(model, tokens=40)
+        assert len(mini_batch.packs) > 3
+        if fails:
+            monkeypatch.setattr(updating, "score", failing)
+        update(trainer, mini_batch.packs, None, None)
+        weights.append(torch.cat([weight.detach().flatten() for weight in model.parameters()]))
+    assert gave_back == ["all"]
+    assert torch.equal(*weights)
+
+
+def test_an_update_that_does_not_fit_without_the_sampler_either_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(*_, **__):
+        raise torch.OutOfMemoryError("no more")
+
+    model = random_model()
+    [mini_batch] = mini_batches_of(model)
+    monkeypatch.setattr(updating, "score", failing)
+    with pytest.raises(torch.OutOfMemoryError, match="no more"):
+        update(
+            trainer_of(model, ALGORITHMS["dapo"], MasterAdamW(model, lr=1e-2, weight_decay=0.1)),
+            mini_batch.packs,
+            None,
+            None,
+        )

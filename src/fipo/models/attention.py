@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from fipo.models.memory import out_of_memory
@@ -39,6 +41,20 @@ def obstacle(model: PreTrainedModel, trial: Callable[[], Iterable[Compared]]) ->
                 f"and rounding explains {allowed:.2g}"
             )
     return None
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor, *, mask: Tensor | None, scale: float | None) -> Tensor:
+    """softmax(scale q k^T) v of query [B, H, T, D], key and value [B, H_kv, S, D], which heads may share.
+
+    Causal without a mask [T, S]. On CUDA keys and values are repeated first: of its kernels flash attention alone knows
+    shared ones, and torch would make all T x S scores where that cannot be used (float32, a mask, an older GPU).
+    """
+    shared = query.shape[1] // key.shape[1]
+    if query.is_cuda and shared > 1:
+        key, value = (x.repeat_interleave(shared, dim=1) for x in (key, value))
+    return F.scaled_dot_product_attention(
+        query, key, value, attn_mask=mask, is_causal=mask is None, scale=scale, enable_gqa=not query.is_cuda
+    )
 
 
 def special_attention(model: PreTrainedModel) -> str | None:

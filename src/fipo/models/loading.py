@@ -151,13 +151,24 @@ def device_of(name: str, *, key: str) -> torch.device:
         raise UserError(f'{key}: "cuda" needs a CUDA device that torch sees, found none')
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda":  # cuDNN's attention, torch's first choice there, plans for each shape and has no fall-back
+        torch.backends.cuda.enable_cudnn_sdp(False)
     return torch.device(name)
 
 
 def dtype_of(name: str, device: torch.device) -> torch.dtype:
-    """ "float32", "bfloat16", "float16", or "auto": float16 on CUDA and float32 elsewhere."""
+    """ "float32", "bfloat16", "float16", or "auto": float16 on CUDA and float32 elsewhere.
+
+    Raises UserError for bfloat16 on a GPU that is here and computes it in software.
+    """
     if name == "auto":
         return torch.float16 if device.type == "cuda" else torch.float32
+    if name == "bfloat16" and device.type == "cuda" and torch.cuda.is_available():
+        capability = torch.cuda.get_device_capability(device)
+        if capability < (8, 0):
+            raise UserError(
+                f'model.dtype: "bfloat16" needs a GPU of compute capability 8.0, got {capability[0]}.{capability[1]}'
+            )
     return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[name]
 
 

@@ -8,6 +8,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from fipo.errors import UserError
 from fipo.models.head import widen_head
 from fipo.models.loading import dtype_of, load
+from fipo.models.norm import fuse_norms
 from fipo.models.table import ModelTable
 
 
@@ -23,6 +24,7 @@ def load_as(
     model, tokenizer = load(name, device, dtype_of(table.dtype, device))
     if model.dtype == torch.float16:
         _check_range(model, name)
+    fuse_norms(model)
     half = model.dtype.itemsize < 4
     if half and table.head_dtype != "model" and not widen_head(model) and table.head_dtype == "float32":
         raise UserError(

@@ -31,8 +31,8 @@ from fipo.objective.metrics import RATIO_BINS
 from fipo.objective.surrogates import Clipped
 from fipo.objective.types import LossInputs, Ratios, RowLosses, Spread, TokenFields, TokenSums
 
-CHUNK = 512  # tokens of one program, a power of two
-WARPS = 4
+CHUNK = 256  # tokens of one program, a power of two
+WARPS = 1  # of several each scan and each sum would wait for the others
 HISTOGRAMS = 32  # copies, added up at the end
 VALUES = 14  # sums and extremes of token_kernel
 MAX_DECAY_RATE = 1000.0  # gamma is 0 in float32 long before; keeps exponents finite
@@ -40,14 +40,14 @@ MAX_DECAY_RATE = 1000.0  # gamma is 0 in float32 long before; keeps exponents fi
 
 def applies(inputs: LossInputs, algorithm: Algorithm) -> bool:
     """Whether the kernels know how to do this: they know the surrogate `clipped` without importance weights, FIPO's own
-    weights, and float32 on CUDA, not empty, where triton is installed."""
+    weights, and float32 on CUDA, not empty, where Triton works."""
     known = type(algorithm.surrogate) is Clipped and inputs.importance_weights is None
     return known and _runs_on(inputs.logprobs, inputs.old_logprobs)
 
 
 def _runs_on(logprobs: Tensor, old_logprobs: Tensor) -> bool:
     single = logprobs.dtype == old_logprobs.dtype == torch.float32
-    return logprobs.is_cuda and single and logprobs.numel() > 0 and _has_triton()
+    return logprobs.is_cuda and single and logprobs.numel() > 0 and obstacle() is None
 
 
 def row_losses(inputs: LossInputs, cfg: FIPOConfig, *, fields: Callable[[], TokenFields]) -> RowLosses:
@@ -177,5 +177,24 @@ def _power_of_two(n: int) -> int:
 
 
 @cache
-def _has_triton() -> bool:
-    return find_spec("triton") is not None
+def obstacle() -> str | None:
+    """Why the kernels do not run on this process's GPU, by a launch of all of them. None if they do.
+
+    Triton builds its launcher when it is first used, for which it needs a C compiler and Python's headers.
+    """
+    if find_spec("triton") is None:
+        return "triton is not installed"
+    try:
+        logprobs = torch.zeros(1, 4, device="cuda", requires_grad=True)
+        mask = torch.ones(1, 4, device="cuda", dtype=torch.bool)
+        inputs = LossInputs(
+            logprobs=logprobs, old_logprobs=logprobs.detach(), advantages=torch.ones(1, device="cuda"), loss_mask=mask
+        )
+        loss = _TokenLosses.apply(logprobs, inputs, FIPOConfig())[0].sum()
+        (gradient,) = torch.autograd.grad(loss, logprobs)
+        right = bool((gradient == -1).all())
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as failure:
+        return f"a trial failed with {type(failure).__name__}: {' '.join(str(failure).split())!s:.100}"
+    return None if right else "a trial gave another gradient"

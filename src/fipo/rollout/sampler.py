@@ -41,6 +41,10 @@ class Sampler(Protocol):
         """One response per prompt, in order: the same ones for the same seed, weights and prompts."""
         ...
 
+    def release(self) -> None:
+        """Give back what memory is held between two calls."""
+        ...
+
 
 def uniforms_of(seed: Seed, index: int, count: int) -> list[float]:
     """The random numbers in [0, 1) of response number `index`, whatever is sampled beside it."""
@@ -52,4 +56,7 @@ def uniforms_of(seed: Seed, index: int, count: int) -> list[float]:
 def check_finite(logprobs: Sequence[float]) -> None:
     """Raise RunStopped if a log-prob of a response is NaN or infinite."""
     if not all(map(isfinite, logprobs)):
-        raise RunStopped("sampling: the model's log-probs must be finite, got NaN or inf: its weights are damaged")
+        raise RunStopped(
+            "sampling: the model's log-probs must be finite, got NaN or inf: its weights are damaged, or it is in "
+            'float16, which ends at 65504 (model.dtype = "bfloat16" does not)'
+        )

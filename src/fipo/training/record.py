@@ -153,12 +153,15 @@ class StepRecord:
 
     def _sampler_gap(self) -> dict[str, float]:
         """|rollout log-prob - trainer log-prob| over trained tokens: what the sampler's arithmetic differs by."""
-        gaps = []
-        for trained in self._trained():
-            ours = trained.tokens_of(trained.trained.old.logprobs)
-            reported = self.batch.kept[trained.group].responses[trained.member].logprobs
-            gaps += [abs(a - b) for a, b in zip(ours, reported, strict=False)]
-        return {"rollout/logprob_gap/mean": fmean(gaps), "rollout/logprob_gap/max": max(gaps)} if gaps else {}
+        gaps = [
+            (one.pack.rollout_logprobs - one.old.logprobs)[one.pack.loss_mask].double().abs()
+            for outcome in self.outcomes
+            for one in outcome.packs
+        ]
+        together = torch.cat(gaps) if gaps else torch.empty(0)
+        if not len(together):
+            return {}
+        return {"rollout/logprob_gap/mean": float(together.mean()), "rollout/logprob_gap/max": float(together.max())}
 
     def _importance(self, algorithm: Algorithm) -> dict[str, float]:
         """What `update` did about the sampler's arithmetic; nothing where it did nothing."""

@@ -11,12 +11,14 @@ from fipo.errors import UserError
 from fipo.grading.workers.pool import GraderPool
 from fipo.models.loading import rows_of
 from fipo.modules import source_sha256
+from fipo.objective import fused
 from fipo.rollout.engine.select import make_sampler
 from fipo.rollout.groups import PolicyRoller, ProblemStream
 from fipo.rollout.problems import PromptLimit, usable_problems
+from fipo.rollout.sampler import Sampler
 from fipo.telemetry.heartbeat import Beat
 from fipo.training.control import Control
-from fipo.training.determinism import seed_global_generators
+from fipo.training.determinism import deterministic_operations, seed_global_generators
 from fipo.training.passes.layout import layout_of
 from fipo.training.policy.loss_scale import LossScale
 from fipo.training.policy.mfu import compute_of
@@ -39,10 +41,12 @@ class Setup:
 def set_up(recipe: Recipe, graders: GraderPool, say: Say, beat: Beat, control: Control | None = None) -> Setup:
     """Load the model and the problems. Raises UserError if the recipe asks for what cannot be."""
     seed_global_generators(recipe.run.seed, step=0)
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    deterministic_operations()
     policy = load_policy(recipe, say)
     model, tokenizer = policy.model, policy.tokenizer
     algorithm = recipe.objective.algorithm()
+    if model.device.type == "cuda" and (reason := fused.obstacle()):
+        say(f"note: the objective goes by torch's operations, which is slower: {reason}")
     train, held_out = _problems(recipe, policy, graders, say)
     longest = recipe.rollout.longest
     sampler = make_sampler(
@@ -79,6 +83,7 @@ def set_up(recipe: Recipe, graders: GraderPool, say: Say, beat: Beat, control: C
         compute=compute_of(model),
         control=control,
         beat=beat,
+        make_room=lambda: _make_room(sampler, say),
     )
     return Setup(
         trainer=trainer,
@@ -95,6 +100,14 @@ def _sources(recipe: Recipe, graders: GraderPool) -> dict[str, str]:
         "surrogate": source_sha256(surrogate.partition(":")[0]) if ":" in surrogate else None,
     }
     return {name: source for name, source in sources.items() if source}
+
+
+def _make_room(sampler: Sampler, say: Say) -> None:
+    say(
+        "note: an update ran out of memory and begins again without the sampler's, which takes time; smaller "
+        "rollout.decode_batch and update.tokens_per_micro_batch need less"
+    )
+    sampler.release()
 
 
 def _problems(recipe: Recipe, policy: Policy, graders: GraderPool, say: Say) -> tuple[list[Problem], list[Problem]]:

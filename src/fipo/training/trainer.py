@@ -1,5 +1,6 @@
 """What a training step works with."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -31,3 +32,4 @@ class Trainer:
     compute: Compute
     control: Control | None  # weights in place of FIPO's, in a study
     beat: Beat
+    make_room: Callable[[], None] = lambda: None  # gives the sampler's memory back until it samples again

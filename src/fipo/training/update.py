@@ -1,7 +1,8 @@
 """One optimizer step on one mini-batch."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -45,11 +46,48 @@ def update(
     Raises RunStopped if a weight is not finite afterwards. AdamW cannot make it so from a finite gradient at a
     learning rate of at most 1, but a broken machine can.
     """
-    model, optimizer, algorithm, rollout = trainer.model, trainer.optimizer, trainer.algorithm, trainer.recipe.rollout
-    optimizer.zero_grad()
+    optimizer = trainer.optimizer
+    scale = 1.0
+    if trainer.loss_scale:
+        scale = trainer.loss_scale.multiplier(_expected_weight(packs, trainer.algorithm))
+    trained = _with_room(trainer, partial(_backward, trainer, packs, old, reference, scale))
+    outputs = [one.output for one in trained]
+    if not any(int(output.kept_tokens) for output in outputs):
+        return UpdateOutcome(packs=trained, grad_norm=0.0, skipped=False)
+    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+    _divide_gradients(weights, sum(int(output.weight) for output in outputs) * scale)
+    grad_norm = float(torch.nn.utils.clip_grad_norm_(weights, trainer.recipe.update.max_grad_norm))
+    finite_loss = all(bool(output.total.isfinite()) for output in outputs)
+    finite = grad_norm < float("inf") and finite_loss
+    scale_helps = bool(trainer.loss_scale and finite_loss and trainer.loss_scale.note(finite=finite))
+    if finite:
+        optimizer.step()
+        _check_weights(trainer.model)
+    return UpdateOutcome(packs=trained, grad_norm=grad_norm, skipped=not finite, overflowed=scale_helps)
+
+
+def _with_room(trainer: Trainer, work: Callable[[], list[TrainedPack]]) -> list[TrainedPack]:
+    """What `work` gives. If the memory does not suffice it begins again, without what the sampler holds."""
+    try:
+        return work()
+    except torch.OutOfMemoryError:
+        pass  # what failed holds its memory up to here
+    trainer.make_room()
+    return work()
+
+
+def _backward(
+    trainer: Trainer,
+    packs: Sequence[Pack],
+    old: Sequence[Scores] | None,
+    reference: Sequence[Tensor] | None,
+    scale: float,
+) -> list[TrainedPack]:
+    """The packs, with the un-normalised gradient of their losses x `scale` added up."""
+    model, algorithm, rollout = trainer.model, trainer.algorithm, trainer.recipe.rollout
+    trainer.optimizer.zero_grad()
     entropy = algorithm.entropy_coef > 0
     trained = []
-    scale = trainer.loss_scale.multiplier(_expected_weight(packs, algorithm)) if trainer.loss_scale else 1.0
     for i, pack in enumerate(packs):
         now = score(model, pack, rollout.temperature, entropy=entropy or old is None, entropy_graph=entropy)
         before = now.detached() if old is None else old[i]
@@ -64,20 +102,7 @@ def update(
             (output.loss * scale if trainer.loss_scale else output.loss).backward()
         trained.append(TrainedPack(pack=pack, old=before, output=output))
         trainer.beat()
-
-    outputs = [one.output for one in trained]
-    if not any(int(output.kept_tokens) for output in outputs):
-        return UpdateOutcome(packs=trained, grad_norm=0.0, skipped=False)
-    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
-    _divide_gradients(weights, sum(int(output.weight) for output in outputs) * scale)
-    grad_norm = float(torch.nn.utils.clip_grad_norm_(weights, trainer.recipe.update.max_grad_norm))
-    finite_loss = all(bool(output.total.isfinite()) for output in outputs)
-    finite = grad_norm < float("inf") and finite_loss
-    scale_helps = bool(trainer.loss_scale and finite_loss and trainer.loss_scale.note(finite=finite))
-    if finite:
-        optimizer.step()
-        _check_weights(model)
-    return UpdateOutcome(packs=trained, grad_norm=grad_norm, skipped=not finite, overflowed=scale_helps)
+    return trained
 
 
 def _expected_weight(packs: Sequence[Pack], algorithm: Algorithm) -> int:
@@ -100,9 +125,8 @@ def _loss_inputs(pack: Pack, now: Scores, before: Scores, reference: Tensor | No
 
 
 def _divide_gradients(weights: Sequence[Tensor], divisor: float) -> None:
-    for weight in weights:
-        if weight.grad is not None:
-            weight.grad /= divisor
+    if gradients := [weight.grad for weight in weights if weight.grad is not None]:
+        torch._foreach_div_(gradients, divisor)
 
 
 def _check_weights(model: PreTrainedModel) -> None:

@@ -34,3 +34,11 @@ def test_a_machine_that_is_not_here_has_what_it_is_said_to_have():
 
 def test_this_machine_has_more_memory_than_this_process_takes():
     assert 0 < own_memory() < machine(torch.device("cpu"), None).memory
+
+
+def test_of_a_gpu_what_is_free_counts_and_what_this_process_has_of_it(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (20 * GIB, 24 * GIB))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _: GIB)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "NVIDIA L4")
+    found = machine(torch.device("cuda"), None)
+    assert (found.memory, found.source) == (21 * GIB, "free on NVIDIA L4")

@@ -43,7 +43,6 @@ def test_an_outline_has_the_sizes_of_the_model_that_is_loaded():
     assert outline.parameters == outline.trainable == sum(p.numel() for p in parameters)
     assert outline.weight_bytes == 4 * outline.parameters
     assert outline.half_precision == 0
-    assert outline.largest == max(p.numel() for p in parameters)
     assert outline.positions == model.config.max_position_embeddings
     assert outline.cached_per_token == 2 * 4 * 2 * 32  # keys and values, layers, heads, size of a head
 
@@ -137,10 +136,53 @@ def test_a_micro_batch_is_never_smaller_than_a_sequence_nor_larger_than_a_mini_b
     assert tokens_at_once(recipe(update__tokens_per_micro_batch="1000000")) == 16 // 4 * 8 * (16 + 160)
 
 
-def test_the_peak_is_what_stays_and_the_largest_phase():
-    found = MemoryEstimate(
-        stays={"a": 5.0, "b": 1.0}, sampling={"c": 3.0}, update={"d": 2.0, "e": 2.0}, optimizer_step={}
+def test_a_float32_output_layer_takes_a_copy_of_itself_on_a_cpu_and_nothing_on_cuda(recipe):
+    outline = outline_of("embedded", BFLOAT16, None)
+    half = {"model__dtype": "float16"}
+    for phase in ("sampling", "update"):
+        wide, narrow = (
+            getattr(estimated(recipe(**half, model__head_dtype=head), CPU), phase) for head in ("auto", "model")
+        )
+        assert wide.pop("output layer in float32") == 4 * outline.vocabulary * outline.hidden
+        assert wide == narrow
+        assert "output layer in float32" not in getattr(estimated(recipe(**half), CUDA), phase)
+        assert "output layer in float32" not in getattr(estimated(recipe(), CPU), phase)
+
+
+@pytest.mark.parametrize(
+    "without", [{"model__dtype": "float32"}, {"telemetry__noise_every": "0"}, {"update__mini_batches": "1"}]
+)
+def test_the_measurement_of_rounding_is_counted_where_it_is_made(recipe, without):
+    half = {"model__dtype": "bfloat16"}
+    assert "2,048 tokens in float32" in estimated(recipe(**half), CUDA).rounding
+    assert set(estimated(recipe(**(half | without)), CUDA).rounding) == {"gradients"}
+
+
+def test_recorded_steps_keep_what_they_compute_with_on_cuda_alone(recipe):
+    """Also while weights are updated: a CUDA graph has places of its own."""
+    on_cuda, on_cpu = (estimated(recipe(model__dtype="float32"), device) for device in (CUDA, CPU))
+    assert on_cpu.sampling["choosing tokens"] == on_cuda.stays["recorded decode steps"]
+    assert "choosing tokens" not in on_cuda.sampling
+
+
+def test_prompts_that_wait_are_counted_up_to_what_is_read_ahead(recipe):
+    few, many, long = (
+        estimated(recipe(rollout__decode_batch="8", rollout__generation_batch=n, rollout__max_prompt_tokens=m), CUDA)
+        for n, m in (("300", "16"), ("3000", "16"), ("3000", "64"))
     )
+    assert few.sampling["prompts that were read"] < many.sampling["prompts that were read"]
+    assert long.sampling["prompts that were read"] < 2 * many.sampling["prompts that were read"]
+
+
+def test_the_output_layer_has_two_gradients_in_half_precision(recipe):
+    outline = outline_of("embedded", BFLOAT16, None)
+    parts = estimated(recipe(model__dtype="bfloat16"), CUDA).update
+    assert parts["gradients of the output layer"] == 2 * 2 * outline.vocabulary * outline.hidden
+    assert "gradients of the output layer" not in estimated(recipe(model__dtype="float32"), CUDA).update
+
+
+def test_the_peak_is_what_stays_and_the_largest_phase():
+    found = MemoryEstimate(stays={"a": 5.0, "b": 1.0}, sampling={"c": 3.0}, update={"d": 2.0, "e": 2.0}, rounding={})
     assert found.phase == ("the update", {"d": 2.0, "e": 2.0})
     assert found.peak == 10
 

@@ -41,6 +41,8 @@ FIRING = [
     ({"data__eval": FILE, "data__grader": "dapo"}, "warning", "data.eval.template"),
     ({"update__warmup_steps": "51"}, "warning", "update.warmup_steps"),
     ({"model__dtype": "bfloat16"}, "warning", "model.dtype"),
+    ({"model__dtype": "float16"}, "warning", "model.dtype"),
+    ({"model__dtype": "float32", "model__matmul": "tf32"}, "note", "model.matmul"),
     ({"rollout__generation_batch": "16"}, "note", "rollout.generation_batch"),
     ({"eval__every": "50"}, "note", "eval.every"),
     ({"rollout__temperature": "0.9"}, "note", "rollout.temperature"),
@@ -75,8 +77,9 @@ def test_what_only_looks_like_a_mistake_gives_none(changes, recipe):
     assert setting_findings(recipe(**overrides), CPU) == []
 
 
-def test_bfloat16_is_what_a_gpu_is_for(recipe):
-    assert setting_findings(recipe(model__dtype="bfloat16"), torch.device("cuda")) == []
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_half_precision_is_what_a_gpu_is_for(recipe, dtype):
+    assert setting_findings(recipe(model__dtype=dtype), torch.device("cuda")) == []
 
 
 def test_every_rule_is_seen_to_fire():

@@ -7,7 +7,7 @@ from tests.conftest import random_model
 from transformers import AutoModelForCausalLM, GPT2Config, PreTrainedModel
 
 from fipo.errors import RunStopped
-from fipo.rollout.engine import slots
+from fipo.rollout.engine import slot_engine, slots
 from fipo.rollout.engine.slot_engine import STEPS, SlotEngine
 from fipo.rollout.engine.slots import LEAST_SHARED
 from fipo.rollout.sampler import SamplingParams
@@ -186,3 +186,29 @@ def test_every_look_at_new_tokens_is_a_sign_of_life(
     listening.sample(PROMPTS, SAMPLED, seed=0)
     assert len(heard) == beats
     assert heard == sorted(heard) and heard[-1] == len(PROMPTS)
+
+
+def test_an_engine_whose_memory_was_given_back_samples_the_same(model: PreTrainedModel) -> None:
+    sampler = engine(model)
+    first = sampler.sample(PROMPTS, SAMPLED, seed=0)
+    storage = weakref.ref(sampler._recorder.cache.storage)
+    sampler.release()
+    gc.collect()
+    assert storage() is None
+    assert sampler.sample(PROMPTS, SAMPLED, seed=0) == first
+
+
+def test_prompts_are_read_ahead_up_to_so_many_tokens(model: PreTrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[int] = []
+
+    def counting(model, prompts, tokens):
+        read.append(sum(map(len, prompts)))
+        return slots.prefill(model, prompts, tokens)
+
+    prompts = [[2 + i, 3 + i, 4 + i, 5 + i, 6 + i] for i in range(12)]
+    all_ahead = engine(model, slots=2).sample(prompts, SAMPLED, seed=0)
+    monkeypatch.setattr(slot_engine, "prefill", counting)
+    monkeypatch.setattr(slot_engine, "PREFILL_TOKENS", 20)
+    assert engine(model, slots=2).sample(prompts, SAMPLED, seed=0) == all_ahead
+    assert max(read) == 20
+    assert sum(read) == 60

@@ -157,3 +157,25 @@ def test_a_model_that_caps_its_logits_is_scored_by_its_own_logits() -> None:
     one = a_pack()
     assert not has_plain_head(model)
     torch.testing.assert_close(logprobs_of(model, one, 1.0), by_definition(model, one, 1.0), atol=1e-6, rtol=1e-5)
+
+
+class Operations(TorchDispatchMode):
+    """Remembers the names of all operations."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.names.append(function.overloadpacket.__name__)
+        return function(*args, **(kwargs or {}))
+
+
+def test_a_chunk_that_is_made_again_for_its_gradient_computes_no_entropy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logprobs, "CHUNK", {"cpu": 7 * 48})
+    model, one = random_model(), a_pack()
+    scores = score(model, one, 0.7, entropy=True)
+    with Operations() as again:
+        scores.logprobs.sum().backward()
+    assert "logsumexp" in again.names
+    assert "linalg_vecdot" not in again.names and "_softmax" not in again.names

@@ -1,9 +1,17 @@
 import pytest
 import torch
 from tests.conftest import random_model
+from torch.utils._python_dispatch import TorchDispatchMode
+from transformers import PreTrainedModel
 
 from fipo.training.passes import packed_attention as module
-from fipo.training.passes.packed_attention import ATTENTION, Geometry, attending_within_sequences, packed_attention
+from fipo.training.passes.packed_attention import (
+    ATTENTION,
+    Geometry,
+    attending_within_sequences,
+    forward,
+    packed_attention,
+)
 from fipo.training.passes.segments import Segment
 
 LENGTHS = [5, 1, 37, 12, 3, 20]
@@ -69,3 +77,20 @@ def test_the_attention_is_put_back_afterwards() -> None:
 def test_flash_attention_on_cuda_agrees_with_one_sequence_after_the_other() -> None:
     for fast, exact in zip(attend("cuda", torch.bfloat16), attend("cpu", torch.float32), strict=True):
         torch.testing.assert_close(fast.float().cpu(), exact, atol=0.05, rtol=0.05)
+
+
+class Looks(TorchDispatchMode):
+    """Counts how often a value is looked at on the host, for which a GPU has to be waited for."""
+
+    count = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.count += function.overloadpacket.__name__ in ("_local_scalar_dense", "is_nonzero")
+        return function(*args, **(kwargs or {}))
+
+
+def test_a_forward_pass_over_segments_looks_at_no_value(any_model: PreTrainedModel) -> None:
+    ids = torch.full((1, sum(segment.length for segment in SEGMENTS)), 5)
+    with torch.no_grad(), Looks() as looks:
+        forward(any_model, any_model, ids, SEGMENTS)
+    assert looks.count == 0

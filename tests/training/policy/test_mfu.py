@@ -4,7 +4,7 @@ from tests.conftest import SHAPE
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
-from fipo.training.policy.mfu import Compute, compute_of, peak_flops
+from fipo.training.policy.mfu import Compute, compute_of, data_sheet, peak_flops
 
 LENGTH = 24
 
@@ -32,3 +32,23 @@ def test_an_update_costs_three_forward_passes_and_a_score_one() -> None:
 
 def test_the_peak_of_a_device_without_a_data_sheet_is_measured() -> None:
     assert 1e8 < peak_flops(torch.device("cpu"), torch.float32) < 1e14
+
+
+@pytest.mark.parametrize(
+    ("name", "peak"),
+    [
+        ("NVIDIA H200 NVL", 835e12),
+        ("NVIDIA H200", 989e12),
+        ("NVIDIA H800", 989e12),
+        ("NVIDIA H20", 148e12),
+        ("NVIDIA A100-SXM4-80GB", 312e12),
+        ("NVIDIA A10", 125e12),
+        ("NVIDIA L40S", 362e12),
+        ("NVIDIA L4", 121e12),
+        ("NVIDIA B300 SXM6 AC", 2250e12),
+        ("NVIDIA GeForce RTX 5090", 209e12),
+        ("Some other GPU", None),
+    ],
+)
+def test_a_gpu_is_found_by_the_name_that_cuda_reports(name: str, peak: float | None) -> None:
+    assert data_sheet(name) == peak

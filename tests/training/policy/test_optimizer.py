@@ -31,7 +31,7 @@ def test_in_float32_it_is_adamw_bit_for_bit() -> None:
     results = []
     for make in (
         lambda model: MasterAdamW(model, lr=1e-2, weight_decay=0.1),
-        lambda model: torch.optim.AdamW(model.parameters(), lr=1e-2, weight_decay=0.1),
+        lambda model: torch.optim.AdamW(model.parameters(), lr=1e-2, weight_decay=0.1, fused=True),
     ):
         model = random_model()
         optimizer = make(model)

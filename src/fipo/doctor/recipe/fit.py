@@ -113,7 +113,7 @@ def small_state(recipe: Recipe, _: Machine) -> Change | None:
 def half_precision(recipe: Recipe, machine: Machine) -> Change | None:
     if machine.device.type != "cuda" or recipe.model.dtype != "float32":
         return None
-    return 'model.dtype = "bfloat16"', _with(recipe, "model", dtype="bfloat16")
+    return 'model.dtype = "float16"', _with(recipe, "model", dtype="float16", matmul="float32")
 
 
 def adapters(recipe: Recipe, _: Machine) -> Change | None:

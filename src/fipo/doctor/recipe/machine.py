@@ -28,8 +28,9 @@ def machine(device: torch.device, memory_gib: float | None) -> Machine:
     if memory_gib is not None:
         return Machine(device=device, memory=int(memory_gib * GIB), source="--memory-gib")
     if device.type == "cuda":
-        memory = int(torch.cuda.get_device_properties(device).total_memory)
-        return Machine(device=device, memory=memory, source=torch.cuda.get_device_name(device))
+        free, _ = torch.cuda.mem_get_info(device)  # others may work on it, too
+        memory = free + torch.cuda.memory_reserved(device)
+        return Machine(device=device, memory=memory, source=f"free on {torch.cuda.get_device_name(device)}")
     physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     limit = cgroup_limit(Path("/sys/fs/cgroup"), _own_cgroup())
     if limit is not None and limit < physical:

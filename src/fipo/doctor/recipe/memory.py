@@ -14,7 +14,8 @@ from fipo.training.recipe import Recipe
 
 FLOAT32 = 4
 STATE_BYTES = {"adamw": 8.0, "adamw_8bit": 2.1, "paged_adamw_8bit": 2.1}  # per weight: two moments, with their scales
-CHUNK_COPIES = 4  # of a chunk of logits in float32: themselves, a softmax, and two gradients
+CHUNK_COPIES = 5  # of a chunk of logits in float32: themselves, one by temperature, a softmax, and two gradients
+HEAD_GRADIENTS = 2  # in the model's precision: their sum so far, and a chunk's
 CHOICE_BYTES = 16  # per logit: of float32 copies while a token is chosen
 SORTING_BYTES = 40  # more, where top-p sorts in float64
 TRACES = 40 * 2**20  # per layer of a small model on a CPU: recorded decode steps of some 20 sizes
@@ -28,12 +29,16 @@ class MemoryEstimate:
     stays: dict[str, float]
     sampling: dict[str, float]
     update: dict[str, float]
-    optimizer_step: dict[str, float]
+    rounding: dict[str, float]  # its measurement, where it is made
 
     @property
     def phase(self) -> tuple[str, dict[str, float]]:
         """The name and the parts of the phase with the peak."""
-        phases = {"sampling": self.sampling, "the update": self.update, "the optimizer's step": self.optimizer_step}
+        phases = {
+            "sampling": self.sampling,
+            "the update": self.update,
+            "the measurement of rounding": self.rounding,
+        }
         name = max(phases, key=lambda name: sum(phases[name].values()))
         return name, phases[name]
 
@@ -52,6 +57,10 @@ def estimate(
     length = round_up(rollout.max_prompt_tokens + rollout.max_response_tokens, parts=8, least=32)
     own_copy = recipe.objective.kl_coef > 0 and recipe.model.lora is None  # else the adapters are switched off for it
     gradients = {"gradients": float(FLOAT32 * outline.trainable)}
+    sampling = _sampling(recipe, outline, slots, width, prompts=max(rollout.generation_batch, eval_problems))
+    wide_head = _wide_head(recipe, outline, device, width)
+    # What recorded steps compute with on CUDA has places of its own, also while they are not replayed.
+    kept = sampling.pop("choosing tokens") if device.type == "cuda" else 0.0
     return MemoryEstimate(
         stays=_without_nothing(
             {
@@ -60,14 +69,13 @@ def estimate(
                 f"{recipe.update.optimizer} state": STATE_BYTES[recipe.update.optimizer] * outline.trainable,
                 "reference model": float(own_copy * outline.weight_bytes),
                 f"key-value cache, {slots} sequences": float(slots * length * outline.cached_per_token * width),
-                "recorded decode steps": float(_traced(outline, device) * TRACES * outline.layers),
+                "recorded decode steps": kept + float(_traced(outline, device) * TRACES * outline.layers),
                 "Python and libraries" if device.type == "cpu" else "CUDA": float(process),
             }
         ),
-        sampling=_sampling(recipe, outline, slots, width),
-        update=gradients | _update(recipe, outline, device, width),
-        optimizer_step=gradients
-        | {"temporary copies": FLOAT32 * float(outline.trainable if device.type == "cuda" else 2 * outline.largest)},
+        sampling=_without_nothing(sampling | wide_head),
+        update=gradients | _update(recipe, outline, device, width) | _without_nothing(wide_head),
+        rounding=gradients | _rounding(recipe, outline, device, width),
     )
 
 
@@ -85,14 +93,19 @@ def tokens_at_once(recipe: Recipe) -> int:
     return min(max(update.tokens_per_micro_batch, longest), mini_batch)
 
 
-def _sampling(recipe: Recipe, outline: Outline, slots: int, width: int) -> dict[str, float]:
+def _sampling(recipe: Recipe, outline: Outline, slots: int, width: int, prompts: int) -> dict[str, float]:
+    """`prompts`: different ones in one call."""
     rollout = recipe.rollout
-    read = min(PREFILL_TOKENS, max(1, rollout.generation_batch) * rollout.max_prompt_tokens)
+    waiting = min(prompts, slots) * rollout.max_prompt_tokens + PREFILL_TOKENS
+    held = min(prompts * rollout.max_prompt_tokens, waiting)
+    read = min(PREFILL_TOKENS, prompts * rollout.max_prompt_tokens)
     sorts = min(rollout.top_p, recipe.eval.top_p) < 1
     per_logit = width + CHOICE_BYTES + (SORTING_BYTES if sorts else 0)
-    choosing = float(slots * outline.vocabulary * per_logit)
-    reading = float(read * width * (6 * outline.hidden + 3 * outline.feed_forward + 2 * outline.cached_per_token))
-    return {"choosing tokens": choosing} if choosing > reading else {"reading prompts": reading}
+    return {
+        "choosing tokens": float(slots * outline.vocabulary * per_logit),
+        "prompts that were read": float(held * width * outline.cached_per_token),
+        "reading prompts": float(read * width * (6 * outline.hidden + 3 * outline.feed_forward)),
+    }
 
 
 def _update(recipe: Recipe, outline: Outline, device: torch.device, width: int) -> dict[str, float]:
@@ -101,11 +114,41 @@ def _update(recipe: Recipe, outline: Outline, device: torch.device, width: int) 
     if recipe.update.gradient_checkpointing:  # the input of every layer, and one layer's own
         activations = tokens * (outline.layers * outline.hidden * width + outline.kept_per_token / outline.layers)
     working = tokens * width * (2 * outline.hidden + 3 * outline.feed_forward)  # gradients of activations on their way
+    head = outline.vocabulary * outline.hidden if outline.trainable == outline.parameters and width < FLOAT32 else 0
+    return _without_nothing(
+        {
+            f"activations of {tokens:,} tokens": activations + working,
+            "logits": _logits(tokens, outline, device),
+            "gradients of the output layer": float(HEAD_GRADIENTS * head * width),
+        }
+    )
+
+
+def _rounding(recipe: Recipe, outline: Outline, device: torch.device, width: int) -> dict[str, float]:
+    """A forward pass in float32, with the masters as weights; what is frozen is widened a matrix at a time."""
+    if width >= FLOAT32 or not recipe.telemetry.noise_every or recipe.update.mini_batches == 1:
+        return {}
+    tokens = tokens_at_once(recipe)
+    frozen = FLOAT32 * outline.vocabulary * outline.hidden if recipe.model.lora else 0
+    return _without_nothing(
+        {
+            f"{tokens:,} tokens in float32": float(FLOAT32 * tokens * (2 * outline.hidden + 3 * outline.feed_forward)),
+            "logits": _logits(tokens, outline, device),
+            "a frozen matrix in float32": float(frozen),
+        }
+    )
+
+
+def _logits(tokens: int, outline: Outline, device: torch.device) -> float:
     chunk = min(tokens * outline.vocabulary, max(CHUNK[device.type], outline.vocabulary))
-    return {
-        f"activations of {tokens:,} tokens": activations + working,
-        "logits": float(CHUNK_COPIES * FLOAT32 * chunk),
-    }
+    return float(CHUNK_COPIES * FLOAT32 * chunk)
+
+
+def _wide_head(recipe: Recipe, outline: Outline, device: torch.device, width: int) -> dict[str, float]:
+    """The copy of the output layer that a CPU makes for float32 logits; CUDA writes them without one."""
+    if device.type == "cuda" or width >= FLOAT32 or recipe.model.head_dtype == "model":
+        return {}
+    return {"output layer in float32": float(FLOAT32 * outline.vocabulary * outline.hidden)}
 
 
 def _traced(outline: Outline, device: torch.device) -> bool:

@@ -26,7 +26,6 @@ class Outline:
     weight_bytes: int  # of all of them
     trainable: int  # all of them, or those of the adapters
     half_precision: int  # trainable ones with a float32 master beside them
-    largest: int  # elements of the largest trainable parameter
     layers: int
     hidden: int
     feed_forward: int  # the width inside a layer, some times `hidden`
@@ -57,7 +56,6 @@ def outline_of(path: str, dtype: torch.dtype, lora: LoraTable | None) -> Outline
         weight_bytes=sum(p.numel() * p.element_size() for p in model.parameters()),
         trainable=sum(p.numel() for p in trainable),
         half_precision=sum(p.numel() for p in trainable if p.element_size() < 4),
-        largest=max(p.numel() for p in trainable),
         layers=text.num_hidden_layers,
         hidden=text.hidden_size,
         feed_forward=getattr(text, "intermediate_size", None) or 4 * text.hidden_size,

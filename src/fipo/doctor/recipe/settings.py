@@ -95,14 +95,24 @@ def endless_warmup(recipe: Recipe, _: torch.device) -> Finding | None:
     )
 
 
-def slow_bfloat16(recipe: Recipe, device: torch.device) -> Finding | None:
-    if device.type != "cpu" or recipe.model.dtype != "bfloat16":
+def slow_half_precision(recipe: Recipe, device: torch.device) -> Finding | None:
+    if device.type != "cpu" or recipe.model.dtype not in ("bfloat16", "float16"):
         return None
     return Finding(
         level="warning",
         keys=("model.dtype",),
-        text="bfloat16 on a CPU saves memory, and most CPUs compute more slowly in it than in float32",
+        text=f"{recipe.model.dtype} on a CPU saves memory, and most CPUs compute more slowly in it than in float32",
         advice='model.dtype = "auto"',
+    )
+
+
+def tf32_without_cuda(recipe: Recipe, device: torch.device) -> Finding | None:
+    if device.type != "cpu" or recipe.model.matmul != "tf32":
+        return None
+    return Finding(
+        level="note",
+        keys=("model.matmul",),
+        text="TF32 is of CUDA: on a CPU products are in float32 as ever",
     )
 
 
@@ -147,7 +157,8 @@ RULES: tuple[Rule, ...] = (
     truncated_sampling,
     boxed_without_reader,
     endless_warmup,
-    slow_bfloat16,
+    slow_half_precision,
+    tf32_without_cuda,
     no_surplus,
     rare_evaluation,
     other_temperature,

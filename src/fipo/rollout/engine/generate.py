@@ -48,6 +48,9 @@ class GenerateSampler:
             responses |= zip(rows, made, strict=True)
         return [responses[row] for row in range(len(prompts))]
 
+    def release(self) -> None:
+        """Nothing is held between two calls."""
+
     def _batches(self, prompts: Sequence[list[int]]) -> Iterator[list[int]]:
         """The places of the prompts that are decoded together."""
         alike: dict[int, list[int]] = {}

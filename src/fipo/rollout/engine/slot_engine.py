@@ -65,6 +65,12 @@ class SlotEngine:
         """Take the memory of all slots for sequences of `longest` tokens: better not to have it now than later."""
         self._recorder_for(self.slots, self._length(longest))
 
+    def release(self) -> None:
+        """Give the memory of all slots back; the next call takes it again, and its responses are the same."""
+        self._recorder = None
+        if self.model.device.type == "cuda":
+            torch.cuda.empty_cache()
+
     @staticmethod
     def _length(tokens: int) -> int:
         return round_up(tokens, parts=8, least=32)
@@ -188,8 +194,12 @@ class _Batch:
         """Compute the prefixes of new prompts; if there are any, of those that come next too, as one pass."""
         if all(tuple(prompt) in self.prefixes for prompt in prompts if len(prompt) > 1):
             return
-        coming = [prompt for _, prompt in islice(self.waiting, 2 * self.slots)]
-        new = {tuple(prompt) for prompt in [*prompts, *coming] if len(prompt) > 1} - self.prefixes.keys()
+        new = {tuple(prompt) for prompt in prompts if len(prompt) > 1} - self.prefixes.keys()
+        for _, prompt in islice(self.waiting, 2 * self.slots):
+            ahead = {tuple(prompt)} - self.prefixes.keys() if len(prompt) > 1 else set()
+            if sum(map(len, new | ahead)) > PREFILL_TOKENS:
+                break
+            new |= ahead
         self.prefixes |= prefill(self.recorder.model, sorted(new), PREFILL_TOKENS)
 
     def _finish(self, slot: int) -> None:

@@ -15,6 +15,7 @@ from transformers import AttentionInterface, Cache, DynamicCache, PreTrainedMode
 from transformers.cache_utils import CacheLayerMixin
 from transformers.masking_utils import AttentionMaskInterface
 
+from fipo.models.attention import attend
 from fipo.rollout.prompts import common_head
 
 ATTENTION = "fipo_slots"
@@ -108,9 +109,7 @@ def slot_attention(
     if attention_mask is None:
         head = key.shape[2] - tokens
         mask = torch.ones(tokens, key.shape[2], dtype=torch.bool, device=key.device).tril(head) if head else None
-        mixed = F.scaled_dot_product_attention(
-            query, key, value, attn_mask=mask, is_causal=mask is None, scale=scaling, enable_gqa=True
-        )
+        mixed = attend(query, key, value, mask=mask, scale=scaling)
         return mixed.transpose(1, 2).contiguous(), None
     folded = query.view(rows, key.shape[1], -1, size)
     mixed = F.scaled_dot_product_attention(folded, key, value, attn_mask=attention_mask, scale=scaling)

@@ -87,9 +87,11 @@ def _score(
     if temperature != 1:
         logits = logits / temperature
     normaliser = logits.logsumexp(-1)
+    logprobs = logits.gather(-1, tokens[:, None])[:, 0] - normaliser
+    # The entropy last: where a chunk is made again, that ends with what the backward pass needs.
     with torch.set_grad_enabled(entropy_graph and torch.is_grad_enabled()):
         entropy = normaliser - torch.linalg.vecdot(logits.softmax(-1), logits) if with_entropy else logits.new_empty(0)
-    return logits.gather(-1, tokens[:, None])[:, 0] - normaliser, entropy
+    return logprobs, entropy
 
 
 def _placed(pack: Pack, values: list[Tensor]) -> Tensor:

@@ -7,11 +7,11 @@ from functools import cached_property
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from transformers import AttentionInterface, PreTrainedModel
 from transformers.masking_utils import AttentionMaskInterface
 
+from fipo.models.attention import attend
 from fipo.training.passes.segments import Segment, Span, spans_of
 
 ATTENTION = "fipo_packed"
@@ -23,7 +23,10 @@ class Geometry:
 
     def __init__(self, segments: Sequence[Segment], device: torch.device) -> None:
         self.spans = spans_of(segments)
+        self.starts = [span.start for span in self.spans]
+        self.lengths = [span.end - span.start for span in self.spans]
         self.device = device
+        self._band_made: Tensor | None = None
 
     def positions(self) -> Tensor:
         """[1, S] of each token in its sequence."""
@@ -32,17 +35,31 @@ class Geometry:
 
     @cached_property
     def flash(self) -> dict[str, Any]:
-        """The keys that each segment sees, as places in the row, and what `varlen_attn` asks for."""
+        """The keys that each segment sees, as places in the row (None: its own), and what `varlen_attn` asks for."""
         seen = [torch.arange(start, end) for span in self.spans for start, end in span.seen]
-        queries = [span.end - span.start for span in self.spans]
-        keys = [span.past + length for span, length in zip(self.spans, queries, strict=True)]
+        keys = [span.past + length for span, length in zip(self.spans, self.lengths, strict=True)]
         return {
-            "places": torch.cat(seen).to(self.device),
-            "cu_seq_q": torch.tensor([0, *queries]).cumsum(0).to(self.device, torch.int32),
+            "places": torch.cat(seen).to(self.device) if any(span.past for span in self.spans) else None,
+            "cu_seq_q": torch.tensor([0, *self.lengths]).cumsum(0).to(self.device, torch.int32),
             "cu_seq_k": torch.tensor([0, *keys]).cumsum(0).to(self.device, torch.int32),
-            "max_q": max(queries),
+            "max_q": max(self.lengths),
             "max_k": max(keys),
         }
+
+    def mask(self, past: int, queries: int, dtype: torch.dtype) -> Tensor:
+        """[queries, past + queries] of up to BLOCK queries after `past` tokens: 0 for what each sees, else -inf."""
+        first = self._band(dtype).shape[1] - BLOCK - past
+        return self._band(dtype)[:queries, first : first + past + queries]
+
+    def _band(self, dtype: torch.dtype) -> Tensor:
+        """All masks: each is a window of it."""
+        if self._band_made is None:
+            furthest = max(span.past + span.end - span.start for span in self.spans)
+            hidden = torch.ones(BLOCK, furthest + BLOCK, dtype=torch.bool, device=self.device).triu(furthest + 1)
+            self._band_made = torch.zeros(hidden.shape, dtype=dtype, device=self.device).masked_fill_(
+                hidden, float("-inf")
+            )
+        return self._band_made
 
 
 def packed_attention(
@@ -62,24 +79,35 @@ def packed_attention(
     """
     if query.is_cuda and query.element_size() == 2:
         return _flash(query, key, value, geometry, scaling)[None], None
-    parts = [part for span in geometry.spans for part in _attended(query, key, value, span, scaling)]
-    return torch.cat(parts, dim=2).transpose(1, 2).contiguous(), None
+    queries, keys, values = (
+        dict(zip(geometry.starts, x.split(geometry.lengths, dim=2), strict=True)) for x in (query, key, value)
+    )
+    mixed = [
+        part.transpose(1, 2)
+        for span in geometry.spans
+        for part in _attended(queries[span.start], _seen(keys, span), _seen(values, span), span, geometry, scaling)
+    ]
+    return torch.cat(mixed, dim=1), None
 
 
-def _attended(query: Tensor, key: Tensor, value: Tensor, span: Span, scaling: float | None) -> Iterator[Tensor]:
+def _seen(parts: dict[int, Tensor], span: Span) -> Tensor:
+    """[1, H_kv, past + n, D] of what a segment sees, from the parts of the row by where they begin."""
+    seen = [parts[start] for start, _ in span.seen]
+    return seen[0] if len(seen) == 1 else torch.cat(seen, dim=2)
+
+
+def _attended(
+    query: Tensor, key: Tensor, value: Tensor, span: Span, geometry: Geometry, scaling: float | None
+) -> Iterator[Tensor]:
     """[1, H, n, D] for one run of queries of a segment after the other."""
-    q = query[:, :, span.start : span.end]
-    k, v = (torch.cat([x[:, :, start:end] for start, end in span.seen], dim=2) for x in (key, value))
     if not span.past:
-        yield F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scaling, enable_gqa=True)
+        yield attend(query, key, value, mask=None, scale=scaling)
         return
-    for i, block in enumerate(q.split(BLOCK, dim=2)):
-        first = span.past + i * BLOCK
-        seen = first + block.shape[2]
-        mask = torch.ones(block.shape[2], seen, dtype=torch.bool, device=q.device).tril(first)
-        yield F.scaled_dot_product_attention(
-            block, k[:, :, :seen], v[:, :, :seen], attn_mask=mask, scale=scaling, enable_gqa=True
-        )
+    for i, block in enumerate(query.split(BLOCK, dim=2)):
+        past = span.past + i * BLOCK
+        mask = geometry.mask(past, block.shape[2], query.dtype)
+        seen = mask.shape[1]
+        yield attend(block, key[:, :, :seen], value[:, :, :seen], mask=mask, scale=scaling)
 
 
 def _flash(query: Tensor, key: Tensor, value: Tensor, geometry: Geometry, scaling: float | None) -> Tensor:
@@ -93,10 +121,12 @@ def _flash(query: Tensor, key: Tensor, value: Tensor, geometry: Geometry, scalin
     else:
         key, value = (x.repeat_interleave(query.shape[1] // x.shape[1], dim=1) for x in (key, value))
     q, k, v = (x[0].transpose(0, 1) for x in (query, key, value))
+    if row["places"] is not None:
+        k, v = k[row["places"]], v[row["places"]]
     mixed: Any = varlen_attn(
         q,
-        k[row["places"]],
-        v[row["places"]],
+        k,
+        v,
         row["cu_seq_q"],
         row["cu_seq_k"],
         row["max_q"],
@@ -133,4 +163,6 @@ def forward(module: torch.nn.Module, model: PreTrainedModel, input_ids: Tensor, 
 def row_arguments(row: Sequence[Segment], device: torch.device) -> dict[str, Any]:
     """What to call a model with besides one row of tokens, so that each segment sees its ancestors and itself."""
     geometry = Geometry(row, device)
-    return {"position_ids": geometry.positions(), "geometry": geometry}
+    # transformers makes a mask of positions that begin anew, for which it would wait for the device: it is given one.
+    nothing = torch.zeros(1, 1, 1, 1, dtype=torch.bool, device=device)
+    return {"position_ids": geometry.positions(), "geometry": geometry, "attention_mask": nothing}

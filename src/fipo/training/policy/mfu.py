@@ -8,20 +8,28 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-# Dense peaks of the data sheets in bfloat16, FLOP/s, by a part of the name that CUDA reports; the first that fits.
+# Dense peaks of data sheets in half precision, FLOP/s, by a part of the name that CUDA reports; the first that fits.
 DATA_SHEETS = {
+    "B300": 2250e12,
     "B200": 2250e12,
     "H100 PCIe": 756e12,
     "H100 NVL": 835e12,
     "H100": 989e12,
+    "H800 PCIe": 756e12,
+    "H800": 989e12,
+    "H200 NVL": 835e12,
     "H200": 989e12,
     "H20": 148e12,
     "A100": 312e12,
     "A800": 312e12,
+    "A10G": 70e12,
+    "A10": 125e12,
     "L40S": 362e12,
+    "L40": 181e12,
+    "L4": 121e12,
+    "RTX 5090": 209e12,
     "RTX 4090": 165e12,
 }
-
 
 Work = tuple[int, int]  # (tokens, tokens before them that they see and that are computed elsewhere)
 
@@ -65,13 +73,16 @@ def compute_of(model: PreTrainedModel) -> Compute:
 
 
 def peak_flops(device: torch.device, dtype: torch.dtype) -> float:
-    """FLOP/s of the data sheet in bfloat16 on a known GPU; elsewhere what a large matrix product reaches now."""
-    if device.type == "cuda" and dtype == torch.bfloat16:
-        name = torch.cuda.get_device_name(device)
-        for part, peak in DATA_SHEETS.items():
-            if part in name:
-                return peak
-    return _matmul_rate(device, dtype)
+    """FLOP/s of the data sheet in half precision on a known GPU; elsewhere what a large matrix product reaches now."""
+    known = None
+    if device.type == "cuda" and dtype.itemsize == 2:
+        known = data_sheet(torch.cuda.get_device_name(device))
+    return known or _matmul_rate(device, dtype)
+
+
+def data_sheet(name: str) -> float | None:
+    """The peak of a GPU by the name that CUDA reports."""
+    return next((peak for part, peak in DATA_SHEETS.items() if part in name), None)
 
 
 def _matmul_rate(device: torch.device, dtype: torch.dtype) -> float:

@@ -44,8 +44,9 @@ class MasterAdamW:
     @torch.no_grad()
     def step(self) -> None:
         self._adamw.step()
-        for parameter, master in self.rounded:
-            parameter.copy_(master)
+        if self.rounded:
+            parameters, masters = zip(*self.rounded, strict=True)
+            torch._foreach_copy_(parameters, masters)
 
     def state_tensors(self) -> dict[str, Tensor]:
         """AdamW's state and the masters as `parameter|field` tensors."""
@@ -76,7 +77,7 @@ class MasterAdamW:
         """One field of AdamW's state. bitsandbytes makes the place for it, which may be in memory that it pages."""
         begin = getattr(self._adamw, "init_state", None)
         if begin is None:
-            self.state[master][field] = tensor.to("cpu" if field == "step" else master.device)
+            self.state[master][field] = tensor.to(master.device)  # `step` too: it is fused
             return
         if master not in self.state:
             index = next(i for i, other in enumerate(self.masters.values()) if other is master)
@@ -89,7 +90,7 @@ class MasterAdamW:
 
 def _adamw(kind: Kind, masters: Sequence[Tensor], *, lr: float, weight_decay: float) -> torch.optim.Optimizer:
     if kind == "adamw":
-        return torch.optim.AdamW(masters, lr=lr, weight_decay=weight_decay)
+        return torch.optim.AdamW(masters, lr=lr, weight_decay=weight_decay, fused=True)
     paged = kind == "paged_adamw_8bit"
     if paged and masters[0].device.type != "cuda":
         raise UserError(
