@@ -177,6 +177,18 @@ def test_a_quantised_model_is_noticed_by_its_tensors_where_its_config_says_nothi
         load(str(folder))
 
 
+def test_a_tokenizer_that_cannot_encode_is_refused(folder):
+    change(folder / "tokenizer_config.json", model_max_length="x")
+    with pytest.raises(UserError, match=r"^model\.path: cannot load .*: TypeError: "):
+        load(str(folder))
+
+
+def test_sizes_that_are_not_those_of_the_weights_are_refused(folder):
+    change(folder / "config.json", vocab_size=10)
+    with pytest.raises(UserError, match="the sizes in its config.json are not those of its weights"):
+        load(str(folder))
+
+
 def test_a_quantised_model_is_not_trained(folder):
     check_trainable(str(folder))
     change(folder / "config.json", quantization_config={"quant_method": "gptq", "bits": 4, "group_size": 128})

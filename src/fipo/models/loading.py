@@ -52,6 +52,7 @@ def load(
     try:
         untrusted.check(name)
         tokenizer = _tokenizer_class(name).from_pretrained(name, trust_remote_code=False)
+        tokenizer.encode("1")
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             name, dtype=dtype, output_loading_info=True, trust_remote_code=False, use_safetensors=True
         )
@@ -177,6 +178,8 @@ def _reason(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines()] or [type(error).__name__]
     if "thus cannot be loaded with `safetensors`" in lines[0]:  # of a hub model; it would have us read the pickle
         return f"it has no safetensors, and {untrusted.NO_PICKLES}"
+    if "ignore_mismatched_sizes" in lines[0]:
+        return "the sizes in its config.json are not those of its weights"
     said = " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
     return f"{type(error).__name__}: {said}"[:300] if isinstance(error, UNEXPECTED) else said[:300]
 
