@@ -195,6 +195,7 @@ def test_the_date_is_the_recipes_or_that_of_what_was_begun_or_todays():
     assert on_its_day(given, {"date": "2025-05-05"}) is given
     assert on_its_day(CHATTING, {"date": "2025-05-05"}).date == "2025-05-05"
     assert on_its_day(CHATTING, {}).date is None  # begun by a version without dates
+    assert on_its_day(CHATTING, "damaged").date is None
     assert on_its_day(CHATTING, None).date >= today
     assert on_its_day(Prompting(), None).date is None
 

@@ -64,11 +64,16 @@ class Prompting(Table):
 DatedPrompting = TypeVar("DatedPrompting", bound=Prompting)
 
 
-def on_its_day(prompting: DatedPrompting, begun: dict[str, Any] | None) -> DatedPrompting:
-    """The same with its date: the recipe's own, that in the [data] of what was `begun` and now goes on, or today's."""
+def on_its_day(prompting: DatedPrompting, begun: Any) -> DatedPrompting:
+    """The same with its date: the recipe's own, that in the [data] of what was `begun` and now goes on, or today's.
+
+    begun: a table as a file has it, or what stands in its place; None if this is the beginning.
+    """
     if prompting.prompt_format == "raw" or prompting.date is not None:
         return prompting
-    day = date.today().isoformat() if begun is None else begun.get("date")
+    if begun is None:
+        return prompting.model_copy(update={"date": date.today().isoformat()})
+    day = begun.get("date") if isinstance(begun, dict) else None
     return prompting.model_copy(update={"date": day})
 
 
