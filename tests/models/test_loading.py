@@ -185,7 +185,7 @@ def test_a_tokenizer_that_cannot_encode_is_refused(folder):
 
 def test_sizes_that_are_not_those_of_the_weights_are_refused(folder):
     change(folder / "config.json", vocab_size=10)
-    with pytest.raises(UserError, match="the sizes in its config.json are not those of its weights"):
+    with pytest.raises(UserError, match=r"the sizes in its config\.json are not those of its weights"):
         load(str(folder))
 
 
