@@ -11,6 +11,7 @@ import torch
 from fipo.cli import main
 from fipo.models.make_tiny import make_model
 from fipo.models.tokenizer import make_tokenizer
+from fipo.telemetry.exit_codes import exit_code_of
 from fipo.telemetry.run_directory import RunDirectory
 from fipo.training import load_recipe
 
@@ -352,3 +353,27 @@ def test_what_torch_reads_when_it_starts_is_set_before_unless_the_user_did(monke
         main(["--version"])
     assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":16:8"
     assert os.environ["PYTORCH_CUDA_ALLOC_CONF"] == "expandable_segments:True"
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (MemoryError(), "fipo: out of memory\n"),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 GiB."), "fipo: CUDA out of memory\n"),
+        (RuntimeError("std::bad_alloc"), "fipo: CPU out of memory\n"),
+    ],
+)
+def test_a_command_without_memory_says_so_in_one_line(capsys, error, said):
+    def command() -> int:
+        raise error
+
+    assert exit_code_of(command) == 1
+    assert capsys.readouterr().err == said
+
+
+def test_an_error_that_is_none_of_those_is_not_hidden():
+    def command() -> int:
+        raise RuntimeError("shapes do not fit")
+
+    with pytest.raises(RuntimeError, match="shapes"):
+        exit_code_of(command)

@@ -24,6 +24,7 @@ from transformers.utils.quantization_config import QuantizationConfigMixin
 from fipo.errors import UserError
 from fipo.hub import commit_of
 from fipo.models import untrusted
+from fipo.models.memory import out_of_memory
 
 EMBEDDED = "embedded"
 SMOLLM2 = "models/smollm2"  # of the recipes
@@ -56,9 +57,11 @@ def load(
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             name, dtype=dtype, output_loading_info=True, trust_remote_code=False, use_safetensors=True
         )
-    except (UserError, torch.OutOfMemoryError):
+    except UserError:
         raise
     except Exception as error:  # whatever the files of a model and its tokenizer can make transformers do
+        if out_of_memory(error):
+            raise
         raise UserError(f"model.path: cannot load {path!r}: {_reason(error)}") from None
     model, report = loaded
     how = _quantisation(model.config)

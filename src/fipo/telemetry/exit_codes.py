@@ -23,6 +23,18 @@ def exit_code_of(command: Callable[[], int]) -> int:
         where = "" if error.filename is None else f"{error.filename}: "
         say_failure(f"{where}{error.strerror or error or type(error).__name__}")
         return 2 if error.filename else 1
+    except (MemoryError, RuntimeError) as error:
+        reason = _out_of_memory(error)
+        if reason is None:
+            raise
+        say_failure(reason)
+        return 1
     except KeyboardInterrupt:
         say_failure("interrupted")
         return 130
+
+
+def _out_of_memory(error: Exception) -> str | None:
+    from fipo.models.memory import out_of_memory  # torch takes seconds to load, and is there where this is needed
+
+    return out_of_memory(error)
