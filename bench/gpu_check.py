@@ -51,7 +51,7 @@ def run(section: str, options: argparse.Namespace) -> dict[str, object]:
 
     started = time.monotonic()
     try:
-        result = getattr(importlib.import_module(SECTIONS[section]), section)(options)
+        result = importlib.import_module(SECTIONS[section]).SECTIONS[section](options)
     except Exception as failure:
         print(f"FAILED {section}\n{traceback.format_exc()}", flush=True)
         result = {"failed": f"{type(failure).__name__}: {failure}"[:500]}

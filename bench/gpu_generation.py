@@ -159,3 +159,6 @@ def gap(_: Namespace) -> dict[str, Any]:
     scores = old_scores(model, packs, 1.0, lambda: None)
     off = torch.cat([(s.logprobs - p.rollout_logprobs)[p.loss_mask].abs() for s, p in zip(scores, packs, strict=True)])
     return {"mean": float(off.mean()), "largest": float(off.max()), "tokens": off.numel()}
+
+
+SECTIONS = {"engine": engine, "decode": decode, "gap": gap}

@@ -161,3 +161,12 @@ def _batch(rows: int, length: int) -> LossInputs:
 def _gradient(inputs: LossInputs, influence: Any) -> Tensor:
     loss = policy_loss(inputs, FIPOConfig.release_32b(), influence=influence).loss
     return torch.autograd.grad(loss, inputs.logprobs)[0]
+
+
+SECTIONS = {
+    "environment": environment,
+    "ceilings": ceilings,
+    "attention": attention,
+    "packed": packed,
+    "objective": objective,
+}

@@ -92,3 +92,6 @@ def sanitizer(_: Namespace) -> dict[str, Any]:
 def _marked() -> list[Path]:
     """Files with such a test: others may need packages that a borrowed machine lacks."""
     return [file for file in sorted((ROOT / "tests").rglob("test_*.py")) if "mark.gpu" in file.read_text()]
+
+
+SECTIONS = {"precision": precision, "resume": resume, "tests": tests, "sanitizer": sanitizer}

@@ -70,3 +70,6 @@ def top_kernels(profiled: Any, count: int = 12) -> list[tuple[str, int, float]]:
     ordered = sorted(kernels, key=lambda kernel: -kernel.self_device_time_total)
     whole = ("all", sum(k.count for k in kernels), sum(k.self_device_time_total for k in kernels) / 1e3)
     return [whole, *((k.key[:60], k.count, k.self_device_time_total / 1e3) for k in ordered[:count])]
+
+
+SECTIONS = {"updates": updates}

@@ -30,7 +30,7 @@ class Words:
 
     chat_template = pad_token_id = bos_token_id = eos_token_id = None
 
-    def encode(self, text: str) -> list[int]:
+    def encode(self, text: str, **_: bool) -> list[int]:
         return [int(word) for word in text.split()]
 
     def batch_decode(self, rows: Sequence[list[int]], **_: bool) -> list[str]:
