@@ -23,7 +23,7 @@ def test_a_card_says_what_the_run_was_and_what_came_of_it(make_run):
         "model": "embedded",
         "seed": "3",
         "steps": "4 of 4",
-        "rounding": "3.8 of the FutureKL",
+        "rounding": f"{run.read_metrics()[-1]['fipo/future_kl_noise']:.2g} of the FutureKL",
         "time": "2 min 33 s",  # 4 steps of 15.75 seconds, 3 evaluations of 30
     }
     assert cells(text)["avg@8"] == ["12.5 <span>[6.2, 15.6]</span>", "52.5 <span>[46.2, 55.6]</span>", "+40.0"]

@@ -35,6 +35,14 @@ def test_a_recipe_with_a_dapo_twin_names_it(make_run, tmp_path):
     assert command == f"fipo train {tmp_path / 'mine_dapo.toml'}" and "DAPO" in purpose
 
 
+def test_the_twin_of_a_run_that_is_there_is_compared_with_it(make_run, tmp_path):
+    run = make_run()
+    twin = RunDirectory(run.path.with_name("a run_dapo"))
+    twin.create({"run": {"name": "a run_dapo"}})
+    command, _ = next_commands(twin, tmp_path / "mine_dapo.toml")[2]
+    assert command == f"fipo report '{run.path}' '{twin.path}' --out both.html"
+
+
 @pytest.mark.parametrize(
     ("prompt", "data"),
     [("x" * 61, {}), ("a\nb", {}), ("", {}), ("2+2=", {"prompt_format": "chat"}), ("2+2=", {"examples": [{}]})],

@@ -16,7 +16,11 @@ def next_commands(run: RunDirectory, recipe: Path) -> list[tuple[str, str]]:
     """Three (command, what it is for), to be pasted: ask the model, examine the run, compare it."""
     path, program = shlex.quote(str(run.path)), called_as(sys.argv[0])
     twin = recipe.with_name(f"{recipe.stem}_dapo.toml")
-    if twin.is_file():
+    other = run.path.with_name(run.path.name.removesuffix("_dapo"))
+    if other != run.path and (other / "config.toml").is_file():
+        both = f"{shlex.quote(str(other))} {path}"
+        compare = (f"{program} report {both} --out both.html", "beside its twin, in one page")
+    elif twin.is_file():
         compare = (f"{program} train {shlex.quote(str(twin))}", "the same with DAPO, to compare with")
     else:
         compare = (f"{program} report {path} ANOTHER_RUN --out both.html", "two runs in one page")
