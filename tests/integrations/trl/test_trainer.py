@@ -199,7 +199,6 @@ def test_an_evaluation_between_two_mini_batches_changes_nothing(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("options", "line"),
     [
-        ({"fp16": True}, "fp16 must be off"),
         ({"vllm_importance_sampling_correction": True}, "vllm_importance_sampling_correction must be off without use_"),
         ({"mini_batches": 4}, "train_dataset must have at least 4 rows, a generation batch, got 2"),
     ],

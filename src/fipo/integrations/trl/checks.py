@@ -3,6 +3,8 @@
 from datasets import Dataset
 from trl import GRPOTrainer
 
+from fipo.integrations.trl.scaling import check_scaling
+
 AVERAGED = ("NO", "MULTI_CPU", "MULTI_GPU", "FSDP")  # ways to distribute that average gradients and leave them to us
 
 
@@ -13,8 +15,7 @@ def check_host(trainer: GRPOTrainer) -> None:
         raise ValueError(
             f"the launcher must be one of {', '.join(AVERAGED)}, got {launcher}: gradients are divided once"
         )
-    if args.fp16:
-        raise ValueError("fp16 must be off, because its loss scaling cannot skip an update: use bf16")
+    check_scaling(trainer)
     if args.optim in ("lomo", "adalomo"):
         raise ValueError(f"optim must not update during the backward pass, got {args.optim}")
     if trainer.aux_loss_enabled:

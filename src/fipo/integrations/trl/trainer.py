@@ -21,6 +21,7 @@ from fipo.integrations.trl.groups import Row, batch_of, contrast, further_prompt
 from fipo.integrations.trl.rewards import GraderReward
 from fipo.integrations.trl.said_once import SaidOnce
 from fipo.integrations.trl.sampler import compared_with_sampler
+from fipo.integrations.trl.scaling import leave_out, loss_divisor
 from fipo.objective import LossInputs, Mean, Metric, Sum, group_advantages, merge_metrics, metric_values, policy_loss
 
 # What TRL's forward pass takes besides tokens.
@@ -61,6 +62,7 @@ class FIPOTrainer(GRPOTrainer):
         self.vllm_importance_sampling_correction = False  # TRL's; ours weighs by the log-probs of the micro-batches
         self._generating = False  # inside TRL's generation: its own pass for old log-probs is not wanted
         self._global_rewards = torch.empty(0, 0)  # [rows of all processes, reward functions] of the last generation
+        self._loss_divisor = loss_divisor(self)
         self._parts: list[tuple[dict[str, Metric], int]] = []  # metrics and kept tokens of this mini-batch's parts
         self._merged: dict[str, Metric] = {}  # since the last log
         check_host(self)
@@ -245,7 +247,8 @@ class FIPOTrainer(GRPOTrainer):
         if not training:
             return out.loss
         self._parts.append((out.metrics(), int(out.kept_tokens)))
-        return out.loss * self.accelerator.num_processes  # gradients are averaged over processes, and a sum is meant
+        # Gradients are averaged over processes, and a sum is meant.
+        return out.loss * (self.accelerator.num_processes / self._loss_divisor)
 
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any) -> Tensor:
         loss = super().training_step(model, inputs, num_items_in_batch)
@@ -265,9 +268,9 @@ class FIPOTrainer(GRPOTrainer):
         finite = math.isfinite(loss.total) and all(math.isfinite(norm) for norm in norms)
         if finite and sum(kept_tokens):
             for gradient in gradients:
-                gradient /= loss.count
+                gradient /= loss.count / self._loss_divisor
         else:
-            model.zero_grad()  # without gradients the optimizer leaves weights and moments alone
+            leave_out(model, self.accelerator.scaler)
         index = (self._step - 1) // self.args.gradient_accumulation_steps
         index %= self.args.mini_batches * self.num_iterations
         own: dict[str, Metric] = {"update/skipped": Sum(float(not finite))}
