@@ -14,6 +14,7 @@ from fipo.recipe.toml import read_recipe
 
 RAY_ADDRESS = "http://localhost:8265"
 BESIDE_RECIPE = "runtime_env.yaml"
+MOST = 10**9  # of what the estimate counts
 
 
 class Job(Table):
@@ -82,6 +83,8 @@ class LaunchRecipe(Table):
         value = self.number(key)
         if not isinstance(value, int) or value < 1:
             raise UserError(f"verl.{key} must be a whole number > 0, got {value!r}")
+        if value > MOST:
+            raise UserError(f"verl.{key} must be <= {MOST}, got {value}")
         return value
 
     @property
