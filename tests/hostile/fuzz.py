@@ -28,6 +28,7 @@ STARTS = (
     "fipo.evaluation.score.score",
     "fipo.study.study.run_lock",
     "fipo.doctor.recipe.diagnosis.problems_of",
+    "fipo.doctor.recipe.cluster.described",
 )
 SECONDS = 5.0  # of processor time, for one recipe
 PLACE = "@WRITTEN@"

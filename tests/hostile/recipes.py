@@ -62,6 +62,7 @@ def kinds() -> list[Kind]:
         *(_kind(("eval",), (), EvalRecipe, values) for values in (evaluation, served)),
         _kind(("study",), (), Study, study),
         _kind(("launch", "--dry-run"), (), LaunchRecipe, launch),
+        _kind(("doctor",), (), LaunchRecipe, launch),
     ]
 
 
