@@ -6,7 +6,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.hostile.fuzz import fuzz
+from tests.hostile.fuzz import cases, fuzz
 
 
 def main() -> int:
@@ -16,7 +16,7 @@ def main() -> int:
     options = parser.parse_args()
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-        outcomes, amiss = fuzz(Path(folder), count=options.count, seed=options.seed, say=_say)
+        outcomes, amiss = fuzz(Path(folder), cases(options.count, options.seed), _say)
     for outcome, count in sorted(outcomes.items()):
         _say(f"{count:6}  {outcome}")
     _say(f"{outcomes.total()} recipes in {time.monotonic() - began:.0f} s, {len(amiss)} amiss")

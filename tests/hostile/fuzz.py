@@ -10,7 +10,7 @@ import os
 import random
 import signal
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from tests.hostile.recipes import Kind, kinds, put, without
 from tests.hostile.values import Written, a_text, a_value, nested
 
 from fipo.cli import main
-from fipo.telemetry.terminal import LONGEST_LINE
+from fipo.telemetry.terminal import IN_LINE, LONGEST_LINE
 
 STARTS = (
     "fipo.training.train",
@@ -57,6 +57,12 @@ def cases(count: int, seed: int) -> Iterator[Case]:
         if number % len(every) == 0:
             random.Random(f"{seed}.order.{number}").shuffle(every)
         yield _case(*every[number % len(every)], rng)
+
+
+def good_ones() -> Iterator[Case]:
+    """Each kind's recipe as it is."""
+    for kind in kinds():
+        yield Case([*kind.command, "RECIPE", *kind.after], _dumped(kind.values), "nothing is wrong")
 
 
 def _case(kind: Kind, key: tuple[str, ...], rng: random.Random) -> Case:
@@ -105,24 +111,24 @@ def _dumped(values: dict[str, Any]) -> bytes:
     return text.encode("utf-8", "surrogatepass")
 
 
-def fuzz(folder: Path, *, count: int, seed: int, say: Callable[[str], None] = print) -> tuple[Counter[str], list[str]]:
-    """How the cases ended, and what is amiss. `folder` is empty, and becomes the working directory."""
+def fuzz(folder: Path, tried: Iterable[Case], say: Callable[[str], None] = print) -> tuple[Counter[str], list[str]]:
+    """How the cases ended, and what is amiss. `folder` is empty; the working directory is in it."""
     outcomes: Counter[str] = Counter()
     amiss: list[str] = []
     recipe, place = folder / "recipe.toml", folder / "here"
     place.mkdir()
     with _nothing_starts(), contextlib.chdir(place):
-        for number, case in enumerate(cases(count, seed), start=1):
+        for number, case in enumerate(tried, start=1):
             recipe.write_bytes(case.text)
             outcome, wrong = _outcome([str(recipe) if word == "RECIPE" else word for word in case.command])
             if left := [str(path) for path in (*place.iterdir(), *folder.iterdir()) if path not in (recipe, place)]:
                 wrong = f"{wrong}; wrote {left}"
             outcomes[f"{case.command[0]} {outcome}"] += 1
             if wrong:
-                amiss.append(f"case {seed}.{number}: {case.said}: {wrong}")
+                amiss.append(f"case {number}: {case.said}: {wrong}")
                 say(amiss[-1])
             if number % 1000 == 0:
-                say(f"{number} of {count}: {len(amiss)} amiss")
+                say(f"{number} recipes, {len(amiss)} amiss")
     return outcomes, amiss
 
 
@@ -171,7 +177,9 @@ def _outcome(command: list[str]) -> tuple[str, str]:
     if code == 0:
         return "valid", ""
     said = err.getvalue()
-    one_line = said.startswith("fipo: ") and said.endswith("\n") and said[:-1].isprintable() and not out.getvalue()
+    one_line = (
+        said.startswith("fipo: ") and said.endswith("\n") and not IN_LINE.search(said[:-1]) and not out.getvalue()
+    )
     if code == 2 and one_line and len(said) <= LONGEST_LINE + 1:
         return "refused", ""
     return "wrong", f"exit code {code}, {said[:500]!r}, and on stdout {out.getvalue()[:200]!r}"

@@ -55,6 +55,7 @@ def kinds() -> list[Kind]:
         "arms": {"a": {"recipe": {"update": {"learning_rate": 1e-4}}, "control": "unguarded"}, "b": {"seeds": 1}},
     }
     launch = read_recipe(RECIPES / "fipo" / "fipo_qwen2.5_32b.toml", {})
+    train = layered(train, {"data": {"examples": [{"prompt": "1+1=", "response": "2"}]}})
     trains = [layered(train, LORA), *(layered(train, {"data": {"train": one, "eval": one}}) for one in SOURCES)]
     return [
         *(_kind(("train", "--quiet"), (), Recipe, values) for values in trains),
@@ -73,21 +74,29 @@ def _kind(command: tuple[str, ...], after: tuple[str, ...], table: type[Table], 
 
 
 def _keys(values: Any, key: Key = ()) -> Iterator[Key]:
+    """Of lists of tables the first."""
     yield key
-    if isinstance(values, dict):
+    if _is_tables(values):
+        yield from _keys(values[0], (*key, "0"))
+    elif isinstance(values, dict):
         for name, value in values.items():
             yield from _keys(value, (*key, name))
+
+
+def _is_tables(values: Any) -> bool:
+    return isinstance(values, list) and bool(values) and all(isinstance(one, dict) for one in values)
 
 
 def put(values: dict[str, Any], key: Key, value: Any) -> dict[str, Any]:
     """A copy with the value there, in place of whatever is in the way."""
     changed = copy.deepcopy(values)
-    table = changed
+    table: Any = changed
     for name in key[:-1]:
-        if not isinstance(table.get(name), dict):
-            table[name] = {}
-        table = table[name]
-    table[key[-1]] = value
+        place = 0 if isinstance(table, list) else name
+        below = table[0] if isinstance(table, list) else table.get(name)
+        table[place] = below if isinstance(below, dict) or _is_tables(below) else {}
+        table = table[place]
+    table[0 if isinstance(table, list) else key[-1]] = value
     return changed
 
 
@@ -96,7 +105,7 @@ def without(values: dict[str, Any], key: Key) -> dict[str, Any]:
     changed = copy.deepcopy(values)
     table: Any = changed
     for name in key[:-1]:
-        table = table.get(name, {}) if isinstance(table, dict) else {}
+        table = table[0] if _is_tables(table) else table.get(name) if isinstance(table, dict) else None
     if isinstance(table, dict):
         table.pop(key[-1], None)
     return changed
