@@ -285,6 +285,13 @@ def test_a_run_without_a_checkpoint_is_refused(refusal, tmp_path):
         ("--samples", "0", "--samples must be >= 1, got 0"),
         ("--max-tokens", "-1", "--max-tokens must be >= 1, got -1"),
         ("--temperature", "-0.5", "--temperature must be >= 0, got -0.5"),
+        ("--temperature", "nan", "--temperature must be >= 0, got nan"),
+        ("--temperature", "inf", "--temperature must be <= 1000, got inf"),
+        ("--temperature", "1e-9", "--temperature must be 0 or at least 0.001, got 1e-09"),
+        ("--samples", "9" * 20, f"--samples must be <= 1000000, got {'9' * 20}"),
+        ("--max-tokens", "1000001", "--max-tokens must be <= 1000000, got 1000001"),
+        ("--seed", "-1", "--seed must be >= 0, got -1"),
+        ("--seed", "9" * 30, f"--seed must be <= {2**63 - 1}, got {'9' * 30}"),
     ],
 )
 def test_a_sampling_option_out_of_range_is_refused(option, value, rule, refusal):

@@ -170,8 +170,10 @@ def _doctor(options: argparse.Namespace, overrides: dict[str, str]) -> int:
         if memory is not None:
             raise UserError(f"doctor takes --job.gpu_memory_gib for a cluster, got --memory-gib {memory:g}")
         return diagnose_job(options.recipe, overrides, os.environ)
-    if memory is not None and not 0 < memory < float("inf"):
-        raise UserError(f"--memory-gib must be > 0, got {memory:g}")
+    if memory is not None:
+        if not memory > 0:
+            raise UserError(f"--memory-gib must be > 0, got {memory:g}")
+        _within("--memory-gib", memory, 0, 10**6)
     return diagnose(options.recipe, overrides, Options(samples=not options.no_samples, memory_gib=memory))
 
 
@@ -193,8 +195,7 @@ def _launch(options: argparse.Namespace, overrides: dict[str, str]) -> None:
         raise UserError("launch takes one of --dry-run and --rehearse, got both")
     if not options.rehearse and (options.ranks, options.folder) != (1, REHEARSALS):
         raise UserError("--ranks and --folder are of --rehearse (see fipo launch --help)")
-    if options.ranks < 1:
-        raise UserError(f"--ranks must be >= 1, got {options.ranks}")
+    _within("--ranks", options.ranks, 1, 64)
     rehearsal = options.folder if options.rehearse else None
     launch(options.recipe, overrides, os.environ, dry_run=options.dry_run, rehearsal=rehearsal, ranks=options.ranks)
 
@@ -223,12 +224,21 @@ def _report(paths: Sequence[Path], out: Path | None) -> None:
     print(f"report: {target}")
 
 
+def _within(option: str, value: float, least: float, most: float) -> None:
+    if not value >= least:
+        raise UserError(f"{option} must be >= {least}, got {value}")
+    if value > most:
+        raise UserError(f"{option} must be <= {most}, got {value}")
+
+
 def _sample(options: argparse.Namespace) -> None:
     from fipo.rollout.sample import sample_texts
 
-    for name, least in (("samples", 1), ("max_tokens", 1), ("temperature", 0)):
-        if not getattr(options, name) >= least:
-            raise UserError(f"--{name.replace('_', '-')} must be >= {least}, got {getattr(options, name)}")
+    bounds = {"samples": (1, 10**6), "max_tokens": (1, 10**6), "temperature": (0, 1000), "seed": (0, 2**63 - 1)}
+    for name, (least, most) in bounds.items():
+        _within(f"--{name.replace('_', '-')}", getattr(options, name), least, most)
+    if 0 < options.temperature < 1e-3:
+        raise UserError(f"--temperature must be 0 or at least 0.001, got {options.temperature}")
     sampled = sample_texts(
         options.model,
         options.prompts,

@@ -13,3 +13,8 @@ class RunStopped(Exception):
     def __init__(self, message: str, exit_code: int = 1) -> None:
         super().__init__(message)
         self.exit_code = exit_code
+
+
+def why(error: Exception) -> str:
+    """What happened, in words: an OSError that a library raised itself has no text of the system's."""
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -35,6 +35,12 @@ def test_keys_of_the_study_can_be_overridden(write_study):
     assert (study.study.seeds, len(jobs)) == (1, 2)
 
 
+def test_ten_thousand_seeds_are_read_at_once(write_study):
+    _, jobs = load_study(write_study(TWO), {"study.seeds": "10000"})
+    assert len(jobs) == 20_000 and jobs[-1].name == jobs[-1].recipe.run.name == "dapo_seed_9999"
+    assert len({id(job.recipe.objective) for job in jobs}) == 2  # validated once for each arm
+
+
 REFUSED = [
     (TWO, '[["fipo", "grpo"]]', "study.contrasts must name arms (fipo, dapo), got 'grpo'"),
     (TWO + "seeds = 3\n", '[["fipo", "dapo"]]', "arms.dapo.seeds must be <= study.seeds = 2, got 3"),
@@ -44,6 +50,7 @@ REFUSED = [
         '[["fipo", "x"]]',
         "arms.x.recipe.run.seed is what the study",
     ),
+    (TWO + "[arms.x]\nrecipe = { run = 3 }\n", '[["fipo", "x"]]', "arms.x.recipe.run must be a table, got 3"),
     (TWO + '[arms.x]\nlearning_rate_times_mean_f_of = "y"\n', '[["fipo", "x"]]', "must name another arm, got 'y'"),
     (TWO + "[arms.x]\nrecipe = { update = { lr = 1 } }\n", '[["fipo", "x"]]', "arm x: unknown key update.lr"),
     (

@@ -14,7 +14,7 @@ import pyarrow
 import pyarrow.parquet as parquet
 
 from fipo.data.bad_rows import BadRows, MalformedRow
-from fipo.errors import UserError
+from fipo.errors import UserError, why
 
 BATCH = 1024  # parquet rows decoded together
 # What pyarrow raises for files that were cut or changed, whatever the place.
@@ -59,7 +59,7 @@ def _jsonl_rows(path: Path, bad_rows: BadRows) -> Iterator[tuple[str, Any]]:
                     continue
                 yield where, row
     except OSError as error:
-        raise UserError(f"{path}: cannot be read after line {number}: {error.strerror}") from None
+        raise UserError(f"{path}: cannot be read after line {number}: {why(error)}") from None
 
 
 def _json_row(line: bytes) -> Any:

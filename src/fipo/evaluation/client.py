@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from urllib.error import HTTPError, URLError
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
-from fipo.errors import RunStopped, UserError
+from fipo.errors import RunStopped, UserError, why
 
 KEY = "OPENAI_API_KEY"
 SHORTEST_SECRET = 8  # characters; a server without keys is often given a word such as EMPTY
@@ -165,7 +165,7 @@ class Client:
         inner = error.reason if isinstance(error, URLError) else error
         if isinstance(inner, TimeoutError):
             return "timed out"
-        return self.redacted(getattr(inner, "strerror", None) or str(inner) or type(inner).__name__)
+        return self.redacted(why(inner) if isinstance(inner, Exception) else str(inner))
 
 
 def _key() -> str:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from fipo.errors import UserError
+from fipo.errors import UserError, why
 from fipo.files import read_regular
 
 LARGEST_FILE = 10_000_000  # bytes
@@ -82,8 +82,7 @@ def _parsed(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise UserError(f"no such recipe: {path}") from None
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise UserError(f"{path}: cannot read the recipe: {reason}") from None
+        raise UserError(f"{path}: cannot read the recipe: {why(error)}") from None
     except RecursionError:
         raise UserError(f"{path}: not TOML: nested too deeply") from None
     except ValueError as error:  # for whole numbers of thousands of digits as well

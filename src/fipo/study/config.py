@@ -69,7 +69,10 @@ class Study(Table):
             other = arm.learning_rate_times_mean_f_of
             if other is not None and (other not in self.arms or self.arms[other].learning_rate_times_mean_f_of):
                 raise ValueError(f"arms.{name}.learning_rate_times_mean_f_of must name another arm, got {other!r}")
-            if taken := RUN_SETTINGS & set(arm.recipe.get("run", {})):
+            run = arm.recipe.get("run", {})
+            if not isinstance(run, dict):
+                raise ValueError(f"arms.{name}.recipe.run must be a table, got {run!r:.80}")
+            if taken := RUN_SETTINGS & run.keys():
                 raise ValueError(f"arms.{name}.recipe.run.{min(taken)} is what the study sets itself")
         return self
 
@@ -102,7 +105,7 @@ class Job:
 
     @property
     def name(self) -> str:
-        return f"{self.arm}_seed_{self.seed}"
+        return _run_name(self.arm, self.seed)
 
     @property
     def fingerprint(self) -> str:
@@ -131,28 +134,39 @@ def load_study(path: Path, overrides: dict[str, str]) -> tuple[Study, list[Job]]
     """
     study = validate(Study, read_recipe(path, overrides), str(path))
     base = read_recipe(path.parent / study.study.recipe, {})
+    recipes = {arm: _recipe(study, base, arm, str(path)) for arm in study.arms}
     jobs = [
-        _job(study, base, arm, seed, str(path))
+        _job(study, recipe, arm, seed)
         for seed in sorted({seed for arm in study.arms for seed in study.seeds_of(arm)})
-        for arm in study.arms
+        for arm, recipe in recipes.items()
         if seed in study.seeds_of(arm)
     ]
     return study, jobs
 
 
-def _job(study: Study, base: dict[str, Any], name: str, seed: int, where: str) -> Job:
-    arm = study.arms[name]
-    run = {"folder": str(study.folder / "runs"), "name": f"{name}_seed_{seed}", "seed": seed}
-    recipe = validate(Recipe, layered(layered(base, arm.recipe), {"run": run}), f"{where}: arm {name}")
+def _recipe(study: Study, base: dict[str, Any], name: str, where: str) -> Recipe:
+    """That of an arm, with its first seed."""
+    run = {"folder": str(study.folder / "runs"), "name": _run_name(name, 0), "seed": study.study.first_seed}
+    values = layered(layered(base, study.arms[name].recipe), {"run": run})
+    recipe = validate(Recipe, values, f"{where}: arm {name}")
     if recipe.rollout.max_generation_batches != 1:
         raise UserError(
             f"{where}: arm {name}: rollout.max_generation_batches must be 1, so that all arms see the same problems, "
             f"got {recipe.rollout.max_generation_batches}"
         )
+    return recipe
+
+
+def _job(study: Study, recipe: Recipe, arm: str, seed: int) -> Job:
+    run = recipe.run.model_copy(update={"name": _run_name(arm, seed), "seed": seed})
     return Job(
-        arm=name,
+        arm=arm,
         seed=seed,
-        recipe=recipe,
-        control=CONTROLS.get(arm.control or ""),
-        after=arm.learning_rate_times_mean_f_of,
+        recipe=recipe.model_copy(update={"run": run}),
+        control=CONTROLS.get(study.arms[arm].control or ""),
+        after=study.arms[arm].learning_rate_times_mean_f_of,
     )
+
+
+def _run_name(arm: str, seed: int) -> str:
+    return f"{arm}_seed_{seed}"

@@ -10,7 +10,7 @@ from secrets import token_hex
 
 from rich.filesize import decimal
 
-from fipo.errors import UserError
+from fipo.errors import UserError, why
 from fipo.files import odd_kind, refuse_odd
 
 
@@ -83,7 +83,7 @@ def disk_errors(path: Path, needed: int | None = None) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise DiskError(f"{path}: cannot be written: {error.strerror or error}{_room(path, needed)}") from error
+        raise DiskError(f"{path}: cannot be written: {why(error)}{_room(path, needed)}") from error
 
 
 def remove(path: Path) -> None:

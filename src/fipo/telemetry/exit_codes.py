@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from fipo.errors import RunStopped, UserError
+from fipo.errors import RunStopped, UserError, why
 from fipo.telemetry.durable import DiskError
 from fipo.telemetry.terminal import say_failure
 
@@ -21,7 +21,7 @@ def exit_code_of(command: Callable[[], int]) -> int:
         return 1
     except OSError as error:
         where = "" if error.filename is None else f"{error.filename}: "
-        say_failure(f"{where}{error.strerror or error or type(error).__name__}")
+        say_failure(f"{where}{why(error)}")
         return 2 if error.filename else 1
     except (MemoryError, RuntimeError) as error:
         reason = _out_of_memory(error)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from fipo.errors import UserError
+from fipo.errors import UserError, why
 from fipo.telemetry.durable import disk_errors
 
 
@@ -20,7 +20,7 @@ def run_lock(folder: Path) -> Iterator[None]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"{folder}: cannot make the run directory: {error.strerror}") from None
+        raise UserError(f"{folder}: cannot make the run directory: {why(error)}") from None
     path = folder / "lock"
     descriptor = _acquire(path)
     try:

@@ -540,3 +540,34 @@ def test_a_bare_pair_is_a_point_but_no_half_open_interval():
     assert same_answer("(0,1)", "0,1")
     assert not same_answer("[0,1)", "0,1")
     assert not same_answer("(0,1]", "0,1")
+
+
+ITEMS = {
+    "sums": [f"x+{i}" for i in range(200)],
+    "sines": [f"\\sin {i}" for i in range(150)],
+    "multiples of pi": [f"{i}\\pi" for i in range(150)],
+}
+AROUND = [("", ""), ("\\{", "\\}"), ("(", ")"), ("x = ", "")]
+
+
+@pytest.mark.parametrize("around", AROUND)
+@pytest.mark.parametrize("kind", ITEMS)
+def test_long_lists_in_another_order_are_decided_within_half_a_second(kind, around):
+    items, (begin, end) = ITEMS[kind], around
+    listed, reversed_ = (begin + ",".join(row) + end for row in (items, items[::-1]))
+    almost = begin + ",".join([*items[::-1][:-1], "x+1234"]) + end
+    started = time.process_time()
+    assert same_answer(listed, reversed_) == (begin != "(")
+    assert not same_answer(listed, almost)
+    assert time.process_time() - started < 1.0
+
+
+@pytest.mark.parametrize(
+    ("begin", "end"), [("(", ")"), ("\\{", "\\}"), ("[", "]"), ("{", "}"), ("\\left(", "\\right)")]
+)
+@pytest.mark.parametrize("depth", [4, 16, 30])
+def test_brackets_in_brackets_do_not_double_the_work(depth, begin, end):
+    given = begin * depth + ",".join(f"{i}x" for i in range(40)) + end * depth
+    started = time.process_time()
+    assert not same_answer("34", given)
+    assert time.process_time() - started < 0.5

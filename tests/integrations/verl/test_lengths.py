@@ -49,7 +49,9 @@ def test_a_model_says_how_long_it_is_at_either_place_of_its_config(tmp_path: Pat
     assert positions_of(Path(short_model)) == 4096
     (tmp_path / "config.json").write_text('{"text_config": {"max_position_embeddings": 77}}')
     assert positions_of(tmp_path) == 77
-    (tmp_path / "config.json").write_text("{}")
+    for odd in ("{}", "[]", '{"text_config": null}', "[" * 100_000, '{"max_position_embeddings": "x"}'):
+        (tmp_path / "config.json").write_text(odd)
+        assert positions_of(tmp_path) is None
     assert positions_of(tmp_path) is None and positions_of(tmp_path / "none") is None
 
 

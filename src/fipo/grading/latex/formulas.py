@@ -1,7 +1,7 @@
 """Whether two formulas are one function of their unknowns: exactly where they are rational, else at two precisions."""
 
-from collections.abc import Iterator
 from fractions import Fraction
+from functools import lru_cache
 
 from fipo.grading.latex.expression import Expr, names_in, quotient
 from fipo.grading.latex.limits import Budget, TooLarge, Undefined
@@ -13,7 +13,10 @@ Pair = tuple[Value, Value]  # a value at both precisions; of a rational number t
 
 
 class Formulas:
-    """Compares formulas within one budget of work. What cannot be computed is equal to what is written alike."""
+    """Compares formulas within one budget of work. What cannot be computed is equal to what is written alike.
+
+    TooLarge is raised where the budget is used up, and by nothing else.
+    """
 
     def __init__(self) -> None:
         self._rough, self._fine = Calculator(ROUGH), Calculator(FINE)
@@ -21,6 +24,10 @@ class Formulas:
     def begin(self) -> None:
         """A new verdict, with a new budget."""
         self._rough.budget = self._fine.budget = Budget()
+
+    def spend(self, steps: int) -> None:
+        """Raises TooLarge where the budget is used up."""
+        self._rough.budget.spend(steps)
 
     def equal(self, a: Expr, b: Expr) -> bool:
         """At all of some fixed points: those where both are real or, if there are none, where both have a value."""
@@ -75,7 +82,11 @@ class Formulas:
         try:
             rough = self._rough.value(expr, at)
             return (rough, rough) if isinstance(rough, Fraction) else (rough, self._fine.value(expr, at))
-        except (Undefined, TooLarge):
+        except Undefined:
+            return None
+        except TooLarge:
+            if self._rough.budget.used_up:
+                raise
             return None
 
     def _is_real(self, pair: Pair) -> bool:
@@ -108,16 +119,18 @@ class Formulas:
         return all(self._same(x, y) for x, y in zip(*entries, strict=True))
 
 
-def points(names: frozenset[str]) -> Iterator[At]:
+@lru_cache(maxsize=256)
+def points(names: frozenset[str]) -> tuple[At, ...]:
     """Fixed values for the unknowns: eight times fractions of either sign, then six times whole numbers."""
     if not names:
-        yield {}
-        return
+        return ({},)
     ordered = sorted(names)[:MOST_NAMES]
-    for i in range(8):
-        yield {
+    fractions = (
+        {
             name: Fraction((-1) ** ((i + j) * (i > 3)) * ((7 * i + 11 * j + 3) % 23 + 2), (5 * i + 3 * j) % 7 + 3)
             for j, name in enumerate(ordered)
         }
-    for i in range(6):
-        yield {name: Fraction((4 * i + 3 * j) % 7 + 1) for j, name in enumerate(ordered)}
+        for i in range(8)
+    )
+    whole = ({name: Fraction((4 * i + 3 * j) % 7 + 1) for j, name in enumerate(ordered)} for i in range(6))
+    return (*fractions, *whole)

@@ -19,6 +19,10 @@ class Budget:
     def __init__(self) -> None:
         self.left = MOST_STEPS
 
+    @property
+    def used_up(self) -> bool:
+        return self.left < 0
+
     def spend(self, steps: int) -> None:
         """Raises TooLarge where it is used up."""
         self.left -= steps

@@ -54,17 +54,25 @@ def _alternatives(tokens: Tokens) -> list[Reading]:
 def read(tokens: Tokens) -> Reading:
     """Several answers with commas, `and` or `or` between them, or one."""
     tokens = trimmed(tokens)
-    sets = [read_one(part) for part in split(tokens, lambda token: is_word(token, "or")) if part]
-    if len(sets) > 1 and all(isinstance(one, Interval | Union) for one in sets):
-        return union(sets)
+    alternatives = [part for part in split(tokens, lambda token: is_word(token, "or")) if part]
+    if len(alternatives) > 1:
+        sets = [read_one(part) for part in alternatives]
+        if all(isinstance(one, Interval | Union) for one in sets):
+            return union(sets)
     parts = split(tokens, lambda token: token.text in (",", ";") or is_word(token, "and", "or"))
-    items = [read_one(part) for part in parts if part]
-    return _joined(items) if len(items) > 1 else read_one(tokens)
+    items = [part for part in parts if part]
+    return _joined([read_one(item) for item in items]) if len(items) > 1 else read_one(tokens)
 
 
 def read_one(tokens: Tokens) -> Reading:
     """One answer. Raises Unreadable only if there is nothing."""
-    tokens = trimmed(tokens)
+    return _read_one(tuple(trimmed(tokens)))
+
+
+@lru_cache(
+    maxsize=4096
+)  # what stands in brackets is read for several readings of these: else brackets in brackets double
+def _read_one(tokens: tuple[Token, ...]) -> Reading:
     if [token.text for token in tokens] == ["ldots"]:
         return DOTS
     for reader in (_membership, _relation, _combination, _bracketed, _ratio, quantity_of):

@@ -54,7 +54,10 @@ def plainly(answer: str) -> str:
     if isinstance(reading, Named):
         reading = reading.value
     if isinstance(reading, Quantity) and reading.unit is None:
-        value = formulas.constant(reading.expr)
+        try:
+            value = formulas.constant(reading.expr)
+        except TooLarge:
+            value = None
         if isinstance(value, Fraction) and abs(value.numerator) * value.denominator < 10**SHOWN_DIGITS:
             text = as_decimal(value) if reading.ulp is not None else str(value)
             return f"{text}%" if reading.percent else text
@@ -78,6 +81,7 @@ def _same(a: Reading, b: Reading) -> bool:
     if isinstance(a, Chain) or isinstance(b, Chain):
         ends = [_end_of(one) for one in (a, b)]
         return ends[0] is not None and ends[1] is not None and _same(ends[0], ends[1])
+    formulas.spend(1)
     if a == b:
         return True
     for x, y in ((a, b), (b, a)):
@@ -208,7 +212,9 @@ def _same_items(a: Sequence[Reading], b: Sequence[Reading]) -> bool:
     exact = [_exact_values(items) for items in (a, b)]
     if exact[0] is not None and exact[1] is not None:
         return exact[0] == exact[1]
-    return all(any(_same(x, y) for y in b) for x in a) and all(any(_same(x, y) for x in a) for y in b)
+    alike = set(a) & set(b)  # as written, which costs no comparison of each with each
+    others = [[item for item in items if item not in alike] for items in (a, b)]
+    return all(any(_same(x, y) for y in b) for x in others[0]) and all(any(_same(x, y) for x in a) for y in others[1])
 
 
 def _exact_values(items: Sequence[Reading]) -> frozenset[Fraction] | None:

@@ -4,7 +4,7 @@ Nothing here imports verl: `config.py` makes verl's own options of it, and the l
 machines that have no verl.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -18,6 +18,7 @@ TARGET = "fipo.integrations.verl.config.FIPOPolicyLossConfig"
 CLIPS = {"clip_low": "clip_ratio_low", "clip_high": "clip_ratio_high", "dual_clip": "clip_ratio_c"}  # verl's, in ACTOR
 FROM_PRESET = "preset"  # "as the preset has it"; null is a value of its own
 DENOMINATORS = ("verl", "kept")
+MOST_SEQUENCES = 10**6
 
 ORIGINALS = {  # keys of the released code's policy_loss, and what stands for them here
     "decay_rate": "half_life",
@@ -78,6 +79,15 @@ class Knobs:
     allow_async: bool = False  # verl's asynchronous trainers
 
     def __post_init__(self) -> None:
+        for name in ("preset", "surrogate", "credit_dir"):
+            value = getattr(self, name)
+            if not isinstance(value, str) and (value is not None or name == "preset"):
+                raise ValueError(f"{POLICY_LOSS}.{name} must be a text, got {value!r:.80}")
+        if not isinstance(self.credit_sequences, int) or not self.credit_sequences <= MOST_SEQUENCES:
+            raise ValueError(
+                f"{POLICY_LOSS}.credit_sequences must be a whole number <= {MOST_SEQUENCES}, "
+                f"got {self.credit_sequences!r:.80}"
+            )
         if self.denominator not in DENOMINATORS:
             raise ValueError(f"{POLICY_LOSS}.denominator must be verl or kept, got {self.denominator!r}")
         if self.credit_sequences < 0 or (self.credit_sequences > 0) != (self.credit_dir is not None):
@@ -93,7 +103,7 @@ class Knobs:
         changes = {name: _plain(value) for name, value in given.items() if value != FROM_PRESET}
         try:
             return algorithm(self.preset, surrogate=self.surrogate, **changes)
-        except ValueError as error:
+        except (ValueError, TypeError) as error:  # null where there is no such value
             raise ValueError(f"{POLICY_LOSS}: {error}") from None
 
     def check_clips(self, actor: Mapping[str, Any]) -> None:
@@ -116,4 +126,4 @@ KEYS = tuple(field.name for field in fields(Knobs))
 
 def _plain(value: Any) -> Any:
     """OmegaConf's lists as tuples."""
-    return value if value is None or isinstance(value, str | int | float) else tuple(value)
+    return tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else value

@@ -44,7 +44,8 @@ def positions_of(folder: Path) -> int | None:
     """`max_position_embeddings` of the config.json of a model folder; None where it is not here or does not say."""
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
-    found = config.get(POSITIONS, config.get("text_config", {}).get(POSITIONS))
-    return found if isinstance(found, int) else None
+    tables = [config, config.get("text_config")] if isinstance(config, dict) else []
+    found = [table[POSITIONS] for table in tables if isinstance(table, dict) and POSITIONS in table]
+    return found[0] if found and isinstance(found[0], int) else None

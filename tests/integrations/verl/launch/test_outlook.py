@@ -104,3 +104,23 @@ def test_what_is_not_here_is_said_not_to_be_looked_into(tmp_path: Path) -> None:
     assert found()["job.model"].keys == ("job.model", "job.train_file", "job.test_file")
     rest = found({"job.model": str(tmp_path), "job.train_file": "s3://bucket/train.parquet"})
     assert rest["job.test_file"].keys == ("job.test_file",)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        (f"{ACTOR}.checkpoint.save_contents", '[["model"], 1, "model"]'),
+        ("job.train_file", "/dev/zero"),
+        ("job.test_file", "a" * 5000),
+        ("verl.trainer.save_freq", str(2**63 - 1)),
+        ("verl.trainer.total_training_steps", str(-(2**63))),
+    ],
+)
+def test_an_odd_value_ends_no_outlook(key: str, value: str) -> None:
+    assert found({key: value})
+
+
+def test_an_environment_that_is_no_table_is_no_error(tmp_path: Path) -> None:
+    path = tmp_path / "env.yaml"
+    path.write_text("env_vars: [WANDB_API_KEY]\n")
+    assert "verl.trainer.logger" not in found(runtime_env=path)

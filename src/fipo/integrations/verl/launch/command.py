@@ -34,10 +34,11 @@ def launch(
     """
     recipe, place, lines = load_job(path, overrides, environment)
     entry = ["python3", "-m", recipe.job.entry_point]
+    findings = gravest_first(outlook(recipe, place, environment)) if dry_run else []
     for line in described(recipe):
         print(f"# {line}" if dry_run else line)
     if dry_run:
-        for finding in gravest_first(outlook(recipe, place, environment)):
+        for finding in findings:
             print("\n".join(f"# {line}" for line in finding_lines(finding)))
         print(shell_command(place, entry, lines))
     elif rehearsal is not None:

@@ -116,7 +116,7 @@ def checkpoint_bytes(recipe: LaunchRecipe) -> int:
     """Of one checkpoint, all ranks together."""
     given = recipe.value("actor_rollout_ref.actor.checkpoint.save_contents")
     words = given if isinstance(given, list) else SAVED_BY_DEFAULT
-    return sum(SAVED.get(word, 0) for word in words) * recipe.shape.parameters
+    return sum(SAVED.get(word, 0) for word in words if isinstance(word, str)) * recipe.shape.parameters
 
 
 def _cached_token(recipe: LaunchRecipe, sizes: Sizes) -> float:

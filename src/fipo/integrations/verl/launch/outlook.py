@@ -1,5 +1,6 @@
 """What a job for the cluster will meet, as far as its recipe and this machine can tell."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,8 @@ def steps_of(recipe: LaunchRecipe) -> int | None:
 
 def rows_of(path: Path) -> int | None:
     """Of a parquet file; None for one that is not here or none."""
+    if not os.path.isfile(path):
+        return None
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -165,7 +168,7 @@ def _tracker(recipe: LaunchRecipe, place: Place, environment: Mapping[str, str])
     if not isinstance(loggers, list) or "wandb" not in loggers:
         return []
     given: Any = environment_file(place).get("env_vars") or {}
-    if given.keys() & {"WANDB_API_KEY", "WANDB_MODE"}:
+    if not isinstance(given, dict) or given.keys() & {"WANDB_API_KEY", "WANDB_MODE"}:
         return []
     here = "; it is set here, which does not reach the job" if environment.get("WANDB_API_KEY") else ""
     return [
@@ -212,7 +215,7 @@ def _hours(recipe: LaunchRecipe) -> list[Finding]:
 def _files(recipe: LaunchRecipe) -> list[Finding]:
     job = recipe.job
     places = {name: getattr(job, name) for name in ("model", "train_file", "test_file")}
-    missing = [name for name, place in places.items() if "://" not in place and not Path(place).exists()]
+    missing = [name for name, place in places.items() if "://" not in place and not os.path.exists(place)]
     if not missing:
         return []
     keys = tuple(f"job.{name}" for name in missing)

@@ -14,6 +14,7 @@ from fipo.recipe.toml import read_recipe
 
 RAY_ADDRESS = "http://localhost:8265"
 BESIDE_RECIPE = "runtime_env.yaml"
+MOST = 10**9  # of what the estimate counts
 
 
 class Job(Table):
@@ -25,9 +26,9 @@ class Job(Table):
     gpus_per_node: Annotated[int, Field(gt=0, le=1024)]
     gpu_memory_gib: float = Field(default=80.0, gt=0, le=1e6)
     """Of one GPU, for the estimate alone."""
-    gpu_tflops: float = Field(default=989.0, gt=0)
+    gpu_tflops: float = Field(default=989.0, ge=1e-3, le=1e6)
     """Of one GPU in bfloat16, an H100's by its data sheet; for the estimate alone."""
-    gpu_gb_per_second: float = Field(default=3350.0, gt=0)
+    gpu_gb_per_second: float = Field(default=3350.0, ge=1e-3, le=1e6)
     """From the memory of one GPU, an H100's by its data sheet; for the estimate alone."""
     entry_point: str = "fipo.integrations.verl.main"
     """The module that `python3 -m` runs on the cluster."""
@@ -82,6 +83,8 @@ class LaunchRecipe(Table):
         value = self.number(key)
         if not isinstance(value, int) or value < 1:
             raise UserError(f"verl.{key} must be a whole number > 0, got {value!r}")
+        if value > MOST:
+            raise UserError(f"verl.{key} must be <= {MOST}, got {value}")
         return value
 
     @property
