@@ -14,8 +14,9 @@ from fipo.grading.answers.gym import grade_reasoning_gym
 from fipo.grading.answers.math import grade_math
 from fipo.grading.answers.number import grade_number
 from fipo.grading.answers.relay import grade_relay
+from fipo.grading.function import FunctionGrader
 from fipo.grading.grade import Grade, Outcome
-from fipo.grading.grader import FunctionGrader, Grader
+from fipo.grading.grader import Grader
 from fipo.modules import source_sha256
 
 __all__ = ["GRADERS", "Grade", "Grader", "GraderName", "Outcome", "resolve"]
@@ -40,9 +41,8 @@ GraderName = Annotated[str, AfterValidator(_known)]
 def resolve(name: str) -> Grader:
     """The grader of that name, with everything imported that it needs.
 
-    The user's `module:function` is called as `function(response, problem)` and returns a Grade, or a bool for
-    correct or wrong; what stands there may be a Grader, too. Raises UserError for a name that is none, or whose
-    module or function cannot be had.
+    The user's `module:function` is a `FunctionGrader`'s; what stands there may be a Grader, too. Raises UserError for a
+    name that is none, or whose module or function cannot be had.
     """
     try:
         _known(name)
