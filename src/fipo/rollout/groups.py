@@ -155,7 +155,7 @@ class ProblemStream:
         return self._draws[position]
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=8)
 def _epoch_order(count: int, seed: int) -> list[int]:
     order = list(range(count))
     random.Random(seed).shuffle(order)
