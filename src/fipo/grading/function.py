@@ -52,10 +52,11 @@ class FunctionGrader(Grader):
         columns = {**problem.metadata, "answer": problem.answer, "prompts": problem.prompt, "completions": completion}
         rewards = self._function(**{name: [value] for name, value in self._asked(columns).items()})
         rewards = rewards.tolist() if hasattr(rewards, "tolist") else rewards
-        reward = _plain(rewards[0]) if isinstance(rewards, list | tuple) and len(rewards) == 1 else rewards
-        if reward is None:
+        one = isinstance(rewards, list | tuple) and len(rewards) == 1
+        reward = _plain(rewards[0]) if one else rewards
+        if one and reward is None:
             return 0.0
-        if not isinstance(reward, int | float):
+        if not one or not isinstance(reward, int | float):
             raise TypeError(f"grader {self.name!r} must return a list of a number each, got {_shown(rewards)}")
         return reward
 
