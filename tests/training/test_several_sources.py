@@ -68,10 +68,16 @@ def test_a_named_source_takes_the_place_of_the_one_that_the_recipe_has(folder: P
 
 
 MISTAKES = [
-    ({"data.train": '[{ source = "file", pat = "x" }]'}, "unknown key data.train.0.pat (did you mean path?)"),
+    (
+        {"data.train": '[{ source = "file", path = "x", templat = "dapo" }]'},
+        "unknown key data.train.0.templat (did you mean template?)",
+    ),
     ({"data.train": "[]"}, "data.train: must have at least 1 item"),
     ({"data.train": '[{ path = "x" }]'}, "data.train.0.source is missing"),
-    ({"data.eval": '{ a = { source = "file", pat = "x" } }'}, "unknown key data.eval.a.pat (did you mean path?)"),
+    (
+        {"data.eval": '{ a = { source = "file", path = "x", templat = "dapo" } }'},
+        "unknown key data.eval.a.templat (did you mean template?)",
+    ),
     ({"data.eval.weight": "2.0"}, "data.eval: weight is for one of several training sources, [[data.train]]"),
     ({"data.train.columns": '{ prompt = "q" }'}, "data.train.columns: must say which column is the answer"),
 ]

@@ -108,11 +108,13 @@ class RunDirectory:
         append_line(self.failed_grades, json.dumps(line))
 
     def read_failures(self) -> list[dict[str, Any]]:
-        """[] where no grade has failed. Raises UserError for what is no step."""
+        """[] where no grade has failed. Raises UserError for a line that is none of `append_failures`."""
         if not self.failed_grades.is_file():
             return []
         lines = read_lines(self.failed_grades)
-        refuse_what_is_no_step(self.failed_grades, lines)
+        for number, line in enumerate(lines, start=1):
+            if not isinstance(line, dict) or [*map(type, line.values())] != [int, str, bool]:
+                raise UserError(f"{self.failed_grades}, line {number}: must say what failed, got {line!r:.80}")
         return lines
 
     def forget_failures(self, after: int = -1) -> None:
