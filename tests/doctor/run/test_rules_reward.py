@@ -127,7 +127,7 @@ def test_half_of_the_groups_dead_is_what_the_recipe_plans_for(history):
 
 def test_grader_timeouts_are_named_with_what_they_pay(history):
     finding = grader_failures(
-        history(lambda step, _: {"grade/timeout": 0.25 * (step == 20), "grade/failed": step == 20})
+        history(lambda step, _: {"grade/timeout": 0.25 * (step == 20), "grade/failed": int(step == 20)})
     )
     assert finding.level == "warning"
     assert finding.steps == (20, 20)
