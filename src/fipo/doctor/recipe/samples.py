@@ -81,8 +81,11 @@ def mixed_share(correct: int, samples: int, group_size: int, rate: float) -> flo
 
 def sample_findings(recipe: Recipe, groups: Sequence[Group], figures: SampleFigures) -> list[Finding]:
     """What is wrong with the responses, gravest first."""
+    failed = _failed_grades(groups)
+    if failed is not None and failed.level == "problem":
+        return [failed]  # of responses without a grade there is no more to say
     found = [
-        _failed_grades(groups),
+        failed,
         _never_stops(recipe, figures),
         _no_answers(recipe, figures),
         _no_contrast(groups, figures),
