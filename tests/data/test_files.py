@@ -12,7 +12,7 @@ from pyarrow import parquet
 from tests.data.helpers import WRITERS, Canary, dapo_row, write_jsonl, write_parquet
 
 from fipo.data.bad_rows import BadRows
-from fipo.data.files import BATCH, read_rows
+from fipo.data.files import BATCH, name_of, read_rows
 from fipo.data.layouts import columns_of
 from fipo.errors import UserError
 
@@ -252,10 +252,10 @@ def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
     assert refusal(tmp_path / "data.jsonl") == ": must be a regular file"
 
 
-@pytest.mark.parametrize("name", ["data.csv", "data", "data.json", "data.jsonl.gz"])
+@pytest.mark.parametrize("name", ["data.csv", "data", "data.json", "data.gz"])
 def test_a_file_of_another_kind_is_refused(name, tmp_path):
     (tmp_path / name).write_text("prompt,answer\n")
-    assert refusal(tmp_path / name) == ": a data file must end in .jsonl or .parquet"
+    assert refusal(tmp_path / name) == ": a data file must end in .jsonl, .jsonl.gz, .jsonl.zst or .parquet"
 
 
 @pytest.mark.parametrize("kind", WRITERS)
@@ -302,3 +302,25 @@ def test_a_float_of_few_bits_is_the_number_that_was_written(tmp_path):
         {"a": 3.0, "b": 0.1, "c": {"x": None}},
         {"a": None, "b": None, "c": None},
     ]
+
+
+@pytest.mark.parametrize(("ending", "codec"), [("gz", "gzip"), ("zst", "zstd"), ("GZ", "gzip")])
+def test_compressed_lines_are_read_like_others(ending, codec, tmp_path):
+    path = tmp_path / f"data.jsonl.{ending}"
+    rows = [dapo_row(i) for i in range(2000)]
+    with pyarrow.output_stream(str(path), compression=codec) as file:
+        file.write("".join(json.dumps(row) + "\n" for row in rows).encode())
+    found, said = read(path)
+    assert list(found.values()) == rows and said == [] and list(found)[-1] == "line 2000"
+    assert name_of(path) == "data"
+
+
+@pytest.mark.parametrize(("ending", "codec"), [("gz", "gzip"), ("zst", "zstd")])
+def test_a_compressed_file_that_is_cut_or_is_none_is_refused(ending, codec, tmp_path):
+    path = tmp_path / f"data.jsonl.{ending}"
+    with pyarrow.output_stream(str(path), compression=codec) as file:
+        file.write(b"".join(json.dumps(dapo_row(i)).encode() + b"\n" for i in range(100)))
+    path.write_bytes(path.read_bytes()[:-20])
+    assert refusal(path).startswith(": cannot be read after line ")
+    path.write_bytes(b"no such thing")
+    assert refusal(path).startswith(": cannot be read after line 0: ")

@@ -6,7 +6,17 @@ from hypothesis import strategies as st
 from tests.data.helpers import PUBLISHED, dapo_row
 
 from fipo.data.bad_rows import MalformedRow
-from fipo.data.layouts import LAYOUTS, after_hashes, columns_of, last_boxed, layout_of, to_problem, written_plainly
+from fipo.data.layouts import (
+    LAYOUTS,
+    after_hashes,
+    columns_of,
+    final_answer,
+    last_boxed,
+    layout_of,
+    named_layout,
+    to_problem,
+    written_plainly,
+)
 from fipo.data.problem import Problem
 from fipo.grading.answers.dapo import grade_dapo
 from fipo.grading.answers.math import grade_math
@@ -64,7 +74,8 @@ def test_of_a_file_with_answers_no_solution_is_read():
 def test_columns_of_no_layout_are_refused_with_those_that_are_known():
     known = "; ".join(f"{layout.name}: {', '.join(layout.needed)}" for layout in LAYOUTS)
     assert refusal({"Question": "2+2=", "Answer": "4"}) == (
-        f"must have the columns of a known layout ({known}), got 'Question, Answer'"
+        f"must have the columns of a known layout ({known}), or be told them "
+        '(columns = { prompt = "...", answer = "..." }), got \'Question, Answer\''
     )
     assert refusal({}).endswith("), got ''")
 
@@ -81,6 +92,49 @@ def test_any_columns_are_of_one_layout_or_refused_and_those_that_are_read_stay_o
     except MalformedRow:
         return
     assert layout_of(columns_of(tuple(columns))) is layout
+
+
+def test_rows_with_a_prompt_and_an_answer_are_a_layout_and_those_of_others_stay_of_them():
+    assert layout_of(("prompt", "answer")).name == "plain"
+    assert layout_of(("prompt", "question", "answer")).name == "gsm8k"
+    assert layout_of(("prompt", "answer", "reward_model")).name == "dapo"
+    problem = to_problem({"prompt": "2+2=", "answer": 4, "id": 7}, "mine")
+    assert (problem.prompt, problem.answer, problem.id) == ("2+2=", "4", "mine/7")
+
+
+# Columns that a recipe names
+
+
+COLUMNS = {"prompt": "Aufgabe", "answer": "Loesung"}
+ROW = {"Aufgabe": "2+2=", "Loesung": "It is \\boxed{4}.", "Stufe": [1, 2], "nr": "a7"}
+
+
+def test_columns_that_a_recipe_names_are_read_and_no_others():
+    layout = named_layout(COLUMNS)
+    problem = to_problem(ROW, "mine", layout)
+    assert (problem.prompt, problem.answer, problem.metadata) == ("2+2=", "4", {})
+    assert columns_of(ROW, layout) == ("Aufgabe", "Loesung")
+
+
+def test_further_columns_are_for_the_grader_and_an_id_names_the_problem():
+    layout = named_layout(COLUMNS | {"level": "Stufe", "solution": "Loesung", "id": "nr"})
+    problem = to_problem(ROW, "mine", layout)
+    assert (problem.id, problem.metadata) == ("mine/a7", {"level": [1, 2], "solution": "It is \\boxed{4}."})
+    assert set(columns_of(ROW, layout)) == set(ROW)
+
+
+def test_a_column_that_is_not_there_is_named_with_those_that_are():
+    with pytest.raises(MalformedRow) as error:
+        to_problem({"Aufgabe": "2+2=", "x": 1}, "mine", named_layout(COLUMNS))
+    assert str(error.value) == "must have the column 'Loesung' that the recipe names, got 'Aufgabe, x'"
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [("4", "4"), ("so \\boxed{4} it is", "4"), ("2+2=4\n#### 1,004", " 1004"), ("x = 3 or x = 4", "x = 3 or x = 4")],
+)
+def test_the_final_answer_of_a_text_is_boxed_or_behind_hashes_or_all_of_it(text, answer):
+    assert final_answer(text) == answer
 
 
 # Problems

@@ -6,13 +6,23 @@ import sys
 
 import pytest
 from pyarrow import parquet
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 from tests.data.helpers import PUBLISHED, WRITERS, dapo_row, write_jsonl
 
 from fipo.data.bad_rows import BadRows
 from fipo.data.made.countdown import countdown
 from fipo.data.made.signed_sums import signed_sums
-from fipo.data.sources import Countdown, File, ReasoningGym, SignedSums, Source, load_problems
+from fipo.data.sources import (
+    Countdown,
+    EvalSources,
+    File,
+    ReasoningGym,
+    SignedSums,
+    Source,
+    TrainSources,
+    load_problems,
+    sources_of,
+)
 from fipo.data.templates import TEMPLATES
 from fipo.errors import UserError
 from fipo.recipe.table import Table, validate
@@ -333,3 +343,54 @@ def test_questions_that_depend_on_the_order_of_a_set_are_the_same_in_every_proce
 def test_a_task_whose_scorers_would_run_unguarded_is_refused():
     with pytest.raises(UserError, match="task 'composite' is not supported"):
         load(ReasoningGym(source="reasoning_gym", task="composite", count=2))
+
+
+SUMS = {"source": "signed_sums", "count": 3}
+
+
+def test_sources_are_named_by_their_keys_in_the_recipe():
+    one = SignedSums(**SUMS)
+    assert sources_of(one, "data.train") == {"data.train": one}
+    assert sources_of([one, one], "data.train") == {"data.train.0": one, "data.train.1": one}
+    assert sources_of({"sums": one}, "data.eval") == {"data.eval.sums": one}
+
+
+def test_training_takes_one_source_or_several_with_weights():
+    train = TypeAdapter(TrainSources)
+    assert train.validate_python(SUMS) == SignedSums(**SUMS)
+    first, second = train.validate_python([SUMS, SUMS | {"weight": 2.0}])
+    assert (first.weight, second.weight) == (None, 2.0)
+    assert train.dump_python([first, second], exclude_defaults=True) == [SUMS, SUMS | {"weight": 2.0}]
+
+
+def test_evaluation_takes_one_source_or_several_by_name():
+    evaluation = TypeAdapter(EvalSources)
+    assert evaluation.validate_python(SUMS) == SignedSums(**SUMS)
+    assert evaluation.validate_python({"short": SUMS, "long": SUMS}).keys() == {"short", "long"}
+
+
+@pytest.mark.parametrize("value", [SUMS | {"weight": 2.0}, {"short": SUMS | {"weight": 2.0}}])
+def test_a_weight_is_for_one_of_several_training_sources(value):
+    with pytest.raises(ValidationError, match="weight is for one of several training sources"):
+        TypeAdapter(EvalSources).validate_python(value)
+
+
+def test_a_source_may_not_have_the_name_of_a_metric():
+    with pytest.raises(ValidationError, match="must not have the name of a metric, got 'greedy'"):
+        TypeAdapter(EvalSources).validate_python({"greedy": SUMS})
+
+
+def test_columns_without_a_prompt_or_an_answer_are_refused():
+    with pytest.raises(ValidationError, match="must say which column is the answer: "):
+        File(source="file", path="x.jsonl", columns={"prompt": "question"})
+
+
+def test_a_file_whose_columns_the_recipe_names_gives_its_problems(tmp_path):
+    path = tmp_path / "mine.jsonl"
+    path.write_text('{"q": "2+2=", "a": 4, "why": "so"}\n{"q": "1+1=", "a": 2, "why": "so"}\n')
+    source = File(source="file", path=str(path), columns={"prompt": "q", "answer": "a", "reason": "why"})
+    problems = [placed.problem for placed in load_problems(source, "train", 0, BadRows(0, print)).problems]
+    assert [(p.prompt, p.answer, p.metadata, p.source) for p in problems] == [
+        ("2+2=", "4", {"reason": "so"}, "mine"),
+        ("1+1=", "2", {"reason": "so"}, "mine"),
+    ]

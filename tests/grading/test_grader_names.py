@@ -83,3 +83,18 @@ def test_a_grader_that_cannot_be_had_is_refused_in_one_line_when_the_pool_starts
         pool.start()
     assert str(refused.value).startswith(message) and "\n" not in str(refused.value)
     assert set(descendants(os.getpid())) <= set(already_there)
+
+
+def test_a_name_that_is_nearly_right_gets_a_suggestion(tmp_path, monkeypatch):
+    (tmp_path / "of_some_user.py").write_text("def close_enough(response, problem): return 1.0\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(UserError, match=r"got 'maths' \(did you mean math\?\)"):
+        resolve("maths")
+    with pytest.raises(UserError, match=r"has no function 'close_enuf' \(did you mean close_enough\?\)"):
+        resolve("of_some_user:close_enuf")
+
+
+def test_a_module_that_is_nowhere_is_refused_with_where_it_is_looked_for(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="it is looked for beside the recipe and in .*" + tmp_path.name):
+        resolve("of_nobody:grade")

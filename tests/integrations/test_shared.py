@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from fipo.integrations.shared import FailurePolicy, grader_pool, json_value, sampler_gap
+from fipo.data.row_values import json_value
+from fipo.integrations.shared import FailurePolicy, grader_pool, sampler_gap
 from fipo.objective import metric_values
 
 

@@ -130,3 +130,25 @@ def test_every_epoch_holds_every_problem_once_in_another_order() -> None:
     first, second = stream.take(30), stream.take(30)
     assert sorted(p.id for p in first) == sorted(p.id for p in second) == sorted(p.id for p in problems)
     assert first != second
+
+
+def test_each_of_several_sources_has_its_share_by_weight_and_epochs_of_its_own() -> None:
+    problems = [problem(1, i) for i in range(8)]
+    stream = ProblemStream(problems, seed=0, parts=[(2, 1.0), (6, 3.0)])
+    for drawn in (stream.take(8), stream.take(8)):
+        ids = [p.id for p in drawn]
+        assert sorted(ids) == sorted(p.id for p in problems)  # an epoch of each: 2 of the one, 6 of the other
+    assert all(sum(p in problems[:2] for p in stream.take(4)) == 1 for _ in range(50))
+
+
+@pytest.mark.parametrize("cut", [0, 1, 7, 20, 30])
+def test_a_stream_of_several_sources_goes_on_from_the_number_drawn(cut: int) -> None:
+    problems = [problem(1, i) for i in range(7)]
+    parts = [(3, 0.3), (4, 1.0)]
+    whole = ProblemStream(problems, seed=3, parts=parts).take(30)
+    assert ProblemStream(problems, seed=3, taken=cut, parts=parts).take(30 - cut) == whole[cut:]
+
+
+def test_without_shuffling_the_order_is_that_of_the_source() -> None:
+    problems = [problem(1, i) for i in range(5)]
+    assert ProblemStream(problems, seed=0, shuffle=False).take(7) == [*problems, *problems[:2]]

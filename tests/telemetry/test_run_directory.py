@@ -258,3 +258,20 @@ def test_a_configuration_of_another_shape_is_damaged(run, content):
     run.config.write_bytes(content.encode("latin-1"))
     with pytest.raises(UserError, match=r"config\.toml: damaged: "):
         run.read_config()
+
+
+def test_what_grades_failed_of_is_kept_by_step_and_forgotten_with_it(run):
+    assert run.read_failures() == []
+    run.append_failures(1, "2 grades failed")
+    run.append_failures(3, "all of 4 grades failed", all_failed=True)
+    assert [line["step"] for line in run.read_failures()] == [1, 3]
+    run.rewind([b'{"step": 0}', b'{"step": 1}'])
+    assert run.read_failures() == [{"step": 1, "what": "2 grades failed", "all_failed": False}]
+    run.forget_failures()
+    assert not run.failed_grades.exists()
+
+
+def test_a_line_that_says_of_no_failed_grade_is_refused(run):
+    run.failed_grades.write_text('{"step": 1}\n')
+    with pytest.raises(UserError, match=r"failed_grades\.jsonl, line 1: must say what failed, got \{'step': 1\}"):
+        run.read_failures()

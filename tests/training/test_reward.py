@@ -2,6 +2,7 @@ import dataclasses
 
 import pytest
 import torch
+from pydantic import ValidationError
 from tests.training.helpers import random_groups
 
 from fipo.grading.grade import Grade, Outcome
@@ -46,3 +47,15 @@ def test_the_penalty_is_added_to_the_reward() -> None:
     lengths = torch.tensor([[len(response.tokens) for response in group.responses] for group in groups])
     torch.testing.assert_close(penalised - plain, -((lengths - 6).clamp(min=0) / 6))
     assert bool((penalised < plain).any())
+
+
+def test_a_number_of_a_grader_is_the_reward() -> None:
+    (group,) = random_groups(1, 4)
+    numbered = dataclasses.replace(group, grades=[Grade(outcome="wrong", answer=None, score=0.25)] * 4)
+    assert group_rewards([numbered], ROLLOUT, RewardTable()).tolist() == [[0.25] * 4]
+
+
+def test_graders_of_one_name_would_share_a_metric_and_are_refused() -> None:
+    graders = [{"name": "mine:near"}, {"name": "yours:near"}]
+    with pytest.raises(ValidationError, match="graders must have different names, got 'near' twice"):
+        RewardTable.model_validate({"graders": graders})

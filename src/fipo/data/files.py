@@ -3,8 +3,10 @@
 What a row means is decided elsewhere. Nothing here unpickles, and no file is in memory as a whole.
 """
 
+import io
 import json
 import math
+import re
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -16,6 +18,8 @@ import pyarrow.parquet as parquet
 from fipo.data.bad_rows import BadRows, MalformedRow
 from fipo.errors import UserError, why
 
+COMPRESSED = re.compile(r"(?<=\.jsonl)\.(gz|zst)$", re.IGNORECASE)
+CODECS = {".gz": "gzip", ".zst": "zstd"}
 BATCH = 1024  # parquet rows decoded together
 # What pyarrow raises for files that were cut or changed, whatever the place.
 DAMAGE = (pyarrow.ArrowException, OSError, ValueError, OverflowError, MemoryError, RecursionError)
@@ -35,19 +39,19 @@ def read_rows(path: Path, choose: ChooseColumns, bad_rows: BadRows) -> Iterator[
         raise UserError(f"{path}: no such file")
     if not path.is_file():
         raise UserError(f"{path}: must be a regular file")
-    match path.suffix.lower():
+    match Path(COMPRESSED.sub("", path.name)).suffix.lower():
         case ".parquet":
             yield from _parquet_rows(path, choose, bad_rows)
         case ".jsonl":
             yield from _jsonl_rows(path, bad_rows)
         case _:
-            raise UserError(f"{path}: a data file must end in .jsonl or .parquet")
+            raise UserError(f"{path}: a data file must end in .jsonl, .jsonl.gz, .jsonl.zst or .parquet")
 
 
 def _jsonl_rows(path: Path, bad_rows: BadRows) -> Iterator[tuple[str, Any]]:
     number = 0
     try:
-        with path.open("rb") as file:
+        with _opened(path) as file:
             for number, line in enumerate(file, start=1):
                 if not line.strip():
                     continue
@@ -60,6 +64,18 @@ def _jsonl_rows(path: Path, bad_rows: BadRows) -> Iterator[tuple[str, Any]]:
                 yield where, row
     except OSError as error:
         raise UserError(f"{path}: cannot be read after line {number}: {why(error)}") from None
+
+
+def _opened(path: Path) -> io.BufferedReader:
+    """Its bytes, decompressed as its name says."""
+    if COMPRESSED.search(path.name):
+        return io.BufferedReader(pyarrow.input_stream(str(path), compression=CODECS[path.suffix.lower()]))
+    return path.open("rb")
+
+
+def name_of(path: Path) -> str:
+    """What a dataset is called after its file: without the endings."""
+    return Path(COMPRESSED.sub("", path.name)).stem
 
 
 def _json_row(line: bytes) -> Any:

@@ -10,13 +10,15 @@ from typing import Any
 
 from fipo.data.bad_rows import MalformedRow
 from fipo.data.files import BATCH
-from fipo.data.layouts import columns_of
+from fipo.data.layouts import Layout, columns_of
 from fipo.errors import UserError
 from fipo.hub import commit_of, one_line
 
 
-def hub_rows(name: str, *, config: str | None, split: str, revision: str | None) -> Iterator[tuple[str, Any]]:
-    """(place, row) for every row of a split.
+def hub_rows(
+    name: str, *, config: str | None, split: str, revision: str | None, layout: Layout | None = None
+) -> Iterator[tuple[str, Any]]:
+    """(place, row) for every row of a split; `layout`: that of the recipe's own columns.
 
     Raises UserError, one line that names the dataset, if it cannot be had: no library, no network, no such dataset,
     revision, config or split, columns of no known layout.
@@ -31,7 +33,7 @@ def hub_rows(name: str, *, config: str | None, split: str, revision: str | None)
     datasets.disable_progress_bars()
     try:
         rows = datasets.load_dataset(name, config, split=split, revision=commit)
-        rows = rows.select_columns(list(columns_of(rows.column_names)))
+        rows = rows.select_columns(list(columns_of(rows.column_names, layout)))
     except MalformedRow as error:
         raise UserError(f"{name}: {error}") from None
     except Exception as error:  # whatever reading, downloading or converting raises

@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -66,6 +67,17 @@ def _from_json(text: str) -> Any:
         return None
     listed = value if isinstance(value, list) else [value]
     return value if listed and all(isinstance(one, dict) and MESSAGE_KEYS & one.keys() for one in listed) else None
+
+
+def json_value(value: Any) -> Any:
+    """A value as it reaches a grader: arrays as lists, anything else that JSON lacks as text."""
+    if isinstance(value, Mapping):
+        return {str(key): json_value(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [json_value(entry) for entry in value]
+    if hasattr(value, "tolist"):
+        return json_value(value.tolist())
+    return value if value is None or isinstance(value, str | int | float | bool) else str(value)
 
 
 def index_of(value: Any, name: str) -> str | None:

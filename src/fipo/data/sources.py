@@ -1,15 +1,25 @@
 """Where problems come from: the `[data.train]` and `[data.eval]` tables of a recipe, and their loaders."""
 
 from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, ValidationInfo
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Discriminator,
+    Field,
+    JsonValue,
+    PositiveFloat,
+    Tag,
+    ValidationInfo,
+)
 
 from fipo.data.bad_rows import BadRows, MalformedRow
-from fipo.data.files import read_rows
+from fipo.data.files import name_of, read_rows
 from fipo.data.hub import hub_rows
-from fipo.data.layouts import columns_of, to_problem
+from fipo.data.layouts import Layout, columns_of, named_layout, to_problem
 from fipo.data.made.champ import champ_problems
 from fipo.data.made.countdown import Form, Operator, Order, countdown
 from fipo.data.made.gym import gym_entries
@@ -20,6 +30,7 @@ from fipo.data.repeats import Merged, first_of_each, merge_repeats
 from fipo.data.templates import TemplateName, in_template
 from fipo.errors import UserError
 from fipo.recipe.table import AtOnce, Table
+from fipo.recipe.toml import are_sources
 from fipo.seeding import derive_seed
 
 Role = Literal["train", "eval"]
@@ -32,7 +43,14 @@ def _not_fewer(max_terms: int, others: ValidationInfo) -> int:
     return max_terms
 
 
-class SignedSums(Table):
+class SourceTable(Table):
+    """One source of problems."""
+
+    weight: PositiveFloat | None = None
+    """Of several training sources: its share of the problems that are drawn, among all weights; left out = 1."""
+
+
+class SignedSums(SourceTable):
     """Our own sums of signed terms; training and evaluation never share a question."""
 
     source: Literal["signed_sums"]
@@ -44,7 +62,7 @@ class SignedSums(Table):
     )
 
 
-class Countdown(Table):
+class Countdown(SourceTable):
     """Make a target from given numbers; training and evaluation never share a question."""
 
     source: Literal["countdown"]
@@ -62,7 +80,7 @@ class Countdown(Table):
     """How the numbers are listed: "solution" = as they stand in one, so that only the operators are to be found."""
 
 
-class Relay(Table):
+class Relay(SourceTable):
     """Four digits to be passed on between letters that mean nothing, for the `relay` grader: the credit is known."""
 
     source: Literal["relay"]
@@ -71,12 +89,31 @@ class Relay(Table):
     """Letters in a block."""
 
 
-class Published(Table):
+class Published(SourceTable):
     """Mathematics as published; `docs/data.md` lists the layouts, which are recognised by their columns."""
 
     template: TemplateName = "none"
     """How a bare question becomes the prompt: "none" = as it stands, "dapo" = with the instructions of DAPO-Math-17k,
     "boxed" = asking for \\boxed{}."""
+
+
+def _with_both(columns: dict[str, str]) -> dict[str, str]:
+    missing = [name for name in ("prompt", "answer") if name not in columns]
+    if missing:
+        raise ValueError(f'must say which column is the {missing[0]}: {missing[0]} = "..."')
+    return columns
+
+
+class Rows(Published):
+    """What is read row by row."""
+
+    columns: Annotated[dict[str, str], AfterValidator(_with_both)] | None = None
+    """For rows of no known layout: `{ prompt = "problem", answer = "solution" }`, an `id` if there is one, and any
+    others under the name by which a grader finds them in `problem.metadata`."""
+
+    @property
+    def layout(self) -> Layout | None:
+        return named_layout(self.columns) if self.columns else None
 
 
 def _paths(value: Any) -> Any:
@@ -86,15 +123,15 @@ def _paths(value: Any) -> Any:
     return value
 
 
-class File(Published):
-    """.jsonl or .parquet files on this machine."""
+class File(Rows):
+    """.jsonl (also .gz or .zst) or .parquet files on this machine."""
 
     source: Literal["file"]
     path: Annotated[str | list[str], BeforeValidator(_paths)]
     """One file, or the files of a dataset that is published in several, as one."""
 
 
-class Hub(Published):
+class Hub(Rows):
     """A dataset of the Hugging Face hub (`pip install fipo[hub]`), the one source that touches the network."""
 
     source: Literal["hub"]
@@ -113,7 +150,7 @@ class Champ(Published):
     source: Literal["champ"]
 
 
-class ReasoningGym(Table):
+class ReasoningGym(SourceTable):
     """A task of the reasoning-gym package by its name there (`pip install fipo[gym]`)."""
 
     source: Literal["reasoning_gym"]
@@ -125,6 +162,59 @@ class ReasoningGym(Table):
 
 AnySource = SignedSums | Countdown | Relay | File | Hub | Champ | ReasoningGym
 Source = Annotated[AnySource, Field(discriminator="source")]
+
+
+def _in_a_list(value: Any) -> str:
+    """Which of the tables below a value is: those tags are in no key of a recipe."""
+    return "<several>" if isinstance(value, list) else "<one>"
+
+
+def _by_name(value: Any) -> str:
+    named = isinstance(value, dict) and (are_sources(value) or any(isinstance(v, Table) for v in value.values()))
+    return "<named>" if named else "<one>"
+
+
+def _single(value: AnySource | dict[str, AnySource]) -> AnySource | dict[str, AnySource]:
+    tables = value.values() if isinstance(value, dict) else [value]
+    if any(table.weight is not None for table in tables):
+        raise ValueError("weight is for one of several training sources, [[data.train]]")
+    return value
+
+
+def _free(name: str) -> str:
+    if name in TAKEN:
+        raise ValueError(f"a source must not have the name of a metric, got {name!r}")
+    return name
+
+
+TAKEN = {
+    "avg_at_k",
+    "ci",
+    "cons_at_k",
+    "failed",
+    "grader",
+    "greedy",
+    "no_answer",
+    "pass_at_k",
+    "response_length",
+    "reward",
+    "truncated",
+}
+SourceName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=60), AfterValidator(_free)]
+One = Annotated[Source, AfterValidator(_single), Tag("<one>")]
+TrainSources = Annotated[
+    One | Annotated[list[Source], Field(min_length=1), Tag("<several>")], Discriminator(_in_a_list)
+]
+EvalSources = Annotated[
+    One | Annotated[dict[SourceName, Source], AfterValidator(_single), Tag("<named>")], Discriminator(_by_name)
+]
+
+
+def sources_of(table: AnySource | list[AnySource] | dict[str, AnySource], key: str) -> dict[str, AnySource]:
+    """Each source by its key in the recipe: `data.train`, `data.train.0`, `data.eval.gsm8k`."""
+    if isinstance(table, list):
+        table = {str(i): source for i, source in enumerate(table)}
+    return {f"{key}.{name}": source for name, source in table.items()} if isinstance(table, dict) else {key: table}
 
 
 def load_problems(source: AnySource, role: Role, seed: int, bad_rows: BadRows) -> Merged:
@@ -155,7 +245,9 @@ def load_problems(source: AnySource, role: Role, seed: int, bad_rows: BadRows) -
         case File():
             return _published(_file_rows(source, bad_rows), source, bad_rows)
         case Hub():
-            rows = hub_rows(source.name, config=source.config, split=source.split, revision=source.revision)
+            rows = hub_rows(
+                source.name, config=source.config, split=source.split, revision=source.revision, layout=source.layout
+            )
             return _published(((where, row, source.name) for where, row in rows), source, bad_rows)
         case Champ():
             return first_of_each(in_template(problem, source.template, problem.id) for problem in champ_problems())
@@ -167,18 +259,20 @@ def _file_rows(source: File, bad_rows: BadRows) -> Iterator[tuple[str, Any, str]
     """(place, row, what its dataset is called if the row does not say)."""
     for path in map(Path, [source.path] if isinstance(source.path, str) else source.path):
         bad, empty = bad_rows.count, True
-        for where, row in read_rows(path, columns_of, bad_rows):
+        for where, row in read_rows(path, partial(columns_of, layout=source.layout), bad_rows):
             empty = False
-            yield where, row, path.stem
+            yield where, row, name_of(path)
         if empty and bad_rows.count == bad:
             raise UserError(f"{path}: holds no rows")
 
 
 def _published(rows: Iterable[tuple[str, Any, str]], source: Published, bad_rows: BadRows) -> Merged:
+    layout = source.layout if isinstance(source, Rows) else None
+
     def problems() -> Iterator[Placed]:
         for where, row, name in rows:
             try:
-                problem = to_problem(row, name)
+                problem = to_problem(row, name, layout)
             except MalformedRow as error:
                 bad_rows.leave_out(where, str(error))
                 continue

@@ -35,8 +35,11 @@ class Answerer(Protocol):
         """The text that is answered, as far as it is not the recipe's and the problem's alone."""
         ...
 
-    def problems(self, graders: GraderPool, say: Callable[[str], None]) -> list[Problem]:
-        """The problems of the recipe that it can be asked. Raises UserError if there is none, or they are malformed."""
+    def problems(self, graders: GraderPool, say: Callable[[str], None]) -> dict[str, list[Problem]]:
+        """The problems of each source of the recipe that it can be asked, by its key.
+
+        Raises UserError if there is none, or they are malformed.
+        """
         ...
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from fipo.data.sources import Source
+from fipo.data.sources import EvalSources
 from fipo.grading.table import GradingTable
 from fipo.models.table import ModelTable
 from fipo.recipe.table import AtOnce, InAllOrNone, PathText, Seed, Table, validate
@@ -60,8 +60,8 @@ class Server(Table):
 
 
 class Data(ProblemTable):
-    eval: Source
-    """As in a recipe for training."""
+    eval: EvalSources
+    """As in a recipe for training: one source, or several by name."""
 
 
 class Sampling(SamplingTable):

@@ -6,29 +6,37 @@ from collections.abc import Callable, Hashable, Sequence
 from statistics import fmean, pvariance
 from typing import Any, TypeVar
 
+Rows = Any  # [problems, samples]: lists, a numpy array or a tensor
 Z95 = 1.959963984540054  # the normal quantile of a two-sided 95% interval
 RowType = TypeVar("RowType", bound=Sequence[Any])
 
 
-def avg_at_k(correct: Sequence[Sequence[bool]]) -> float:
-    """The mean over problems of the share of correct samples. correct: [P, n].
+def avg_at_k(correct: Rows) -> float:
+    """The mean over problems of the share of correct samples.
 
-    Raises ValueError if there is no problem or a problem without samples.
+    correct: [P, n], true or false, or 1 or 0: lists (of different lengths, too), a numpy array or a tensor.
+    Raises ValueError if there is no problem or a problem without samples, and for other values or shapes.
+
+    >>> avg_at_k([[1, 0, 0, 1], [0, 0, 0, 1]])
+    0.375
     """
-    return fmean(_per_problem(correct, lambda row: sum(row) / len(row)))
+    return fmean(_per_problem(_flags(correct), lambda row: sum(row) / len(row)))
 
 
-def pass_at_k(correct: Sequence[Sequence[bool]], k: int) -> float:
-    """The probability that at least one of k samples is correct, unbiased. correct: [P, n] with n >= k.
+def pass_at_k(correct: Rows, k: int) -> float:
+    """The probability that at least one of k samples is correct, unbiased. correct: as for `avg_at_k`, with n >= k.
 
         1 - C(n - c, k) / C(n, k)     for c correct of n, averaged over problems
 
-    Raises ValueError unless 1 <= k <= n. Source: Chen et al. 2021 (arXiv 2107.03374), Eq. 1.
+    Raises ValueError unless 1 <= k <= n, and as `avg_at_k`. Source: Chen et al. 2021 (arXiv 2107.03374), Eq. 1.
+
+    >>> pass_at_k([[1, 0, 0, 1], [0, 0, 0, 1]], k=2)
+    0.6666666666666667
     """
     return fmean(pass_at_k_by_problem(correct, k))
 
 
-def pass_at_k_by_problem(correct: Sequence[Sequence[bool]], k: int) -> list[float]:
+def pass_at_k_by_problem(correct: Rows, k: int) -> list[float]:
     """The same for each problem, [P]."""
 
     def estimate(row: Sequence[bool]) -> float:
@@ -36,14 +44,17 @@ def pass_at_k_by_problem(correct: Sequence[Sequence[bool]], k: int) -> list[floa
             raise ValueError(f"k must be between 1 and the {len(row)} samples of a problem, got {k}")
         return 1 - math.comb(len(row) - sum(row), k) / math.comb(len(row), k)
 
-    return _per_problem(correct, estimate)
+    return _per_problem(_flags(correct), estimate)
 
 
-def cons_at_k(answers: Sequence[Sequence[Hashable | None]], correct: Sequence[Sequence[bool]]) -> float:
+def cons_at_k(answers: Rows, correct: Rows) -> float:
     """How often the commonest answer is correct, over problems; equally common answers share the vote.
 
-    answers, correct: [P, n]; equal answers must be equal objects, None = no answer, which never wins.
-    Raises ValueError if the shapes differ or a problem has no samples.
+    answers: [P, n] as `correct`, which is as for `avg_at_k`; equal answers must be equal objects, None = no answer,
+    which never wins. Raises ValueError if the shapes differ or a problem has no samples, and as `avg_at_k`.
+
+    >>> cons_at_k([["4", "4", "5"], ["7", None, "8"]], [[1, 1, 0], [0, 0, 1]])
+    0.75
     """
 
     def vote(row: list[tuple[Hashable | None, bool]]) -> float:
@@ -55,18 +66,19 @@ def cons_at_k(answers: Sequence[Sequence[Hashable | None]], correct: Sequence[Se
         right = {answer for answer, is_correct in row if is_correct}
         return sum(winner in right for winner in winners) / len(winners)
 
-    rows = [list(zip(a, c, strict=True)) for a, c in zip(answers, correct, strict=True)]
+    rows = [list(zip(a, c, strict=True)) for a, c in zip(_lists(answers), _flags(correct), strict=True)]
     return fmean(_per_problem(rows, vote))
 
 
-def interval(by_problem: Sequence[float]) -> tuple[float, float]:
+def interval(by_problem: Any) -> tuple[float, float]:
     """The 95% score interval of the mean of per-problem values in [0, 1], problems being the unit.
 
     Wilson's interval with the effective number of trials p(1 - p) / var(mean): for 0/1 values it is Wilson's
     own, for averages over several samples it is as much narrower as their spread between problems says, and
     it keeps a width where every value is 0 or 1. Source: Wilson 1927; Korn and Graubard 1998 for the
-    effective number. Raises ValueError if there is no problem.
+    effective number. by_problem: [P], a list, an array or a tensor. Raises ValueError if there is no problem.
     """
+    by_problem = by_problem.tolist() if hasattr(by_problem, "tolist") else by_problem
     if not by_problem:
         raise ValueError("an interval needs at least one problem, got none")
     n, p = len(by_problem), fmean(by_problem)
@@ -76,6 +88,23 @@ def interval(by_problem: Sequence[float]) -> tuple[float, float]:
     centre = (p + Z95**2 / (2 * trials)) / scale
     half = Z95 / scale * math.sqrt(p * (1 - p) / trials + Z95**2 / (4 * trials**2))
     return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def _lists(rows: Rows) -> list[list[Any]]:
+    """Lists of what may be lists, arrays or tensors. Raises ValueError unless it is [problems, samples]."""
+    plain = rows.tolist() if hasattr(rows, "tolist") else rows
+    listed = [row.tolist() if hasattr(row, "tolist") else row for row in plain]
+    if not all(isinstance(row, list | tuple) for row in listed):
+        raise ValueError(f"must be [problems, samples], got {rows!r:.80}")
+    return [list(row) for row in listed]
+
+
+def _flags(correct: Rows) -> list[list[bool]]:
+    rows = _lists(correct)
+    odd = next((value for row in rows for value in row if value not in (0, 1)), None)
+    if odd is not None:
+        raise ValueError(f"correct must be true or false, or 1 or 0, got {odd!r:.80}")
+    return [[bool(value) for value in row] for row in rows]
 
 
 def _per_problem(rows: Sequence[RowType], estimate: Callable[[RowType], float]) -> list[float]:

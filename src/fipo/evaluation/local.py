@@ -8,6 +8,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from fipo.data.problem import Problem
+from fipo.data.sources import sources_of
 from fipo.errors import UserError
 from fipo.evaluation.answers import Answer, Asked, sample_seed
 from fipo.evaluation.config import EvalRecipe, Model
@@ -18,7 +19,7 @@ from fipo.models.loading import device_of, rows_of, stop_tokens
 from fipo.models.precision import load_as
 from fipo.models.rotary import fixed_rotary
 from fipo.rollout.engine.select import make_sampler
-from fipo.rollout.problems import PromptLimit, usable_problems
+from fipo.rollout.problems import PromptLimit, problem_sets
 from fipo.rollout.prompts import encode, rendered, stopping_at
 from fipo.rollout.texts import texts_of
 from fipo.telemetry.run_directory import RunDirectory
@@ -56,7 +57,7 @@ class LocalModel:
             "dtype": str(model.dtype).removeprefix("torch."),
         }
 
-    def problems(self, graders: GraderPool, say: Callable[[str], None]) -> list[Problem]:
+    def problems(self, graders: GraderPool, say: Callable[[str], None]) -> dict[str, list[Problem]]:
         data, sampling = self.recipe.data, self.recipe.sampling
         limit = PromptLimit(
             tokenizer=self.tokenizer,
@@ -65,7 +66,9 @@ class LocalModel:
             rows=self.rows,
             key="sampling.max_prompt_tokens",
         )
-        return usable_problems(data.eval, "eval", data, graders=graders, seed=sampling.seed, limit=limit, say=say)
+        return problem_sets(
+            sources_of(data.eval, "data.eval"), "eval", data, graders=graders, seed=sampling.seed, limit=limit, say=say
+        )
 
     def prompt(self, problem: Problem) -> str | None:
         """What its chat template makes of it; a raw prompt is the problem's own."""

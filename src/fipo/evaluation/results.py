@@ -168,11 +168,13 @@ def sample_of(answer: Answer, grade: Grade) -> Sample:
         "answer": grade.answer,
         "outcome": grade.outcome,
         "correct": grade.correct,
-    } | ({"reason": grade.reason} if grade.reason else {})
+    } | {name: value for name in ("reason", "score") if (value := getattr(grade, name)) is not None}
 
 
 def grade_of(sample: Sample) -> Grade:
-    return Grade(outcome=sample["outcome"], answer=sample["answer"], reason=sample.get("reason"))
+    return Grade(
+        outcome=sample["outcome"], answer=sample["answer"], reason=sample.get("reason"), score=sample.get("score")
+    )
 
 
 def result_of(key: str, problem: Problem, samples: Sequence[Sample], votes: Sequence[int | None]) -> Result:

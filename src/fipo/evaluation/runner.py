@@ -1,12 +1,14 @@
 """Evaluation of the current weights on held-out problems."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from statistics import fmean
 
 from fipo.data.problem import Problem
 from fipo.evaluation.estimators import avg_at_k, cons_at_k, interval, pass_at_k_by_problem
 from fipo.evaluation.votes import Same, votes_of
+from fipo.grading.outcomes import gives_numbers, part_metrics, reward_of
 from fipo.rollout.groups import Group, Roller
 from fipo.rollout.sampler import SamplingParams
 from fipo.seeding import derive_seed
@@ -19,7 +21,15 @@ class Evaluation:
     greedy: list[Group]  # one response per problem
     votes: list[list[int | None]]  # of the sampled ones: equal numbers are equal answers
 
-    def metrics(self) -> dict[str, float]:
+    def parts(self, sizes: Mapping[str, int]) -> dict[str, "Evaluation"]:
+        """Those of the sources by name, whose problems stand one after the other."""
+        ends = list(accumulate(sizes.values(), initial=0))
+        return {
+            name: Evaluation(sampled=self.sampled[a:b], greedy=self.greedy[a:b], votes=self.votes[a:b])
+            for name, (a, b) in zip(sizes, pairwise(ends), strict=True)
+        }
+
+    def metrics(self, under: str = "eval") -> dict[str, float]:
         """Fractions under `eval/`, and their 95% intervals under `eval/ci/.../low` and `.../high`."""
         correct = [[grade.correct for grade in group.grades] for group in self.sampled]
         by_problem = {
@@ -30,18 +40,21 @@ class Evaluation:
         responses = [response for group in self.sampled for response in group.responses]
         grades = [grade for group in self.sampled for grade in group.grades]
         metrics = {
-            "eval/greedy": fmean(by_problem["greedy"]),
-            "eval/avg_at_k": avg_at_k(correct),
-            "eval/pass_at_k": fmean(by_problem["pass_at_k"]),
-            "eval/cons_at_k": cons_at_k(self.votes, correct),
-            "eval/response_length/mean": fmean(len(response.tokens) for response in responses),
-            "eval/truncated": fmean(response.truncated for response in responses),
-            "eval/no_answer": fmean(grade.outcome == "no_answer" for grade in grades),
-            "eval/failed": sum(grade.failed for group in [*self.sampled, *self.greedy] for grade in group.grades),
+            "greedy": fmean(by_problem["greedy"]),
+            "avg_at_k": avg_at_k(correct),
+            "pass_at_k": fmean(by_problem["pass_at_k"]),
+            "cons_at_k": cons_at_k(self.votes, correct),
+            "response_length/mean": fmean(len(response.tokens) for response in responses),
+            "truncated": fmean(response.truncated for response in responses),
+            "no_answer": fmean(grade.outcome == "no_answer" for grade in grades),
+            "failed": sum(grade.failed for group in [*self.sampled, *self.greedy] for grade in group.grades),
         }
+        if gives_numbers(grades):
+            metrics["reward"] = fmean(map(reward_of, grades))
+        metrics |= part_metrics(grades)
         for name, values in by_problem.items():
-            metrics[f"eval/ci/{name}/low"], metrics[f"eval/ci/{name}/high"] = interval(values)
-        return metrics
+            metrics[f"ci/{name}/low"], metrics[f"ci/{name}/high"] = interval(values)
+        return {f"{under}/{key}": value for key, value in metrics.items()}
 
 
 def evaluate(

@@ -1,13 +1,13 @@
 """`fipo eval RECIPE`: ask, grade, write down; what is written down already is not asked again."""
 
 import platform
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from typing import cast
 
 from fipo.data.problem import Problem
-from fipo.errors import RunStopped
-from fipo.evaluation.answers import Answerer, Asked
+from fipo.errors import RunStopped, UserError
+from fipo.evaluation.answers import Answer, Answerer, Asked
 from fipo.evaluation.config import EvalRecipe, Server
 from fipo.evaluation.local import LocalModel
 from fipo.evaluation.progress import EvalProgress
@@ -25,9 +25,11 @@ from fipo.evaluation.results import (
 from fipo.evaluation.server import ServedModel
 from fipo.evaluation.summary import figures_of
 from fipo.evaluation.votes import votes_of
+from fipo.grading.grade import Grade
+from fipo.grading.outcomes import broken
 from fipo.grading.workers.pool import GraderPool
 from fipo.models.memory import out_of_memory
-from fipo.rollout.prompts import on_its_day
+from fipo.rollout.prompts import Prompting, as_asked, on_its_day
 from fipo.telemetry.run_lock import run_lock
 
 PACKAGES = ("fipo", "torch", "transformers", "mpmath")
@@ -44,10 +46,14 @@ def score(recipe: EvalRecipe) -> ResultsFolder:
         graders.start()
         recipe = dated(recipe, folder)
         answerer = make_answerer(recipe, progress.say)
-        problems = answerer.problems(graders, progress.say)
+        sets = answerer.problems(graders, progress.say)
         settings = settings_of(recipe, answerer)
         samples = folder.read_samples(settings)
-        keys = {key_of(problem, settings, answerer.prompt(problem)): problem for problem in problems}
+        ids = {
+            name: {key_of(problem, settings, answerer.prompt(problem)): problem for problem in problems}
+            for name, problems in sets.items()
+        }
+        keys = {key: problem for own in ids.values() for key, problem in own.items()}
         wanted = [(key, number) for key in keys for number in range(recipe.sampling.samples)]
         missing = [address for address in wanted if address not in samples]
         known = len(wanted) - len(missing)
@@ -58,7 +64,10 @@ def score(recipe: EvalRecipe) -> ResultsFolder:
         try:
             for chunk in _chunks(missing, answerer.chunk):
                 asked = [(keys[key], number) for key, number in chunk]
-                new = dict(zip(chunk, _answered(asked, answerer, graders, progress), strict=True))
+                graded = _answered(asked, recipe.data, answerer, graders, progress)
+                if not samples and (line := broken([grade for _, grade in graded])):
+                    raise UserError(f"grader {recipe.data.grader!r}: {line}")
+                new = {address: sample_of(*one) for address, one in zip(chunk, graded, strict=True)}
                 folder.append(settings, new)
                 samples |= new
                 progress.answered(len(chunk))
@@ -75,7 +84,7 @@ def score(recipe: EvalRecipe) -> ResultsFolder:
             raise RunStopped(
                 f"{reason}; a smaller model.decode_batch needs less memory, and the samples stay"
             ) from error
-        _finish(folder, results, recipe, answerer)
+        _finish(folder, results, ids, recipe, answerer)
     return folder
 
 
@@ -87,13 +96,24 @@ def dated(recipe: EvalRecipe, folder: ResultsFolder) -> EvalRecipe:
     return recipe.model_copy(update={"data": on_its_day(recipe.data, begun and begun.get("data", {}))})
 
 
-def _finish(folder: ResultsFolder, results: Sequence[Result], recipe: EvalRecipe, answerer: Answerer) -> None:
-    """The results in the order of the problems, and what they come to."""
+def _finish(
+    folder: ResultsFolder,
+    results: Sequence[Result],
+    sets: Mapping[str, Mapping[str, Problem]],
+    recipe: EvalRecipe,
+    answerer: Answerer,
+) -> None:
+    """The results in the order of the problems, and what they come to: all, and each of the `sets` by itself."""
     folder.write(results)
+    by_source = {
+        key.removeprefix("data.eval."): figures_of([result for result in results if result["key"] in own])
+        for key, own in sets.items()
+    }
     folder.write_summary(
         {
             "answered_by": answerer.identity,
             **figures_of(results),
+            **({"by_source": by_source} if len(sets) > 1 else {}),
             "recipe": recipe.model_dump(exclude_none=True),
             "versions": versions(),
         }
@@ -119,13 +139,16 @@ def _chunks(addresses: Sequence[Address], size: int) -> Iterator[Sequence[Addres
     return (addresses[i : i + size] for i in range(0, len(addresses), size))
 
 
-def _answered(asked: Sequence[Asked], answerer: Answerer, graders: GraderPool, progress: EvalProgress) -> list[Sample]:
+def _answered(
+    asked: Sequence[Asked], prompting: Prompting, answerer: Answerer, graders: GraderPool, progress: EvalProgress
+) -> list[tuple[Answer, Grade]]:
     answers = answerer.answer(asked, progress.tokens)
-    grades = graders.grade([(answer.text, problem) for answer, (problem, _) in zip(answers, asked, strict=True)])
+    seen = [(as_asked(problem, prompting), number) for problem, number in asked]
+    grades = graders.grade([(answer.text, problem) for answer, (problem, _) in zip(answers, seen, strict=True)])
     failed = {problem.id: grade for grade, (problem, _) in zip(grades, asked, strict=True) if grade.failed}
     for id, grade in failed.items():
         progress.say(f"problem {id}: a grade failed: {grade.outcome} ({grade.reason})")
-    return [sample_of(answer, grade) for answer, grade in zip(answers, grades, strict=True)]
+    return list(zip(answers, grades, strict=True))
 
 
 def _results(

@@ -4,12 +4,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from fipo.data.problem import Problem
+from fipo.data.sources import sources_of
 from fipo.evaluation.answers import Answer, Asked, sample_seed
 from fipo.evaluation.client import Client
 from fipo.evaluation.config import EvalRecipe, Server
 from fipo.evaluation.threads import in_parallel
 from fipo.grading.workers.pool import GraderPool
-from fipo.rollout.problems import usable_problems
+from fipo.rollout.problems import problem_sets
 
 SEEDS = 2**31  # the range that every server takes
 BYTES_PER_TOKEN = 256  # at most, of a whole reply in JSON
@@ -33,10 +34,12 @@ class ServedModel:
         self.identity = {"url": table.url.rstrip("/"), "model": table.model}
         self.chunk = 4 * table.concurrency
 
-    def problems(self, graders: GraderPool, say: Callable[[str], None]) -> list[Problem]:
+    def problems(self, graders: GraderPool, say: Callable[[str], None]) -> dict[str, list[Problem]]:
         """All of them: the server has the tokenizer, so none is too long as far as can be known here."""
         data, seed = self.recipe.data, self.recipe.sampling.seed
-        return usable_problems(data.eval, "eval", data, graders=graders, seed=seed, limit=None, say=say)
+        return problem_sets(
+            sources_of(data.eval, "data.eval"), "eval", data, graders=graders, seed=seed, limit=None, say=say
+        )
 
     def prompt(self, problem: Problem) -> str | None:
         """What the server makes of it is not known here."""

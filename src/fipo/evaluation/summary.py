@@ -2,14 +2,15 @@
 
 import math
 from collections.abc import Sequence
-from statistics import fmean
+from statistics import fmean, stdev
 from typing import Any
 
 from rich.table import Table
 
 from fipo.evaluation.answers import identity_text
 from fipo.evaluation.estimators import cons_at_k, interval, pass_at_k_by_problem
-from fipo.evaluation.results import Result
+from fipo.evaluation.results import Result, grade_of
+from fipo.grading.outcomes import gives_numbers, reward_of
 
 QUANTILES = (5, 25, 50, 75, 95)
 
@@ -55,8 +56,18 @@ def figures_of(results: Sequence[Result]) -> dict[str, Any]:
             "max": lengths[-1],
             "total": sum(lengths),
         },
+        **_rewards(results),
         "failed_grades": sum(sample["outcome"] in ("timeout", "crash") for sample in samples),
     }
+
+
+def _rewards(results: Sequence[Result]) -> dict[str, Any]:
+    """The mean reward, where the grader gives numbers, and how much that of a problem varies."""
+    grades = [[grade_of(sample) for sample in result["samples"]] for result in results]
+    if not any(map(gives_numbers, grades)):
+        return {}
+    means = [fmean(map(reward_of, row)) for row in grades]
+    return {"reward": {"value": fmean(means), "problems_sd": stdev(means) if len(means) > 1 else 0.0}}
 
 
 def quantile(ordered: Sequence[float], q: float) -> float:
@@ -78,6 +89,12 @@ def figures_table(summary: dict[str, Any], title: str) -> Table:
     spread = ", ".join(f"{lengths[f'p{q}']:.0f}" for q in QUANTILES)
     table.add_row("response tokens, mean", f"{lengths['mean']:.1f}")
     table.add_row(f"at {', '.join(map(str, QUANTILES))} %", spread)
+    if "reward" in summary:
+        table.add_row("reward, mean", f"{summary['reward']['value']:.4g}")
+    for name, figures in summary.get("by_source", {}).items():
+        for estimate, figure in figures["estimates"].items():
+            low, high = (100 * end for end in figure["ci"])
+            table.add_row(f"{name}: {estimate}", f"{100 * figure['value']:.1f} [{low:.1f}, {high:.1f}]")
     if summary["failed_grades"]:
         table.add_row("grades that failed", str(summary["failed_grades"]))
     return table

@@ -1,5 +1,6 @@
 """What a grader says of one response."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,6 +12,12 @@ class Grade:
     outcome: Outcome
     answer: str | None  # what was read from the response, in the form that was compared
     reason: str | None = None  # why the grader failed, for the user who has to mend it
+    score: float | None = None  # the reward, of a grader that gives numbers; None: right or wrong says it all
+    parts: tuple[tuple[str, float], ...] = ()  # of several graders, what each gave: (its label, reward)
+
+    def __post_init__(self) -> None:
+        if self.score is not None and not (isinstance(self.score, int | float) and math.isfinite(self.score)):
+            raise ValueError(f"the score of a Grade must be a finite number or None, got {self.score!r:.80}")
 
     @property
     def correct(self) -> bool:

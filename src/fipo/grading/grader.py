@@ -1,12 +1,8 @@
 """What a grader is: an object that knows its name, what it needs, what it reads, and which answers are the same."""
 
-from collections.abc import Callable
-
 from fipo.data.problem import Problem
 from fipo.grading.answers.extract import after_thoughts
 from fipo.grading.grade import Grade
-
-GradeFunction = Callable[[str, Problem], Grade | bool]
 
 
 class Grader:
@@ -52,24 +48,3 @@ class Grader:
             raise ValueError(reason)
         said = response if self.reads_thoughts else after_thoughts(response)
         return Grade(outcome="no_answer", answer=None) if said is None else self.grade(said, problem)
-
-
-class FunctionGrader(Grader):
-    """A user's function(response, problem), whatever it returns."""
-
-    reads_thoughts = True
-
-    def __init__(self, name: str, function: GradeFunction) -> None:
-        self.name = name
-        self._function = function
-
-    def grade(self, response: str, problem: Problem) -> Grade:
-        """Raises TypeError if the function returns neither a Grade nor a bool."""
-        result: object = self._function(response, problem)
-        if isinstance(result, bool):
-            return Grade(outcome="correct" if result else "wrong", answer=None)
-        if isinstance(result, Grade):
-            return result
-        raise TypeError(
-            f"grader {self.name!r} must return a Grade or a bool, got {type(result).__name__}: {result!r:.80}"
-        )

@@ -1,6 +1,7 @@
 """Graders by name: ours, and the user's own functions and objects. None of ours executes what the model wrote."""
 
 import importlib
+import os
 import re
 from typing import Annotated
 
@@ -14,9 +15,11 @@ from fipo.grading.answers.gym import grade_reasoning_gym
 from fipo.grading.answers.math import grade_math
 from fipo.grading.answers.number import grade_number
 from fipo.grading.answers.relay import grade_relay
+from fipo.grading.function import FunctionGrader
 from fipo.grading.grade import Grade, Outcome
-from fipo.grading.grader import FunctionGrader, Grader
+from fipo.grading.grader import Grader
 from fipo.modules import source_sha256
+from fipo.recipe.table import did_you_mean
 
 __all__ = ["GRADERS", "Grade", "Grader", "GraderName", "Outcome", "resolve"]
 
@@ -29,7 +32,8 @@ MODULE_FUNCTION = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 
 def _known(name: str) -> str:
     if name not in GRADERS and not MODULE_FUNCTION.fullmatch(name):
-        raise ValueError(f"must be one of {', '.join(GRADERS)} or module:function, got {name!r}")
+        known = ", ".join(GRADERS)
+        raise ValueError(f"must be one of {known} or module:function, got {name!r}{did_you_mean(name, GRADERS)}")
     return name
 
 
@@ -40,9 +44,8 @@ GraderName = Annotated[str, AfterValidator(_known)]
 def resolve(name: str) -> Grader:
     """The grader of that name, with everything imported that it needs.
 
-    The user's `module:function` is called as `function(response, problem)` and returns a Grade, or a bool for
-    correct or wrong; what stands there may be a Grader, too. Raises UserError for a name that is none, or whose
-    module or function cannot be had.
+    The user's `module:function` is a `FunctionGrader`'s; what stands there may be a Grader, too. Raises UserError for a
+    name that is none, or whose module or function cannot be had.
     """
     try:
         _known(name)
@@ -67,14 +70,17 @@ def _imported(name: str) -> Grader:
     try:
         module = importlib.import_module(module_name)
     except ImportError as error:
-        raise UserError(f"grader {name!r}: cannot import {module_name!r}: {_line(error)}") from None
+        nowhere = isinstance(error, ModuleNotFoundError) and module_name.startswith(str(error.name))
+        where = f"; it is looked for beside the recipe and in {os.getcwd()}" if nowhere else ""
+        raise UserError(f"grader {name!r}: cannot import {module_name!r}: {_line(error)}{where}") from None
     except (Exception, SystemExit) as error:
         raise UserError(f"grader {name!r}: importing {module_name!r} raised {_line(error)}") from None
     found = getattr(module, attribute, None)
     if isinstance(found, Grader):
         return found
     if not callable(found):
-        raise UserError(f"grader {name!r}: module {module_name!r} has no function {attribute!r}")
+        hint = did_you_mean(attribute, vars(module))
+        raise UserError(f"grader {name!r}: module {module_name!r} has no function {attribute!r}{hint}")
     return FunctionGrader(name, found)
 
 

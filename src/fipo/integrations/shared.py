@@ -8,7 +8,7 @@ import atexit
 import functools
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor
@@ -72,17 +72,6 @@ class FailurePolicy:
         self._failed += failed
         if line := too_many_failures(self._failed, self._max_failures):
             raise RuntimeError(line)
-
-
-def json_value(value: Any) -> Any:
-    """A value as it reaches a grader: arrays as lists, anything else that JSON lacks as text."""
-    if isinstance(value, Mapping):
-        return {str(key): json_value(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [json_value(entry) for entry in value]
-    if hasattr(value, "tolist"):
-        return json_value(value.tolist())
-    return value if value is None or isinstance(value, str | int | float | bool) else str(value)
 
 
 def sampler_gap(old: Tensor, sampled: Tensor, loss_mask: Tensor) -> dict[str, Metric]:

@@ -43,11 +43,12 @@ def validate(model: type[TableType], values: dict[str, Any], where: str) -> Tabl
 
 def _describe(mistake: ErrorDetails, model: type[Table], values: dict[str, Any]) -> str:
     """`rollout.group_size: must be greater than 0, got -1`."""
-    path = _written_path(mistake["loc"], values)
+    location = tuple(part for part in mistake["loc"] if not str(part).startswith(("<", "[")))  # pydantic's own words
+    path = _written_path(location, values)
     key = ".".join(path)
     match mistake["type"]:
         case "extra_forbidden":
-            return f"unknown key {key}{did_you_mean(path[-1], _known_keys(model, mistake['loc'][:-1]))}"
+            return f"unknown key {key}{did_you_mean(path[-1], _known_keys(model, location[:-1]))}"
         case "missing":
             return f"{key} is missing"
         case "value_error":
@@ -98,6 +99,7 @@ def _known_keys(model: type[Table], location: Sequence[str | int]) -> list[str]:
 
 
 def _tables_in(annotation: Any) -> list[type[Table]]:
-    """`Reward` gives [Reward]; `SignedSums | File` gives both."""
-    choices = get_args(annotation) or (annotation,)
-    return [choice for choice in choices if isinstance(choice, type) and issubclass(choice, Table)]
+    """`Reward` gives [Reward]; `SignedSums | File` and `list[SignedSums | File]` give both."""
+    if isinstance(annotation, type) and not get_args(annotation):
+        return [annotation] if issubclass(annotation, Table) else []
+    return [table for part in get_args(annotation) for table in _tables_in(part)]

@@ -14,6 +14,8 @@ LARGEST_FILE = 10_000_000  # bytes
 LONGEST_CHAIN = 16  # recipes that extend one another
 DEEPEST = 32  # tables and lists inside one another
 
+FOLDERS: list[str] = []  # of the recipes that were read, the latest first: the modules that they name may be there
+
 
 def split_overrides(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]:
     """`["train", "--run.steps", "20", "x.toml"]` as `["train", "x.toml"]` and `{"run.steps": "20"}`.
@@ -60,6 +62,9 @@ def _read(path: Path, seen: tuple[str, ...]) -> dict[str, Any]:
     """The values of a recipe on top of those of the one it extends."""
     values = _parsed(path)
     _refuse_what_no_recipe_holds(values, path, [])
+    folder = os.path.realpath(path.parent)
+    if folder not in FOLDERS:
+        FOLDERS.insert(0, folder)
     if "extends" not in values:
         return values
     extends, seen = values.pop("extends"), (*seen, os.path.realpath(path))
@@ -109,14 +114,24 @@ def _refuse_what_no_recipe_holds(values: Any, path: Path, key: list[str]) -> Non
 
 
 def layered(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
-    """`below` with the values of `above` in place, table by table; another `source` replaces the whole table."""
+    """`below` with the values of `above` in place, table by table; another `source` replaces the whole table.
+
+    So do several sources by name in place of one, and one in place of several.
+    """
     if {"source"} <= above.keys() & below.keys() and above["source"] != below["source"]:
+        return above
+    if ("source" in above and are_sources(below)) or ("source" in below and are_sources(above)):
         return above
     merged = dict(below)
     for key, value in above.items():
         both_tables = isinstance(value, dict) and isinstance(below.get(key), dict)
         merged[key] = layered(below[key], value) if both_tables else value
     return merged
+
+
+def are_sources(table: dict[str, Any]) -> bool:
+    """Whether these are tables of sources by name, and not one source."""
+    return "source" not in table and any(isinstance(value, dict) and "source" in value for value in table.values())
 
 
 def _toml_value(text: str) -> Any:

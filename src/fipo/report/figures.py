@@ -123,7 +123,7 @@ CHAPTERS = (
                 title="Reward",
                 look_for="It should rise; it is the mean over everything that was sampled, dropped groups included.",
                 y="reward",
-                series=_one("reward/mean", "reward"),
+                series=(Curve(key="reward/mean", label="reward"), Curve(key="eval/reward", label="held-out")),
             ),
             Figure(
                 title="Generation batches",

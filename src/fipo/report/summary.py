@@ -1,5 +1,6 @@
 """The before/after table of a run, from its metrics."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -30,12 +31,17 @@ def summarize(metrics: Sequence[dict[str, float]], config: Mapping[str, Any]) ->
         if all(f"eval/{key}" in line for line in (before, after)):
             change = 100 * (after[f"eval/{key}"] - before[f"eval/{key}"])
             rows[label] = (_with_interval(before, key), _with_interval(after, key), f"{change:+.1f}")[: len(columns)]
-    length = "eval/response_length/mean"
-    if length in before and length in after:
-        change = after[length] - before[length]
-        rows["mean response length"] = (f"{before[length]:.1f}", f"{after[length]:.1f}", f"{change:+.1f}")[
-            : len(columns)
-        ]
+    for label, key, digits in (("reward", "eval/reward", 3), ("mean response length", "eval/response_length/mean", 1)):
+        if key in before and key in after:
+            change = after[key] - before[key]
+            cells = (f"{before[key]:.{digits}f}", f"{after[key]:.{digits}f}", f"{change:+.{digits}f}")
+            rows[label] = cells[: len(columns)]
+    for key in sorted(before):
+        named = re.fullmatch("eval/([^/]+)/avg_at_k", key)
+        if named and key in after:
+            name, change = f"{named[1]}/avg_at_k", 100 * (after[key] - before[key])
+            cells = (_with_interval(before, name), _with_interval(after, name), f"{change:+.1f}")
+            rows[f"avg@{samples}, {named[1]}"] = cells[: len(columns)]
     return Summary(columns=columns, rows=rows)
 
 
@@ -55,7 +61,9 @@ def summary_table(run: RunDirectory) -> Table:
 
 def _with_interval(metrics: dict[str, float], key: str) -> str:
     value = f"{100 * metrics[f'eval/{key}']:.1f}"
-    if f"eval/ci/{key}/low" not in metrics:
+    source, _, estimate = key.rpartition("/")
+    interval = f"eval/{source}/ci/{estimate}" if source else f"eval/ci/{estimate}"
+    if f"{interval}/low" not in metrics:
         return value
-    low, high = (100 * metrics[f"eval/ci/{key}/{end}"] for end in ("low", "high"))
+    low, high = (100 * metrics[f"{interval}/{end}"] for end in ("low", "high"))
     return f"{value} [{low:.1f}, {high:.1f}]"

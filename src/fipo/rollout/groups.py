@@ -1,4 +1,4 @@
-"""Groups of graded responses, and dynamic sampling: batches of groups in which success varies.
+"""Groups of graded responses, and dynamic sampling: batches of groups in which the reward of grading varies.
 
 Source of dynamic sampling: DAPO (arXiv 2503.14476), section 3.2.
 """
@@ -7,14 +7,15 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import accumulate
 from typing import Protocol
 
 from transformers import PreTrainedTokenizerBase
 
 from fipo.data.problem import Problem
 from fipo.grading.grade import Grade
-from fipo.grading.outcomes import failure_line
-from fipo.rollout.prompts import Prompting, encode
+from fipo.grading.outcomes import failure_line, varies
+from fipo.rollout.prompts import Prompting, as_asked, encode
 from fipo.rollout.sampler import Response, Sampler, SamplingParams
 from fipo.rollout.table import RolloutTable
 from fipo.rollout.texts import texts_of
@@ -34,8 +35,8 @@ class Group:
 
     @property
     def mixed(self) -> bool:
-        """Some responses are correct and some are not, so that the group says which are better."""
-        return len({grade.correct for grade in self.grades}) > 1
+        """Their rewards differ, so that the group says which responses are better."""
+        return varies(self.grades)
 
     @property
     def failed_grades(self) -> int:
@@ -78,7 +79,8 @@ class PolicyRoller:
             responses = self.sampler.sample(repeated, params, seed)
         with clock.phase("grade"):
             texts = texts_of(responses, self.tokenizer, self.stop_tokens)
-            asked = [problem for problem in problems for _ in range(group_size)]
+            seen = [as_asked(problem, self.prompting) for problem in problems]
+            asked = [problem for problem in seen for _ in range(group_size)]
             grades = self.grade(list(zip(texts, asked, strict=True)))
             groups = []
             for i, (problem, prompt) in enumerate(zip(problems, prompts, strict=True)):
@@ -101,12 +103,29 @@ def failures_of(groups: Sequence[Group]) -> str | None:
 
 
 class ProblemStream:
-    """The training problems in an endless order that is a function of the seed: shuffled anew each epoch."""
+    """The training problems in an endless order that is a function of the seed: shuffled anew each epoch.
 
-    def __init__(self, problems: Sequence[Problem], seed: int, taken: int = 0) -> None:
+    `parts`: of several sources, which stand in `problems` one after the other, (number of problems, weight). After any
+    number of draws each has had its share by weight, to within one problem, and has epochs of its own.
+    """
+
+    def __init__(
+        self,
+        problems: Sequence[Problem],
+        seed: int,
+        taken: int = 0,
+        *,
+        parts: Sequence[tuple[int, float]] = (),
+        shuffle: bool = True,
+    ) -> None:
         self.problems = problems
         self.seed = seed
         self.taken = taken  # problems drawn so far: all the state there is
+        self.shuffle = shuffle
+        self._parts = parts or [(len(problems), 1.0)]
+        self._begins = list(accumulate((count for count, _ in self._parts), initial=0))
+        self._draws: list[tuple[int, int]] = []  # of each problem drawn: its part, and how many of it came before
+        self._drawn = [0] * len(self._parts)
 
     def take(self, count: int) -> list[Problem]:
         drawn = [self._at(self.taken + i) for i in range(count)]
@@ -114,14 +133,32 @@ class ProblemStream:
         return drawn
 
     def _at(self, position: int) -> Problem:
-        epoch, index = divmod(position, len(self.problems))
-        return self.problems[_epoch_order(len(self.problems), self.seed, epoch)[index]]
+        part, before = self._draw(position)
+        count = self._parts[part][0]
+        epoch, index = divmod(before, count)
+        if self.shuffle:
+            names = (part, epoch) if len(self._parts) > 1 else (epoch,)
+            index = _epoch_order(count, derive_seed(self.seed, "order", *names))[index]
+        return self.problems[self._begins[part] + index]
+
+    def _draw(self, position: int) -> tuple[int, int]:
+        """Always from the part that is furthest behind its share."""
+        if len(self._parts) == 1:
+            return 0, position
+        whole = sum(weight for _, weight in self._parts)
+        while len(self._draws) <= position:
+            due = (len(self._draws) + 1) / whole
+            behind = [weight * due - drawn for (_, weight), drawn in zip(self._parts, self._drawn, strict=True)]
+            part = behind.index(max(behind))
+            self._draws.append((part, self._drawn[part]))
+            self._drawn[part] += 1
+        return self._draws[position]
 
 
-@lru_cache(maxsize=2)
-def _epoch_order(count: int, seed: int, epoch: int) -> list[int]:
+@lru_cache(maxsize=8)
+def _epoch_order(count: int, seed: int) -> list[int]:
     order = list(range(count))
-    random.Random(derive_seed(seed, "order", epoch)).shuffle(order)
+    random.Random(seed).shuffle(order)
     return order
 
 

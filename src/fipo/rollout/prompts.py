@@ -1,6 +1,7 @@
 """Problems as the token lists that a sampler continues, and where a response ends."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import date
 from functools import lru_cache
 from itertools import takewhile
@@ -160,6 +161,13 @@ def _with_what_stands_before(bare: list[int], whole: list[int], tokenizer: PreTr
     while len(whole) > 1 and whole[-1] in (tokenizer.eos_token_id, tokenizer.sep_token_id):
         whole = whole[:-1]
     return whole
+
+
+def as_asked(problem: Problem, prompting: Prompting) -> Problem:
+    """The problem as its grader sees it: in a chat the prompt is messages, by which a reward function of TRL's goes."""
+    if prompting.prompt_format == "raw" or not isinstance(problem.prompt, str):
+        return problem
+    return replace(problem, prompt=[{"role": "user", "content": problem.prompt}])
 
 
 def common_head(prompts: Sequence[Sequence[int]]) -> int:

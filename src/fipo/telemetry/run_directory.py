@@ -25,6 +25,7 @@ class RunDirectory:
         self.path = path
         self.config = path / "config.toml"
         self.metrics = path / "metrics.jsonl"
+        self.failed_grades = path / "failed_grades.jsonl"
         self.rollouts = path / "rollouts"
         self.checkpoints = path / "checkpoints"
         self.anomalies = path / "anomalies"
@@ -101,6 +102,29 @@ class RunDirectory:
             found.append((line, values))
         return found
 
+    def append_failures(self, step: int, what: str, *, all_failed: bool = False) -> None:
+        """A line of `failed_grades.jsonl`, for who has to mend the grader: what the grades of a step failed of."""
+        line = {"step": step, "what": what, "all_failed": all_failed}
+        append_line(self.failed_grades, json.dumps(line))
+
+    def read_failures(self) -> list[dict[str, Any]]:
+        """[] where no grade has failed. Raises UserError for a line that is none of `append_failures`."""
+        if not self.failed_grades.is_file():
+            return []
+        lines = read_lines(self.failed_grades)
+        for number, line in enumerate(lines, start=1):
+            if not isinstance(line, dict) or [*map(type, line.values())] != [int, str, bool]:
+                raise UserError(f"{self.failed_grades}, line {number}: must say what failed, got {line!r:.80}")
+        return lines
+
+    def forget_failures(self, after: int = -1) -> None:
+        """Those after a step."""
+        kept = [json.dumps(line) + "\n" for line in self.read_failures() if line["step"] <= after]
+        if kept:
+            replace_file(self.failed_grades, "".join(kept).encode())
+        else:
+            self.failed_grades.unlink(missing_ok=True)
+
     def newest_checkpoint(self) -> Path | None:
         return next(reversed(self.all_checkpoints()), None)
 
@@ -136,6 +160,7 @@ class RunDirectory:
     def rewind(self, lines: Sequence[bytes]) -> None:
         """Forget all but these steps, the first ones, so that a resumed run writes what follows again, once."""
         replace_file(self.metrics, b"".join(line + b"\n" for line in lines))
+        self.forget_failures(after=len(lines) - 1)
         with disk_errors(self.path):
             for step, path in self.step_files():
                 if step >= len(lines):

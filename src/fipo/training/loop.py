@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from fipo.errors import RunStopped
+from fipo.errors import RunStopped, UserError
 from fipo.evaluation import evaluate
 from fipo.grading.outcomes import too_many_failures
-from fipo.grading.workers.pool import GraderPool
+from fipo.grading.panel import BrokenGrader, Panel
 from fipo.models.memory import out_of_memory
 from fipo.rollout.groups import Group, failures_of
 from fipo.seeding import derive_seed
@@ -49,7 +49,7 @@ def train(recipe: Recipe, *, resume: bool = False, quiet: bool = False, control:
     Raises UserError for what the user can mend, RunStopped for a run that ended early with its state saved.
     """
     run = RunDirectory(Path(recipe.run.folder) / recipe.run.name)
-    graders = recipe.grading.pool(recipe.data.grader)
+    graders = recipe.graders(prove=True)
     progress = TrainingProgress(steps=recipe.run.steps, evaluate_every=recipe.eval.every, quiet=quiet)
     trackers = Trackers(recipe.telemetry.trackers, run, progress.say)
     with progress, run_lock(run.path), trackers:
@@ -75,7 +75,7 @@ class _Loop:
         run: RunDirectory,
         progress: TrainingProgress,
         trackers: Trackers,
-        graders: GraderPool,
+        graders: Panel,
         heartbeat: Heartbeat,
         stop: StopRequests,
     ) -> None:
@@ -99,6 +99,7 @@ class _Loop:
             try:
                 self.progress.start(position.step, last_evaluation(self.known))
                 if not self.known:
+                    self.run.forget_failures()
                     self.stop.droppable = True
                     metrics = self.evaluate(0, Clock(self.enter))
                     self.history.append({"step": 0, **metrics})
@@ -110,6 +111,9 @@ class _Loop:
                         self.interrupted(position)
             except StepDropped:
                 self.interrupted(position)
+            except BrokenGrader as error:
+                self.run.append_failures(position.step, str(error), all_failed=True)
+                raise UserError(f"{error}; mend it, then go on with --resume") from None
 
     def begin(self, *, resume: bool) -> Position:
         """Load what the recipe names; put weights, optimizer and problem stream where the run stands."""
@@ -210,8 +214,16 @@ class _Loop:
             f"after step {step}: greedy {metrics['eval/greedy']:.3f}  "
             f"avg@{settings.samples} {metrics['eval/avg_at_k']:.3f}  "
             f"pass@{settings.samples} {metrics['eval/pass_at_k']:.3f}  "
-            f"on {len(self.setup.eval_problems)} held-out problems"
+            + (f"reward {metrics['eval/reward']:+.3f}  " if "eval/reward" in metrics else "")
+            + f"on {len(self.setup.eval_problems)} held-out problems"
         )
+        for name, part in evaluation.parts(self.setup.eval_sets).items():
+            own = part.metrics(f"eval/{name}")
+            self.progress.say(
+                f"  {name}: greedy {own[f'eval/{name}/greedy']:.3f}  avg@{settings.samples} "
+                f"{own[f'eval/{name}/avg_at_k']:.3f}  on {len(part.greedy)} problems"
+            )
+            metrics |= own
         return metrics | {"time/eval": clock.seconds["eval"]}
 
     def checkpoint(self, position: Position) -> None:
@@ -252,6 +264,7 @@ class _Loop:
     def say_failures(self, step: int, groups: Sequence[Group]) -> None:
         if failures := failures_of(groups):
             self.progress.say(f"step {step}: {failures}")
+            self.run.append_failures(step, failures)
 
     def interrupted(self, position: Position) -> NoReturn:
         self.checkpoint(position)

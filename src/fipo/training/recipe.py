@@ -1,12 +1,13 @@
 """A recipe: TOML merged with the command line's overrides, validated once, strictly."""
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from fipo.data.sources import Source
+from fipo.data.sources import EvalSources, TrainSources
 from fipo.evaluation.table import EvalTable
+from fipo.grading.panel import Panel
 from fipo.grading.table import RunGradingTable
 from fipo.recipe.table import AtOnce, InAll, InAllOrNone, PathText, Seed, Table, validate
 from fipo.recipe.toml import read_recipe
@@ -32,8 +33,17 @@ class RunTable(Table):
 
 
 class DataTable(ProblemTable):
-    train: Source
-    eval: Source
+    train: TrainSources
+    """One source, or several with weights: [[data.train]]."""
+    eval: EvalSources
+    """One source, or several by name, each with metrics of its own beside those of all: [data.eval.NAME]."""
+    shuffle: bool = True
+    """Training problems in a new order in each epoch; false = as the source has them: a curriculum."""
+
+    @property
+    def eval_names(self) -> list[str]:
+        """Of several sources for evaluation; [] of one."""
+        return list(self.eval) if isinstance(self.eval, dict) else []
 
 
 class UpdateTable(Table):
@@ -72,6 +82,16 @@ class Recipe(Table):
     checkpoint: CheckpointTable
     telemetry: TelemetryTable = TelemetryTable()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _judge(cls, values: Any) -> Any:
+        """Without a data.grader the first of those that are paid for is the one."""
+        try:
+            first = values["reward"]["graders"][0]["name"]
+            return {**values, "data": {"grader": first, **values["data"]}}
+        except (KeyError, TypeError, IndexError):
+            return values
+
     @model_validator(mode="after")
     def _combinations(self) -> Self:
         rollout, update = self.rollout, self.update
@@ -100,6 +120,13 @@ class Recipe(Table):
                 f"got {update.warmup_steps}"
             )
         return self
+
+    def graders(self, *, prove: bool = False) -> Panel:
+        """Those that grade a run; `prove` as for a Panel."""
+        reward = self.reward
+        return Panel(
+            self.data.grader, reward.weights, self.grading.pool, scale=reward.scale, format=reward.format, prove=prove
+        )
 
 
 def load_recipe(path: Path, overrides: dict[str, str]) -> Recipe:

@@ -9,7 +9,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from fipo.data.made.relay import block_rates, true_advantages
-from fipo.grading.outcomes import grade_metrics
+from fipo.grading.outcomes import gives_numbers, grade_metrics, part_metrics
 from fipo.objective import Algorithm, importance_metrics, merge_metrics, metric_values, token_credit
 from fipo.rollout.groups import Group, GroupBatch
 from fipo.telemetry.clock import Clock
@@ -225,6 +225,7 @@ def _rollout_metrics(batch: GroupBatch, recipe: Recipe) -> dict[str, float]:
     responses = [response for group in batch.generated for response in group.responses]
     grades = [grade for group in batch.generated for grade in group.grades]
     lengths = torch.tensor([float(len(response.tokens)) for response in responses])
+    constant = sum(not group.mixed for group in batch.generated)
     return {
         "reward/mean": float(rewards.mean()),
         "accuracy/mean": fmean(grade.correct for grade in grades),
@@ -232,9 +233,11 @@ def _rollout_metrics(batch: GroupBatch, recipe: Recipe) -> dict[str, float]:
         **{f"response_length/{name}": float(lengths.quantile(q)) for name, q in QUANTILES.items()},
         "response_length/truncated": fmean(response.truncated for response in responses),
         **grade_metrics(grades),
+        **part_metrics(grades),
         "groups/generated": len(batch.generated),
         "groups/kept": len(batch.kept),
         "groups/all_correct": sum(all(g.correct for g in group.grades) for group in batch.generated),
         "groups/all_wrong": sum(not any(g.correct for g in group.grades) for group in batch.generated),
         "groups/generation_batches": batch.generation_batches,
+        **({"groups/constant": constant} if gives_numbers(grades) else {}),
     }

@@ -1,23 +1,54 @@
-"""Rewards of graded responses: +1 or -1 by the answer, 0 where the grader failed, and DAPO's overlong penalty."""
+"""Rewards of graded responses: what the graders pay, 0 where one failed, and DAPO's overlong penalty."""
 
 from collections.abc import Sequence
+from typing import Annotated, Self
 
 import torch
+from pydantic import Field, NonNegativeFloat, PositiveFloat, model_validator
 from torch import Tensor
 
 from fipo.grading.outcomes import reward_of
+from fipo.grading.panel import label
+from fipo.grading.registry import GraderName
 from fipo.recipe.table import InAllOrNone, Table
 from fipo.rollout.groups import Group
 from fipo.rollout.table import RolloutTable
 
 
-class RewardTable(Table):
-    """+1 for a correct answer, -1 for any other, and what follows."""
+class PaidGrader(Table):
+    """One of several graders that make up the reward."""
 
+    name: GraderName
+    weight: float = 1.0
+    """Of what it gives, in the sum; 0 = it is a metric alone."""
+
+
+class RewardTable(Table):
+    """+1 for a correct answer and -1 for any other, or the number that the grader gives; and what follows."""
+
+    scale: PositiveFloat = 1.0
+    """What graders give is multiplied by this: right and wrong are worth +scale and -scale."""
+    format: NonNegativeFloat = 0.0
+    """Added where `data.grader` found an answer in the form that it reads, right or wrong."""
+    graders: Annotated[list[PaidGrader], Field(min_length=1)] | None = None
+    """These make up the reward, a weighted sum, in place of `data.grader`, which goes on to say what is right; it may
+    be among them, and if it is left out it is the first of them."""
     overlong_buffer: InAllOrNone = 0
     """Tokens before `max_response_tokens` over which a penalty grows from 0 to -1 (DAPO); 0 = none."""
     mask_truncated: bool = False
     """Leave truncated responses out of the loss."""
+
+    @model_validator(mode="after")
+    def _each_once(self) -> Self:
+        names = [label(grader.name) for grader in self.graders or ()]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise ValueError(f"graders must have different names, got {twice!r} twice")
+        return self
+
+    @property
+    def weights(self) -> dict[str, float]:
+        return {grader.name: grader.weight for grader in self.graders or ()}
 
 
 def group_rewards(groups: Sequence[Group], rollout: RolloutTable, reward: RewardTable) -> Tensor:

@@ -6,15 +6,14 @@ from dataclasses import dataclass
 import torch
 
 from fipo.data.problem import Problem
-from fipo.data.repeats import without
-from fipo.errors import UserError
-from fipo.grading.workers.pool import GraderPool
+from fipo.data.sources import sources_of
+from fipo.grading.panel import Graders
 from fipo.models.loading import rows_of
 from fipo.modules import source_sha256
 from fipo.objective import fused
 from fipo.rollout.engine.select import make_sampler
 from fipo.rollout.groups import PolicyRoller, ProblemStream
-from fipo.rollout.problems import PromptLimit, usable_problems
+from fipo.rollout.problems import PromptLimit, problem_sets, training_sets
 from fipo.rollout.sampler import Sampler
 from fipo.telemetry.heartbeat import Beat
 from fipo.training.control import Control
@@ -34,11 +33,12 @@ Say = Callable[[str], None]
 @dataclass(frozen=True, kw_only=True)
 class Setup:
     trainer: Trainer
-    eval_problems: list[Problem]
+    eval_problems: list[Problem]  # of all sources
+    eval_sets: dict[str, int]  # of several sources, the number of problems of each by its name, in their order
     fingerprint: dict[str, str]  # of all that decides a sample, but the recipe and the problems
 
 
-def set_up(recipe: Recipe, graders: GraderPool, say: Say, beat: Beat, control: Control | None = None) -> Setup:
+def set_up(recipe: Recipe, graders: Graders, say: Say, beat: Beat, control: Control | None = None) -> Setup:
     """Load the model and the problems. Raises UserError if the recipe asks for what cannot be."""
     seed_global_generators(recipe.run.seed, step=0)
     deterministic_operations()
@@ -48,6 +48,7 @@ def set_up(recipe: Recipe, graders: GraderPool, say: Say, beat: Beat, control: C
     if model.device.type == "cuda" and (reason := fused.obstacle()):
         say(f"note: the objective goes by torch's operations, which is slower: {reason}")
     train, held_out = _problems(recipe, policy, graders, say)
+    weights = [source.weight or 1.0 for source in sources_of(recipe.data.train, "data.train").values()]
     longest = recipe.rollout.longest
     sampler = make_sampler(
         model,
@@ -79,7 +80,12 @@ def set_up(recipe: Recipe, graders: GraderPool, say: Say, beat: Beat, control: C
             grade=lambda answers: graders.grade(answers, beat),
             stop_tokens=policy.stop_tokens,
         ),
-        stream=ProblemStream(train, recipe.run.seed),
+        stream=ProblemStream(
+            [problem for problems in train.values() for problem in problems],
+            recipe.run.seed,
+            parts=list(zip(map(len, train.values()), weights, strict=True)),
+            shuffle=recipe.data.shuffle,
+        ),
         compute=compute_of(model),
         control=control,
         beat=beat,
@@ -87,12 +93,13 @@ def set_up(recipe: Recipe, graders: GraderPool, say: Say, beat: Beat, control: C
     )
     return Setup(
         trainer=trainer,
-        eval_problems=held_out,
+        eval_problems=[problem for problems in held_out.values() for problem in problems],
+        eval_sets={name: len(held_out[f"data.eval.{name}"]) for name in recipe.data.eval_names},
         fingerprint=policy.fingerprint | _sources(recipe, graders),
     )
 
 
-def _sources(recipe: Recipe, graders: GraderPool) -> dict[str, str]:
+def _sources(recipe: Recipe, graders: Graders) -> dict[str, str]:
     """SHA-256 of the user's own modules."""
     surrogate = recipe.objective.surrogate or ""
     sources = {
@@ -110,8 +117,10 @@ def _make_room(sampler: Sampler, say: Say) -> None:
     sampler.release()
 
 
-def _problems(recipe: Recipe, policy: Policy, graders: GraderPool, say: Say) -> tuple[list[Problem], list[Problem]]:
-    """(training, held-out) problems: no question in both. What goes is counted."""
+def _problems(
+    recipe: Recipe, policy: Policy, graders: Graders, say: Say
+) -> tuple[dict[str, list[Problem]], dict[str, list[Problem]]]:
+    """(training, held-out) problems of each source by its key: no question in both. What goes is counted."""
     data, seed = recipe.data, recipe.run.seed
     limit = PromptLimit(
         tokenizer=policy.tokenizer,
@@ -119,11 +128,10 @@ def _problems(recipe: Recipe, policy: Policy, graders: GraderPool, say: Say) -> 
         max_tokens=recipe.rollout.max_prompt_tokens,
         rows=rows_of(policy.model),
     )
-    held_out = usable_problems(data.eval, "eval", data, graders=graders, seed=seed, limit=limit, say=say)
-    train = usable_problems(data.train, "train", data, graders=graders, seed=seed, limit=limit, say=say)
-    disjoint = without(train, held_out)
-    if len(disjoint) < len(train):
-        say(f"data.train: {len(train) - len(disjoint)} problems are also in data.eval; left out of training")
-    if not disjoint:
-        raise UserError("data.train: at least one problem must remain, got none")
-    return disjoint, held_out
+    held_out = problem_sets(
+        sources_of(data.eval, "data.eval"), "eval", data, graders=graders, seed=seed, limit=limit, say=say
+    )
+    train = problem_sets(
+        sources_of(data.train, "data.train"), "train", data, graders=graders, seed=seed, limit=limit, say=say
+    )
+    return training_sets(train, [problem for problems in held_out.values() for problem in problems], say), held_out

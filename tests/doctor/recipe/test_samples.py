@@ -80,6 +80,34 @@ def test_a_grader_that_fails_is_named_with_its_reason(recipe):
     assert finding.text.startswith("1 grades failed, the first on problem 1: timeout (no grade within 10 s)")
 
 
+def numbered(*rewards: float):
+    (group,) = random_groups(1, len(rewards))
+    grades = [Grade(outcome="wrong", answer=None, score=reward) for reward in rewards]
+    return [type(group)(**vars(group) | {"grades": grades})]
+
+
+def test_a_grader_that_fails_on_everything_is_a_problem_with_its_error(recipe):
+    groups = random_groups(2, 2)
+    for group in groups:
+        group.grades[:] = [Grade(outcome="crash", answer=None, reason="TypeError: got str")] * 2
+    finding = sample_findings(recipe, groups, figures())[0]
+    assert finding.level == "problem" and "crash (TypeError: got str): the run would stop" in finding.text
+
+
+def test_numbers_that_vary_are_a_contrast_without_a_right_answer(recipe):
+    groups = numbered(0.1, 0.2)
+    found = figures_of(groups, group_size=8)
+    assert found.reward == pytest.approx(0.15) and found.mixed > 0.9 and found.correct == 0
+    assert sample_findings(recipe, groups, found) == []
+
+
+def test_numbers_that_do_not_vary_are_none(recipe):
+    groups = numbered(0.5, 0.5)
+    found = figures_of(groups, group_size=8)
+    (finding,) = sample_findings(recipe, groups, found)
+    assert "all of 2 responses have the reward 0.5" in finding.text and found.mixed < 0.7
+
+
 def test_a_gap_of_log_probs_is_a_warning_unless_it_is_weighed_out(repository):
     path = repository / "recipe" / "quickstart.toml"
     assert gap_findings(load_recipe(path, {}), 0.01) == []

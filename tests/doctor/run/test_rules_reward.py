@@ -1,6 +1,7 @@
 import pytest
 
 from fipo.doctor.findings import CannotTell
+from fipo.doctor.run.history import History
 from fipo.doctor.run.rules_reward import (
     dead_groups,
     format_lost,
@@ -126,7 +127,7 @@ def test_half_of_the_groups_dead_is_what_the_recipe_plans_for(history):
 
 def test_grader_timeouts_are_named_with_what_they_pay(history):
     finding = grader_failures(
-        history(lambda step, _: {"grade/timeout": 0.25 * (step == 20), "grade/failed": step == 20})
+        history(lambda step, _: {"grade/timeout": 0.25 * (step == 20), "grade/failed": int(step == 20)})
     )
     assert finding.level == "warning"
     assert finding.steps == (20, 20)
@@ -146,3 +147,32 @@ def test_one_odd_answer_is_none(history):
 
 def test_a_grader_that_fails_from_the_first_step_is_found_at_once(history):
     assert "in the worst 1 steps" in grader_failures(history(lambda *_: {"grade/timeout": 0.5}, steps=1)).text
+
+
+def test_a_run_that_stopped_at_a_broken_grader_quotes_it_before_any_step(make_run):
+    run = make_run([])
+    run.append_failures(
+        0, "grader 'mine:grade': all of 16 grades failed in the same way: crash (E: no)", all_failed=True
+    )
+    finding = grader_failures(History(run, []))
+    assert finding.level == "problem" and "crash (E: no): the run stopped there" in finding.text
+
+
+def test_the_last_error_is_quoted(history):
+    found = history(lambda *_: {"grade/crash": 0.1})
+    found.run.append_failures(50, "3 grades failed, the first on problem 7: crash (E: no)")
+    assert grader_failures(found).text.endswith("in step 50: 3 grades failed, the first on problem 7: crash (E: no)")
+
+
+NUMBERS = {"groups/constant": 2, "groups/all_wrong": 24, "groups/all_correct": 0, "accuracy/mean": 0.0}
+
+
+def test_groups_without_a_right_answer_are_not_dead_where_graders_give_numbers(history):
+    assert dead_groups(history(lambda *_: NUMBERS)) is None
+    finding = dead_groups(history(lambda *_: NUMBERS | {"groups/constant": 22}))
+    assert "22 have one reward alone" in finding.text
+
+
+def test_success_cannot_be_told_where_no_number_counts_as_right(history):
+    with pytest.raises(CannotTell, match="none of which counts as right"):
+        reward_collapse(history(lambda *_: NUMBERS))

@@ -67,7 +67,7 @@ def diagnose(path: Path, overrides: dict[str, str], options: Options) -> int:
     else:
         console.print("not sampled and not timed: the model was not loaded")
     console.print(verdict(findings))
-    return 2 if stops else 0
+    return 2 if any(finding.level == "problem" for finding in findings) else 0
 
 
 def _device(recipe: Recipe, options: Options) -> torch.device:

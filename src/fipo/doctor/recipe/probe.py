@@ -38,7 +38,7 @@ def probe(recipe: Recipe, *, problems: int, samples: int, progress: Callable[[st
     """Sample, and time what training does. Raises UserError for what `fipo train` would refuse."""
     said: list[str] = []
     progress("loading")
-    with recipe.grading.pool(recipe.data.grader) as graders:
+    with recipe.graders() as graders:
         graders.start()
         setup = set_up(recipe, graders, said.append, no_beat)
         trainer = setup.trainer

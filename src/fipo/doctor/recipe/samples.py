@@ -2,10 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from math import prod
 from statistics import fmean, stdev
 
 from fipo.doctor.findings import Finding
+from fipo.grading.grade import Grade
+from fipo.grading.outcomes import broken, gives_numbers, reward_of
 from fipo.rollout.groups import Group, failures_of
 from fipo.training.recipe import Recipe
 
@@ -23,7 +26,8 @@ class SampleFigures:
     length_error: float  # standard error of that mean
     longest: int
     mean_prompt: float
-    mixed: float  # expected share of groups of the recipe's size in which success varies
+    mixed: float  # expected share of groups of the recipe's size in which the reward varies
+    reward: float | None = None  # mean, where graders give numbers
 
 
 def figures_of(groups: Sequence[Group], group_size: int) -> SampleFigures:
@@ -41,11 +45,24 @@ def figures_of(groups: Sequence[Group], group_size: int) -> SampleFigures:
         length_error=stdev(lengths) / len(lengths) ** 0.5 if len(lengths) > 1 else 0.0,
         longest=max(lengths),
         mean_prompt=fmean(len(group.prompt_tokens) for group in groups),
-        mixed=fmean(
+        mixed=_mixed_by_number(groups, group_size)
+        if gives_numbers(grades)
+        else fmean(
             mixed_share(sum(grade.correct for grade in group.grades), len(group.grades), group_size, rate)
             for group in groups
         ),
+        reward=fmean(map(reward_of, grades)) if gives_numbers(grades) else None,
     )
+
+
+def _mixed_by_number(groups: Sequence[Group], group_size: int) -> float:
+    """At least this share of groups of that size have different rewards.
+
+    1 - q^(G/2), q the share of pairs within groups with one reward, one half more of one pair more: whatever the
+    rewards of a problem are, sum p^G <= (sum p^2)^(G/2).
+    """
+    pairs = [reward_of(a) == reward_of(b) for group in groups for a, b in combinations(group.grades, 2)]
+    return 1 - float((sum(pairs) + 0.5) / (len(pairs) + 1)) ** (group_size / 2)
 
 
 def mixed_share(correct: int, samples: int, group_size: int, rate: float) -> float:
@@ -64,11 +81,14 @@ def mixed_share(correct: int, samples: int, group_size: int, rate: float) -> flo
 
 def sample_findings(recipe: Recipe, groups: Sequence[Group], figures: SampleFigures) -> list[Finding]:
     """What is wrong with the responses, gravest first."""
+    failed = _failed_grades(groups)
+    if failed is not None and failed.level == "problem":
+        return [failed]  # of responses without a grade there is no more to say
     found = [
-        _failed_grades(groups),
+        failed,
         _never_stops(recipe, figures),
         _no_answers(recipe, figures),
-        _no_contrast(figures),
+        _no_contrast(groups, figures),
     ]
     return [finding for finding in found if finding is not None]
 
@@ -88,6 +108,13 @@ def gap_findings(recipe: Recipe, gap: float) -> list[Finding]:
 
 
 def _failed_grades(groups: Sequence[Group]) -> Finding | None:
+    if line := broken(_grades(groups)):
+        return Finding(
+            level="problem",
+            keys=("data.grader", "reward.graders"),
+            text=f"{line}: the run would stop at its first batch",
+            advice="mend the grader: docs/graders.md has what it is called with and may return",
+        )
     failures = failures_of(groups)
     if failures is None:
         return None
@@ -124,9 +151,18 @@ def _no_answers(recipe: Recipe, figures: SampleFigures) -> Finding | None:
     )
 
 
-def _no_contrast(figures: SampleFigures) -> Finding | None:
-    if 0 < figures.correct < 1:
+def _no_contrast(groups: Sequence[Group], figures: SampleFigures) -> Finding | None:
+    rewards = {reward_of(grade) for grade in _grades(groups)}
+    if 0 < figures.correct < 1 or (figures.reward is not None and len(rewards) > 1):
         return None
+    if figures.reward is not None:
+        return Finding(
+            level="warning",
+            keys=("data.grader",),
+            text=f"all of {figures.responses} responses have the reward {figures.reward:g}; a group in which it does "
+            "not vary has no advantages and is dropped, so there may be nothing to learn from",
+            advice="a grader that tells better responses from worse ones (docs/graders.md), or other problems",
+        )
     kind, other = ("right", "harder") if figures.correct else ("wrong", "easier")
     return Finding(
         level="warning",
@@ -135,6 +171,10 @@ def _no_contrast(figures: SampleFigures) -> Finding | None:
         "advantages and is dropped, so there may be nothing to learn from",
         advice=f"{other} problems, or a look at more of them with `fipo eval`",
     )
+
+
+def _grades(groups: Sequence[Group]) -> list[Grade]:
+    return [grade for group in groups for grade in group.grades]
 
 
 def _remedies(recipe: Recipe) -> str:

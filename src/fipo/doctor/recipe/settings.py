@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import torch
 
-from fipo.data.sources import Published
+from fipo.data.sources import Published, sources_of
 from fipo.doctor.findings import Finding
 from fipo.grading.registry import GRADERS
 from fipo.training.recipe import Recipe
@@ -69,7 +69,7 @@ def truncated_sampling(recipe: Recipe, _: torch.device) -> Finding | None:
 
 
 def boxed_without_reader(recipe: Recipe, _: torch.device) -> Finding | None:
-    sources = {"data.train": recipe.data.train, "data.eval": recipe.data.eval}
+    sources = sources_of(recipe.data.train, "data.train") | sources_of(recipe.data.eval, "data.eval")
     boxed = [key for key, table in sources.items() if isinstance(table, Published) and table.template == "boxed"]
     grader = GRADERS.get(recipe.data.grader)
     if not boxed or grader is None or grader.reads_boxes:

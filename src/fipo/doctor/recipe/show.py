@@ -45,17 +45,19 @@ def show_memory(console: Console, fit: Fit) -> None:
 def show_samples(console: Console, probe: Probe) -> None:
     """Prompts with their responses and grades, long texts clipped, and the rates."""
     figures = probe.figures
+    reward = "" if figures.reward is None else f", reward {figures.reward:.3g} on average"
+    varying = "success" if figures.reward is None else "the reward"
     console.print(f"sampled: {len(probe.groups)} problems x {len(probe.groups[0].responses)} responses")
     for group in probe.groups[:SHOWN_PROBLEMS]:
         for line in _group_lines(group):
             console.print(line, soft_wrap=True)
     console.print(
         f"stopped by themselves {figures.stopped:.0%}, with an answer {figures.answered:.0%}, right "
-        f"{figures.correct:.0%}, {figures.mean_length:.0f} tokens on average, {figures.longest} at most",
+        f"{figures.correct:.0%}{reward}, {figures.mean_length:.0f} tokens on average, {figures.longest} at most",
         soft_wrap=True,
     )
     console.print(
-        f"groups in which success will vary: about {figures.mixed:.0%}; log-probs of sampler and trainer differ by "
+        f"groups in which {varying} will vary: about {figures.mixed:.0%}; log-probs of sampler and trainer differ by "
         f"{probe.logprob_gap:.2g} on average",
         soft_wrap=True,
     )
@@ -66,7 +68,8 @@ def _group_lines(group: Group) -> list[str]:
     members = list(zip(group.responses, group.texts, group.grades, strict=True))
     for response, text, grade in members[:SHOWN_RESPONSES]:
         end = ", cut off" if response.truncated else ""
-        mark = MARKS.get(grade.outcome, grade.outcome)
+        mark = MARKS.get(grade.outcome, f"{grade.outcome} ({grade.reason})")
+        mark += "" if grade.score is None else f", reward {grade.score:.3g}"
         lines.append(f"    {mark}, {len(response.tokens)} tokens{end}: {clipped(text)}")
     return lines
 

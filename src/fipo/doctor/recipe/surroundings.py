@@ -6,11 +6,12 @@ from pathlib import Path
 
 from fipo.data.problem import Problem
 from fipo.data.repeats import without
+from fipo.data.sources import sources_of
 from fipo.doctor.findings import Finding, Level
 from fipo.doctor.recipe.machine import amount
 from fipo.doctor.recipe.memory import checkpoint_bytes
 from fipo.doctor.recipe.outline import Outline
-from fipo.rollout.problems import usable_problems
+from fipo.rollout.problems import problem_sets
 from fipo.training.recipe import Recipe
 
 OVERLAP = "are also in data.eval"  # said by the setup too
@@ -37,10 +38,14 @@ def problems_of(recipe: Recipe, say: Callable[[str], None]) -> tuple[list[Proble
     Raises UserError for what `fipo train` would refuse before it looks at their tokens.
     """
     data, seed = recipe.data, recipe.run.seed
-    with recipe.grading.pool(data.grader) as graders:
-        held_out = usable_problems(data.eval, "eval", data, graders=graders, seed=seed, limit=None, say=say)
-        train = usable_problems(data.train, "train", data, graders=graders, seed=seed, limit=None, say=say)
-    return train, held_out
+    with recipe.graders() as graders:
+        held_out = problem_sets(
+            sources_of(data.eval, "data.eval"), "eval", data, graders=graders, seed=seed, limit=None, say=say
+        )
+        train = problem_sets(
+            sources_of(data.train, "data.train"), "train", data, graders=graders, seed=seed, limit=None, say=say
+        )
+    return [p for problems in train.values() for p in problems], [p for problems in held_out.values() for p in problems]
 
 
 def overlap_findings(train: list[Problem], held_out: list[Problem]) -> list[Finding]:

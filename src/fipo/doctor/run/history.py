@@ -67,6 +67,11 @@ class History:
         """Those of the recipe; None in a run that was collected from elsewhere."""
         return self.setting("run", "steps")
 
+    @property
+    def rewards_are_numbers(self) -> bool:
+        """Those of graders, and not +1 and -1 for right and wrong."""
+        return any("groups/constant" in line for line in self.training)
+
     def setting(self, *path: str, default: Any = None) -> Any:
         """A value of config.toml: `setting("rollout", "groups")`."""
         value: Any = self.config
@@ -92,6 +97,8 @@ class History:
 
     def success(self, *, least: int = 1) -> Series:
         """Accuracy in training; where only the reward is recorded, that on the same scale, (reward + 1) / 2."""
+        if self.rewards_are_numbers and not any(line.get("accuracy/mean") for line in self.training):
+            raise CannotTell("the graders give numbers, none of which counts as right")
         if any("accuracy/mean" in line for line in self.training):
             return self.series("accuracy/mean", least=least)
         reward = self.series("reward/mean", least=least)

@@ -99,7 +99,8 @@ def _grown_share(shares: Series, limit: float, what: str, advice: str) -> Findin
 def dead_groups(history: History) -> Finding | None:
     """Most groups have no contrast, or a step is not filled."""
     generated, kept = history.series("groups/generated", least=WINDOW), history.series("groups/kept")
-    dead = history.summed(["groups/all_correct", "groups/all_wrong"], least=WINDOW)
+    numbers = history.rewards_are_numbers
+    dead = history.summed(["groups/constant"] if numbers else ["groups/all_correct", "groups/all_wrong"], least=WINDOW)
     shares = Series("", dead.steps, [d / max(g, 1) for d, g in zip(dead.values, generated.values, strict=False)])
     wanted = history.setting("rollout", "groups", default=max(kept.values))
     short = kept.trailing().since(lambda groups: groups < wanted)
@@ -107,12 +108,15 @@ def dead_groups(history: History) -> Finding | None:
     if steps is None:
         return None
     wrong, right = (history.series(f"groups/all_{kind}").last() for kind in ("wrong", "correct"))
+    alike = f"{wrong:.0f} are all wrong and {right:.0f} all correct"
+    if numbers:
+        alike = f"{dead.last():.0f} have one reward alone"
     batches = history.series("groups/generation_batches").last()
     return Finding(
         level="problem" if not kept.last() else "warning",
         steps=steps,
-        text=f"of {generated.last():.0f} groups in {batches:.0f} generation batches {wrong:.0f} are all wrong and "
-        f"{right:.0f} all correct; {kept.last():.0f} of {wanted:.0f} are trained on",
+        text=f"of {generated.last():.0f} groups in {batches:.0f} generation batches "
+        f"{alike}; {kept.last():.0f} of {wanted:.0f} are trained on",
         advice=("easier problems" if wrong > right else "harder problems")
         + ", a larger rollout.group_size, a larger rollout.generation_batch",
     )
@@ -120,6 +124,15 @@ def dead_groups(history: History) -> Finding | None:
 
 def grader_failures(history: History) -> Finding | None:
     """Answers that the grader could not grade in time, or that it died of."""
+    errors = history.run.read_failures()
+    if errors and errors[-1]["all_failed"] and errors[-1]["step"] >= history.last_step:
+        step = int(errors[-1]["step"])
+        return Finding(
+            level="problem",
+            steps=(step, step),
+            text=f"{errors[-1]['what']}: the run stopped there",
+            advice="mend the grader (docs/graders.md), then the command of the run with --resume",
+        )
     failed = history.summed(["grade/timeout", "grade/crash"])
     worst = max(failed.values)
     if len(failed.values) >= WINDOW:
@@ -128,13 +141,15 @@ def grader_failures(history: History) -> Finding | None:
         return None
     count = sum(line.get("grade/failed", 0) for line in history.training)
     affected = [step for step, share in zip(failed.steps, failed.values, strict=True) if share > 0]
-    paid = history.setting("grading", "on_failure", default="zero") == "zero"
+    paid = history.setting("grading", "on_failure", default="zero") == "zero" and not history.rewards_are_numbers
+    last = f"; in step {errors[-1]['step']}: {errors[-1]['what']}" if errors else ""
     return Finding(
         level="problem" if worst > MANY_FAILED else "warning",
         steps=(affected[0], affected[-1]),
         text=f"timeouts and crashes: {count:.0f}, {worst:.1%} of those in the worst "
         f"{min(WINDOW, len(failed.steps))} steps"
-        + ("; each gets a reward of 0, which pays better than a wrong answer's -1" if paid else ""),
+        + ("; each gets a reward of 0, which pays better than a wrong answer's -1" if paid else "")
+        + last,
         advice='grading.on_failure = "drop_group", a longer grading.deadline_seconds, more grading.workers; the '
         "answers are in rollouts/ (outcome timeout or crash)",
     )

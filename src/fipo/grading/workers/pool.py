@@ -202,7 +202,8 @@ class GraderPool:
     def _finish(self, worker: GradingProcess, message: dict[str, Any]) -> None:
         request = worker.finish_first()
         outcome, answer, reason = (message[name] for name in ("outcome", "answer", "reason"))
-        self._grades[request.index] = Grade(outcome=outcome, answer=answer, reason=reason)
+        score = message.get("score")
+        self._grades[request.index] = Grade(outcome=outcome, answer=answer, reason=reason, score=score)
         if message["leaving"]:
             worker.leaving, worker.ready = True, False
 

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import math
 import os
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fipo.grading.workers.system import death_of, kill, kill_tree, processes_with
+from fipo.recipe.toml import FOLDERS
 
 THREADS = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
 CHUNK = 65536
@@ -54,7 +56,7 @@ class GradingProcess:
         theirs = (requests, replies, self.stacks.fileno())
         self.mark = f"{os.getpid()}.{next(NUMBERS)}"
         settings: dict[str, object] = dict(zip(("requests", "replies", "stacks"), theirs, strict=True))
-        settings |= {"grader": grader, "trainer": os.getpid(), "memory_mib": memory_mib}
+        settings |= {"grader": grader, "folders": FOLDERS, "trainer": os.getpid(), "memory_mib": memory_mib}
         try:
             self.process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "fipo.grading.workers.worker", json.dumps(settings)],
@@ -169,4 +171,7 @@ def _understood(message: Any) -> dict[str, Any]:
         raise ValueError("not about an answer")
     if "outcome" in message and not {"answer", "reason", "leaving"} <= message.keys():
         raise ValueError("not a whole grade")
+    score = message.get("score")
+    if score is not None and not (isinstance(score, int | float) and math.isfinite(score)):
+        raise ValueError("not a grade's score")
     return message

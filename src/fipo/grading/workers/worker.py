@@ -43,6 +43,7 @@ OUTCOMES = get_args(Outcome)
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     grader: str
+    folders: list[str]  # of the recipes, where its module may be
     requests: int  # file descriptors
     replies: int
     stacks: int
@@ -96,7 +97,7 @@ def _set_up(settings: Settings) -> None:
         os._exit(1)
     for descriptor in (settings.requests, settings.replies, settings.stacks):
         os.set_inheritable(descriptor, False)
-    sys.path.append(os.getcwd())  # the user's module; last, so that it hides none of the installed ones
+    sys.path += [*settings.folders, os.getcwd()]  # the user's module; last, so that it hides none of the installed ones
 
 
 def _answered(
@@ -155,7 +156,7 @@ def _shortened(grade: Grade) -> Grade:
     if grade.outcome not in OUTCOMES or not isinstance(grade.answer, str | None):
         raise TypeError(f"a Grade must have one of {OUTCOMES} and a text or None, got {grade!r:.80}")
     answer = None if grade.answer is None else grade.answer[:ANSWER_LENGTH]
-    return Grade(outcome=grade.outcome, answer=answer, reason=grade.reason)
+    return Grade(outcome=grade.outcome, answer=answer, reason=grade.reason, score=grade.score)
 
 
 def _write(descriptor: int, data: bytes) -> None:

@@ -6,11 +6,12 @@ from typing import Any
 from trl.rewards import get_soft_overlong_punishment
 
 from fipo.data.problem import Problem
+from fipo.data.row_values import json_value
 from fipo.grading.grade import Grade
 from fipo.grading.outcomes import grade_metrics, reward_of
 from fipo.grading.registry import resolve
 from fipo.grading.workers.pool import GraderPool
-from fipo.integrations.shared import FailurePolicy, graded, grader_pool, json_value, right_answer
+from fipo.integrations.shared import FailurePolicy, graded, grader_pool, right_answer
 
 Completion = str | list[dict[str, Any]]  # text, or the messages that a chat model added
 NO_COLUMNS = ("completion_ids", "environments")  # lists that TRL adds to the dataset's columns

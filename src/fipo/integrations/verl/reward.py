@@ -18,10 +18,11 @@ from concurrent.futures import Future
 from typing import Any
 
 from fipo.data.problem import Problem
+from fipo.data.row_values import json_value
 from fipo.grading.grade import Grade
 from fipo.grading.outcomes import reward_of
 from fipo.grading.workers.pool import GraderPool
-from fipo.integrations.shared import graded, grader_pool, json_value, right_answer
+from fipo.integrations.shared import graded, grader_pool, right_answer
 
 OUR_REWARD = "pkg://fipo.integrations.verl.reward"
 DEFAULT_GRADER = "dapo"

@@ -10,7 +10,7 @@ from fipo.errors import UserError
 from fipo.telemetry.run_directory import RunDirectory
 
 HISTORY = "history.json"  # in a checkpoint
-BEST_BY = "eval/avg_at_k"
+BEST_BY = ("eval/reward", "eval/avg_at_k")  # the first that a step has: the reward, where graders give numbers
 
 
 class History:
@@ -18,7 +18,7 @@ class History:
 
     def __init__(self, run: RunDirectory) -> None:
         self.run = run
-        self.best: int | None = None  # the trained step with the highest BEST_BY, the first of them if several tie
+        self.best: int | None = None  # the trained step that is best by evaluation, the first of them if several tie
         self._highest = float("-inf")
         self._metrics = hashlib.sha256()
         self._files: dict[str, str] = {}  # the SHA-256 of each, by its path in the run directory
@@ -33,8 +33,9 @@ class History:
 
     def _take(self, values: Mapping[str, float], files: Sequence[Path] = ()) -> None:
         self._metrics.update(_line(values))
-        if values["step"] > 0 and values.get(BEST_BY, self._highest) > self._highest:
-            self.best, self._highest = int(values["step"]), values[BEST_BY]
+        measured = next((values[key] for key in BEST_BY if key in values), self._highest)
+        if values["step"] > 0 and measured > self._highest:
+            self.best, self._highest = int(values["step"]), measured
         self._files |= {str(path.relative_to(self.run.path)): _sha256(path) for path in files}
 
     @classmethod
