@@ -352,3 +352,13 @@ def test_what_torch_reads_when_it_starts_is_set_before_unless_the_user_did(monke
         main(["--version"])
     assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":16:8"
     assert os.environ["PYTORCH_CUDA_ALLOC_CONF"] == "expandable_segments:True"
+
+
+def test_ctrl_c_under_make_says_how_to_go_on(monkeypatch, capsys):
+    def interrupted(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setenv("FIPO_AGAIN", "make train")
+    monkeypatch.setattr("fipo.cli._sample", interrupted)
+    assert main(["sample", "embedded", "1+2="]) == 130
+    assert capsys.readouterr().err == "fipo: interrupted; `make train` goes on from there\n"

@@ -4,7 +4,9 @@ from itertools import combinations, permutations
 from math import prod, sqrt
 from statistics import NormalDist, fmean
 
+import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -233,3 +235,35 @@ def test_more_samples_of_the_same_problems_narrow_the_interval(population):
         low, high = interval([sum(rng.random() < p for _ in range(samples)) / samples for p in chances])
         widths.append(high - low)
     assert widths == sorted(widths, reverse=True)
+
+
+AS = {
+    "lists": lambda rows: rows,
+    "array": np.array,
+    "tensor": torch.tensor,
+    "rows of arrays": lambda rows: [np.array(row) for row in rows],
+    "rows of tensors": lambda rows: tuple(torch.tensor(row) for row in rows),
+}
+MARKS = {"bool": bool, "int": int, "float": float}
+
+
+@pytest.mark.parametrize("form", AS)
+@pytest.mark.parametrize("kind", MARKS)
+def test_whatever_has_rows_of_true_and_false_or_1_and_0_is_taken(form, kind):
+    correct = [[1, 0, 0, 0], [1, 1, 1, 0]]
+    given = AS[form]([[MARKS[kind](value) for value in row] for row in correct])
+    assert avg_at_k(given) == 0.5
+    assert pass_at_k(given, 4) == 1.0
+    assert cons_at_k(AS[form]([[7, 7, 8, 9], [5, 5, 5, 6]]), given) == 1.0
+    assert interval(AS[form]([[0.0, 1.0]])[0]) == interval([0.0, 1.0])
+
+
+@pytest.mark.parametrize("bad", [[[0.5, 1.0]], [[2, 0]], [["yes", "no"]]])
+def test_what_is_neither_right_nor_wrong_is_named(bad):
+    with pytest.raises(ValueError, match="correct must be True and False, or 1 and 0, got "):
+        avg_at_k(bad)
+
+
+def test_samples_without_rows_are_named():
+    with pytest.raises(ValueError, match=r"samples must be \[P, n\], one row for each problem, got 1 for a row"):
+        pass_at_k(np.array([1, 0]), 1)

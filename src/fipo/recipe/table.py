@@ -92,12 +92,12 @@ def _known_keys(model: type[Table], location: Sequence[str | int]) -> list[str]:
             choice
             for table in tables
             if part in table.model_fields
-            for choice in _tables_in(table.model_fields[str(part)].annotation)
+            for choice in tables_in(table.model_fields[str(part)].annotation)
         ] or tables
     return sorted({name for table in tables for name in table.model_fields})
 
 
-def _tables_in(annotation: Any) -> list[type[Table]]:
+def tables_in(annotation: Any) -> list[type[Table]]:
     """`Reward` gives [Reward]; `SignedSums | File` gives both."""
     choices = get_args(annotation) or (annotation,)
     return [choice for choice in choices if isinstance(choice, type) and issubclass(choice, Table)]
