@@ -64,6 +64,7 @@ def test_a_file_wins_over_a_packaged_recipe_of_its_name(here):
     [
         ("quickstrat", ["train"], "no such recipe: quickstrat (did you mean quickstart? see fipo recipes)"),
         ("recipe/quickstart.toml", ["train"], "no such recipe: recipe/quickstart.toml (did you mean quickstart? "),
+        ("aime_paper", ["train", "launch"], "aime_paper: is a recipe of fipo eval: fipo eval aime_paper"),
         ("mien.toml", ["train"], "no such recipe: mien.toml (did you mean mine.toml?)"),
         ("unheard", ["eval"], "no such recipe: unheard (fipo recipes lists those that come with fipo)"),
         ("some/where/unheard.toml", ["train"], "no such recipe: some/where/unheard.toml"),

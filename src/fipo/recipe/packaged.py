@@ -91,6 +91,9 @@ def _named(given: Path, kinds: Sequence[str]) -> Path:
         path = FOLDER / FOLDERS[kind] / f"{given}.toml"
         if path.is_file():
             return path
+    for kind in FOLDERS:
+        if (FOLDER / FOLDERS[kind] / f"{given}.toml").is_file():
+            raise UserError(f"{given}: is a recipe of {COMMANDS[kind]}: {COMMANDS[kind]} {given}")
     known = [path.stem for kind in kinds for path in sorted((FOLDER / FOLDERS[kind]).glob("*.toml"))]
     near = difflib.get_close_matches(given.stem, known, n=1)
     here = difflib.get_close_matches(given.name, [path.name for path in given.parent.glob("*.toml")], n=1)
