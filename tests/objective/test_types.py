@@ -96,7 +96,7 @@ def test_the_output_says_per_token_what_the_loss_saw(make_inputs):
 def test_lists_arrays_and_tensors_give_the_same_loss(form, mask):
     logprobs = torch.tensor([[-1.0, -2.0, -3.0]])
     old = [[-1.0, -2.5, -3.0]]
-    inputs = LossInputs(logprobs=logprobs, old_logprobs=form(old), advantages=form([1]), loss_mask=form(mask))
+    inputs = LossInputs(logprobs=logprobs, old_logprobs=form(old), advantages=form([1.0]), loss_mask=form(mask))
     plain = LossInputs(
         logprobs=logprobs,
         old_logprobs=torch.tensor(old),

@@ -4,8 +4,8 @@ from fipo.publish.card import model_card
 from fipo.telemetry.run_directory import RunDirectory
 
 
-def begun(path, **model):
-    run = RunDirectory(path)
+def begun(folder, **model):
+    run = RunDirectory(folder)
     run.create(
         {
             "model": {"path": "Qwen/Qwen2.5-0.5B", **model},

@@ -14,6 +14,7 @@ def test_init_writes_a_run_that_works_as_it_stands(tmp_path, monkeypatch, capsys
     assert main(["init"]) == 0
     assert "fipo train my_recipe.toml" in capsys.readouterr().out
     shortened = ["--run.steps", "1", "--rollout.groups", "4", "--rollout.generation_batch", "4", "--eval.samples", "2"]
+    shortened += ["--update.mini_batches", "2"]
     assert main(["train", "my_recipe.toml", "--quiet", *shortened]) == 0
     before, after = RunDirectory(tmp_path / "runs" / "my_run").read_metrics()
     assert before["eval/avg_at_k"] > 0

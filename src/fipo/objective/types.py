@@ -24,7 +24,7 @@ def as_mask(given: ArrayLike) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LossInputs:
-    """One batch of B responses of up to T tokens.
+    """One batch of B responses of up to T tokens. Shapes: [B, T]; advantages may be [B].
 
     What stands where loss_mask is False is never read: it may be NaN or inf.
     Only logprobs and entropies carry a gradient; the others are constants.

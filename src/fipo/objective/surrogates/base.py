@@ -14,7 +14,7 @@ from fipo.objective.types import LossInputs
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Tokens:
-    """What a surrogate sees of a batch: B responses of up to T tokens, everything 0 where the mask is False.
+    """What a surrogate sees of a batch: B responses of up to T tokens, everything [B, T] and 0 where the mask is False.
 
     >>> from fipo.objective import algorithm, policy_loss
     >>> def reinforce(tokens: Tokens, cfg: FIPOConfig) -> Tensor:
@@ -53,7 +53,7 @@ class Tokens:
 class Surrogate(ABC):
     """The loss of each token. The fields of a subclass are its knobs, checked at construction.
 
-    `losses` is the equation. To keep a mini-batch's gradient independent of how it is cut, a row of it should depend on
+    `losses` is the equation, [B, T]. To keep a mini-batch's gradient independent of how it is cut, a row of it should depend on
     that row of `tokens` alone. What it gives off the mask is not read.
 
     >>> from fipo.objective import SURROGATES
