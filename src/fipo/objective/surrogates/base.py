@@ -14,7 +14,7 @@ from fipo.objective.types import LossInputs
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Tokens:
-    """What a surrogate sees of a batch: B responses of up to T tokens, everything [B, T] and 0 where the mask is False.
+    """What a surrogate sees of a batch: B responses of up to T tokens, 0 where the mask is False. Shapes: [B, T].
 
     >>> from fipo.objective import algorithm, policy_loss
     >>> def reinforce(tokens: Tokens, cfg: FIPOConfig) -> Tensor:
