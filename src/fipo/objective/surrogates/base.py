@@ -53,8 +53,8 @@ class Tokens:
 class Surrogate(ABC):
     """The loss of each token. The fields of a subclass are its knobs, checked at construction.
 
-    `losses` is the equation, [B, T]. To keep a mini-batch's gradient independent of how it is cut, a row of it should depend on
-    that row of `tokens` alone. What it gives off the mask is not read.
+    `losses` is the equation, [B, T]. To keep a mini-batch's gradient independent of how it is cut, a row of it should
+    depend on that row of `tokens` alone. What it gives off the mask is not read.
 
     >>> from fipo.objective import SURROGATES
     >>> [surrogate.name for surrogate in SURROGATES][:2]
