@@ -94,6 +94,7 @@ class Output(Table):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
     """The results are in `folder/name`."""
     folder: PathText = "runs/eval"
+    """Where the results of all evaluations are."""
 
     @property
     def path(self) -> Path:

@@ -27,6 +27,7 @@ class RunTable(Table):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
     """The run directory is `folder/name`."""
     folder: PathText = "runs"
+    """Of all runs."""
     seed: Seed = 0
     """Of problems, their order, evaluation and sampling: the same seed on the same machine gives the same run."""
     steps: InAll
