@@ -96,9 +96,9 @@ def _named(given: Path, kinds: Sequence[str]) -> Path:
             raise UserError(f"{given}: is a recipe of {COMMANDS[kind]}: {COMMANDS[kind]} {given}")
     known = [path.stem for kind in kinds for path in sorted((FOLDER / FOLDERS[kind]).glob("*.toml"))]
     near = difflib.get_close_matches(given.stem, known, n=1)
-    here = difflib.get_close_matches(given.name, [path.name for path in given.parent.glob("*.toml")], n=1)
+    here = difflib.get_close_matches(given.stem, [path.stem for path in given.parent.glob("*.toml")], n=1)
     if here:
-        hint = f" (did you mean {given.parent / here[0]}?)"
+        hint = f" (did you mean {given.parent / here[0]}.toml?)"
     elif near:
         hint = f" (did you mean {near[0]}? see fipo recipes)"
     else:

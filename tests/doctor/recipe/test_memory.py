@@ -268,7 +268,7 @@ def test_a_config_without_weights_is_enough(tmp_path):
 def test_without_peft_adapters_are_advised_all_the_same(recipe, monkeypatch):
     monkeypatch.setitem(sys.modules, "peft", None)
     outline_of.cache_clear()
-    texts = [finding.text for finding in fit(recipe, 0.1).findings()]
+    texts = [finding.text for finding in fit(recipe(), 0.1).findings()]
     (said,) = (text for text in texts if text.startswith("model.lora = "))
     assert said == f"model.lora = {{ rank = 32 }} would help; to see how much: {install_hint('lora')}"
     assert not any("what remains is the model" in text for text in texts)
