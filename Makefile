@@ -21,7 +21,7 @@ export OMP_WAIT_POLICY = PASSIVE
 .PHONY: train test test-trl test-verl resolve-verl slow lint docs notebook bench study
 
 train: .venv/.train
-	$(BIN)/fipo train recipe/quickstart.toml --resume
+	FIPO_AGAIN="make train" $(BIN)/fipo train recipe/quickstart.toml --resume
 
 test: .venv/.dev
 	OMP_NUM_THREADS=1 $(BIN)/pytest -rs -m "not slow" -n 2
@@ -36,6 +36,7 @@ lint: .venv/.dev
 	$(BIN)/mypy --strict src/fipo/objective
 	$(BIN)/lint-imports
 	$(BIN)/vulture
+	$(BIN)/hadolint docker/Dockerfile
 
 docs: .venv/.dev
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[docs]"
@@ -68,7 +69,7 @@ test-verl: .venv-verl/.ready .venv-verl/transformers-5.9/.ready
 
 resolve-verl: .venv-verl/.ready
 	.venv-verl/bin/pip install --quiet --disable-pip-version-check --constraint constraints-verl-cpu.txt uv
-	printf '%s\n' $(VERL_GPU) | .venv-verl/bin/uv pip compile --quiet --no-annotate --python-version 3.12 --python-platform x86_64-manylinux_2_28 - \
+	printf '%s\n' $(VERL_GPU) | .venv-verl/bin/uv pip compile --quiet --constraint docker/constraints.txt --no-annotate --python-version 3.12 --python-platform x86_64-manylinux_2_28 - \
 	  | grep -E '^(torch|transformers|vllm|flash-attn|verl|ray)=='
 
 .venv-verl/transformers-5.9/.ready: .venv-verl/.ready

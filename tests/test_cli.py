@@ -384,3 +384,13 @@ def test_an_error_that_is_none_of_those_is_not_hidden():
 
     with pytest.raises(RuntimeError, match="shapes"):
         exit_code_of(command)
+
+
+def test_ctrl_c_under_make_says_how_to_go_on(monkeypatch, capsys):
+    def interrupted(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setenv("FIPO_AGAIN", "make train")
+    monkeypatch.setattr("fipo.cli._sample", interrupted)
+    assert main(["sample", "embedded", "1+2="]) == 130
+    assert capsys.readouterr().err == "fipo: interrupted; `make train` goes on from there\n"

@@ -4,17 +4,21 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from fipo.arguments import REHEARSALS, fipo_parser
+from fipo.arguments import REHEARSALS, fipo_parser, refuse_unknown_command
 from fipo.errors import UserError
+from fipo.extras import install_hint
+from fipo.recipe.packaged import FOLDER, find_recipe, listing
 from fipo.recipe.toml import split_overrides
 from fipo.telemetry.exit_codes import exit_code_of
 from fipo.telemetry.terminal import prepare_output
 
 BEFORE_TORCH = {  # read when torch or CUDA starts
+    "TRANSFORMERS_VERBOSITY": "error",
     "OMP_WAIT_POLICY": "PASSIVE",  # threads that spin starve one another
     "CUBLAS_WORKSPACE_CONFIG": ":4096:8",  # matrix products that are the same from run to run
     "PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True",  # what one phase frees, another can use, whatever its sizes
@@ -25,6 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
     for name, value in BEFORE_TORCH.items():
         os.environ.setdefault(name, value)
+    if not sys.warnoptions:  # what will change in a library is for us to know: python -W shows it
+        warnings.simplefilter("ignore", FutureWarning)
     if arguments is None:
         prepare_output()
         arguments = sys.argv[1:]
@@ -44,6 +50,7 @@ def _run(arguments: Sequence[str]) -> int:
     if not arguments:
         fipo_parser().print_help(sys.stderr)
         return 2
+    refuse_unknown_command(arguments)
     plain, overrides = split_overrides(arguments)
     options, rest = fipo_parser().parse_known_args(plain)
     takes_overrides = options.command in ("train", "eval", "doctor", "launch", "study")
@@ -56,21 +63,24 @@ def _run(arguments: Sequence[str]) -> int:
 
 
 def _command(options: argparse.Namespace, overrides: dict[str, str]) -> int:
-    if options.command == "doctor":
-        return _doctor(options, overrides)
-    if options.command == "train":
-        _train(options.recipe, overrides, resume=options.resume, quiet=options.quiet)
-    elif options.command == "eval":
-        _eval(options, overrides)
-    elif options.command == "launch":
-        _launch(options, overrides)
-    elif options.command == "study":
-        return _study(options.study, overrides)
-    elif options.command == "report":
-        _report(options.runs, options.out)
-    else:
-        _sample(options)
-    return 0
+    def recipes() -> None:
+        print(f"{listing()}\n\nThe files are in {FOLDER}: copy one to change it, or give keys on the command line.")
+
+    commands: dict[str, Callable[[], int | None]] = {
+        "train": lambda: _train(options, overrides),
+        "eval": lambda: _eval(options, overrides),
+        "doctor": lambda: _doctor(options, overrides),
+        "report": lambda: _report(options.runs, options.out),
+        "sample": lambda: _sample(options),
+        "init": lambda: _init(options.folder),
+        "recipes": recipes,
+        "keys": lambda: _keys(options),
+        "export": lambda: _export(options),
+        "push": lambda: _push(options),
+        "study": lambda: _study(options.study, overrides),
+        "launch": lambda: _launch(options, overrides),
+    }
+    return commands[options.command]() or 0
 
 
 @contextmanager
@@ -89,14 +99,31 @@ def _loading(*, quiet: bool = False) -> Iterator[None]:
         yield
 
 
-def _train(recipe_path: Path, overrides: dict[str, str], *, resume: bool, quiet: bool) -> None:
+def _init(folder: Path) -> None:
+    from fipo.starter.write import next_steps, write_starter
+
+    for path in write_starter(folder):
+        print(f"wrote {path}")
+    print(f"\n{next_steps(folder)}")
+
+
+def _keys(options: argparse.Namespace) -> None:
+    from fipo.keys import keys_text, markdown
+
+    if options.markdown and (options.section or options.of):
+        raise UserError("keys --markdown prints the whole page and takes nothing beside it (see fipo keys --help)")
+    print(markdown() if options.markdown else keys_text(options.section, options.of))
+
+
+def _train(options: argparse.Namespace, overrides: dict[str, str]) -> None:
+    path, quiet = find_recipe(options.recipe, ["train"]), options.quiet
     with _loading(quiet=quiet):
         from fipo.report import next_commands, summary_table, write_report
         from fipo.telemetry.progress import PatientConsole
         from fipo.training import load_recipe, train
 
-        recipe = load_recipe(recipe_path, overrides)
-    run = train(recipe, resume=resume, quiet=quiet)
+        recipe = load_recipe(path, overrides)
+    run = train(recipe, resume=options.resume, quiet=quiet)
     write_report([run], run.report)
     if quiet:
         return
@@ -104,7 +131,7 @@ def _train(recipe_path: Path, overrides: dict[str, str], *, resume: bool, quiet:
     console.print()
     console.print(summary_table(run))
     console.print(f"report: {run.report}\n", soft_wrap=True)
-    for command, purpose in next_commands(run, recipe_path):
+    for command, purpose in next_commands(run, path):
         console.print(f"{purpose}:\n    {command}", soft_wrap=True)
 
 
@@ -122,14 +149,15 @@ def _eval(options: argparse.Namespace, overrides: dict[str, str]) -> None:
         _compare(a, b, options.json)
 
 
-def _score(recipe_path: Path, overrides: dict[str, str]) -> None:
+def _score(given: Path, overrides: dict[str, str]) -> None:
+    path = find_recipe(given, ["eval"])
     with _loading():
         from fipo.evaluation.config import load_eval_recipe
         from fipo.evaluation.score import score
         from fipo.evaluation.summary import figures_table
         from fipo.telemetry.progress import PatientConsole
 
-        recipe = load_eval_recipe(recipe_path, overrides)
+        recipe = load_eval_recipe(path, overrides)
     folder = score(recipe)
     console = PatientConsole()
     console.print()
@@ -158,23 +186,24 @@ def _compare(a: Path, b: Path, target: Path | None) -> None:
 def _doctor(options: argparse.Namespace, overrides: dict[str, str]) -> int:
     if options.recipe.is_dir() or (options.watch and not options.recipe.exists()):
         return _check_up(options, overrides)
-    if not options.recipe.exists() and options.recipe.suffix != ".toml":
+    is_name = options.recipe.suffix == ".toml" or len(options.recipe.parts) == 1
+    if not options.recipe.exists() and not is_name:
         raise UserError(f"{options.recipe}: no such run directory")
     if options.watch:
         raise UserError(f"doctor --watch takes a run directory, got {options.recipe}")
     from fipo.doctor.recipe import Options, diagnose
     from fipo.doctor.recipe.cluster import diagnose_job, is_job
 
-    memory = options.memory_gib
-    if is_job(options.recipe):
+    path, memory = find_recipe(options.recipe, ["train", "launch"]), options.memory_gib
+    if is_job(path):
         if memory is not None:
             raise UserError(f"doctor takes --job.gpu_memory_gib for a cluster, got --memory-gib {memory:g}")
-        return diagnose_job(options.recipe, overrides, os.environ)
+        return diagnose_job(path, overrides, os.environ)
     if memory is not None:
         if not memory > 0:
             raise UserError(f"--memory-gib must be > 0, got {memory:g}")
         _within("--memory-gib", memory, 0, 10**6)
-    return diagnose(options.recipe, overrides, Options(samples=not options.no_samples, memory_gib=memory))
+    return diagnose(path, overrides, Options(samples=not options.no_samples, memory_gib=memory))
 
 
 def _check_up(options: argparse.Namespace, overrides: dict[str, str]) -> int:
@@ -197,16 +226,34 @@ def _launch(options: argparse.Namespace, overrides: dict[str, str]) -> None:
         raise UserError("--ranks and --folder are of --rehearse (see fipo launch --help)")
     _within("--ranks", options.ranks, 1, 64)
     rehearsal = options.folder if options.rehearse else None
-    launch(options.recipe, overrides, os.environ, dry_run=options.dry_run, rehearsal=rehearsal, ranks=options.ranks)
+    recipe = find_recipe(options.recipe, ["launch"])
+    launch(recipe, overrides, os.environ, dry_run=options.dry_run, rehearsal=rehearsal, ranks=options.ranks)
 
 
-def _study(path: Path, overrides: dict[str, str]) -> int:
+def _export(options: argparse.Namespace) -> None:
+    from fipo.publish.export import export
+    from fipo.telemetry.run_directory import RunDirectory
+
+    export(RunDirectory.existing(options.run), options.folder, step=options.step)
+    print(f"model: {options.folder}")
+
+
+def _push(options: argparse.Namespace) -> None:
+    from fipo.publish.push import push
+    from fipo.telemetry.run_directory import RunDirectory
+
+    run = RunDirectory.existing(options.run)
+    push(run, options.name, step=options.step, private=options.private, dry_run=options.dry_run, say=print)
+
+
+def _study(given: Path, overrides: dict[str, str]) -> int:
+    path = find_recipe(given, ["study"])
     try:
         from fipo.study.study import run_study
     except ModuleNotFoundError as error:
         if error.name not in ("scipy", "matplotlib"):
             raise
-        raise UserError('fipo study needs the extra: pip install "fipo[study]"') from None
+        raise UserError(f"fipo study needs the extra: {install_hint('study')}") from None
 
     study, outcome = run_study(path, overrides)
     print((study.folder / "outcome.md").read_text(encoding="utf-8"))

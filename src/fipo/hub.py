@@ -4,6 +4,11 @@ from typing import Literal
 
 from fipo.errors import UserError
 
+
+class OutOfReach(UserError):
+    """The hub, or the library that reads it, cannot be had here and now."""
+
+
 TIMEOUT = 10.0  # seconds that the hub has for its first answer
 
 
@@ -27,7 +32,7 @@ def commit_of(kind: Literal["dataset", "model"], name: str, revision: str | None
         raise UserError(f"{name}: the hub has no {kind} of this name, or a private one (`hf auth login`)") from None
     except Exception as error:  # each HTTP library has its own
         nearer = 'source = "file" reads files from anywhere' if kind == "dataset" else "there is no such folder here"
-        raise UserError(
+        raise OutOfReach(
             f"{name}: the hub cannot be reached: {one_line(error)} "
             f"(HF_HUB_OFFLINE=1 takes what was downloaded before; {nearer})"
         ) from None

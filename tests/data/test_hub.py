@@ -11,6 +11,7 @@ from tests.data.small_hub import COMMIT, GATED, small_hub
 
 from fipo.data.sources import Source
 from fipo.errors import UserError
+from fipo.extras import install_hint
 from fipo.recipe.table import Table, validate
 
 pytest.importorskip("datasets")
@@ -174,7 +175,7 @@ def test_without_a_network_one_line_says_so_within_seconds(address, tmp_path):
 def test_without_the_library_one_line_says_how_to_install_it(tmp_path):
     (tmp_path / "datasets.py").write_text("raise ImportError")  # what an import finds where it is not installed
     ((line, _),) = load([ASKED["whole"]], tmp_path, PYTHONPATH=str(tmp_path))
-    assert line == '2 source "hub" needs the extra: pip install "fipo[hub]"'
+    assert line == f'2 source "hub" needs the extra: {install_hint("hub")}'
 
 
 class Holder(Table):

@@ -25,6 +25,7 @@ from fipo.data.sources import (
 )
 from fipo.data.templates import TEMPLATES
 from fipo.errors import UserError
+from fipo.extras import install_hint
 from fipo.recipe.table import Table, validate
 
 
@@ -317,7 +318,7 @@ def test_without_the_extra_the_message_says_how_to_install_it(monkeypatch, tmp_p
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     with pytest.raises(UserError) as error:
         load(ReasoningGym(source="reasoning_gym", task="chain_sum", count=5))
-    assert str(error.value) == 'data: source "reasoning_gym" needs the extra: pip install "fipo[gym]"'
+    assert str(error.value) == f'data: source "reasoning_gym" needs the extra: {install_hint("gym")}'
 
 
 def test_questions_that_depend_on_the_order_of_a_set_are_the_same_in_every_process():

@@ -1,11 +1,10 @@
-import doctest
 import random
 from collections import Counter
 from itertools import combinations, permutations
 from math import prod, sqrt
 from statistics import NormalDist, fmean
 
-import numpy
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -238,31 +237,33 @@ def test_more_samples_of_the_same_problems_narrow_the_interval(population):
     assert widths == sorted(widths, reverse=True)
 
 
-@pytest.mark.parametrize("kind", [list, tuple, numpy.array, torch.tensor, lambda rows: [torch.tensor(r) for r in rows]])
-@pytest.mark.parametrize("rows", [[[True, False], [False, False]], [[1, 0], [0, 0]]])
-def test_lists_arrays_and_tensors_of_bools_or_of_1_and_0_are_taken(kind, rows):
-    correct, answers = kind(rows), kind([[4, 5], [6, 7]])
-    assert (avg_at_k(correct), pass_at_k(correct, 2), cons_at_k(answers, correct)) == (0.25, 0.5, 0.25)
+AS = {
+    "lists": lambda rows: rows,
+    "array": np.array,
+    "tensor": torch.tensor,
+    "rows of arrays": lambda rows: [np.array(row) for row in rows],
+    "rows of tensors": lambda rows: tuple(torch.tensor(row) for row in rows),
+}
+MARKS = {"bool": bool, "int": int, "float": float}
 
 
-def test_an_array_of_floats_that_are_1_and_0_is_taken_and_no_other_number():
-    assert avg_at_k(numpy.array([[1.0, 0.0]])) == 0.5
-    with pytest.raises(ValueError, match=r"correct must be true or false, or 1 or 0, got 0\.5"):
-        pass_at_k(numpy.array([[1.0, 0.5]]), 1)
+@pytest.mark.parametrize("form", AS)
+@pytest.mark.parametrize("kind", MARKS)
+def test_whatever_has_rows_of_true_and_false_or_1_and_0_is_taken(form, kind):
+    correct = [[1, 0, 0, 0], [1, 1, 1, 0]]
+    given = AS[form]([[MARKS[kind](value) for value in row] for row in correct])
+    assert avg_at_k(given) == 0.5
+    assert pass_at_k(given, 4) == 1.0
+    assert cons_at_k(AS[form]([[7, 7, 8, 9], [5, 5, 5, 6]]), given) == 1.0
+    assert interval(AS[form]([[0.0, 1.0]])[0]) == interval([0.0, 1.0])
 
 
-@pytest.mark.parametrize("correct", [[1, 0, 1], numpy.array([1, 0]), numpy.zeros((2, 2, 2))])
-def test_other_shapes_are_refused(correct):
-    with pytest.raises(ValueError, match=r"must be \[problems, samples\], got |must be true or false"):
-        avg_at_k(correct)
+@pytest.mark.parametrize("bad", [[[0.5, 1.0]], [[2, 0]], [["yes", "no"]]])
+def test_what_is_neither_right_nor_wrong_is_named(bad):
+    with pytest.raises(ValueError, match="correct must be True and False, or 1 and 0, got "):
+        avg_at_k(bad)
 
 
-def test_an_interval_takes_an_array_too():
-    assert interval(numpy.array([0.5, 1.0])) == interval([0.5, 1.0])
-
-
-@pytest.mark.parametrize("function", [avg_at_k, pass_at_k, cons_at_k])
-def test_the_example_of_the_documentation_is_true(function):
-    runner = doctest.DocTestRunner()
-    for test in doctest.DocTestFinder().find(function, globs={function.__name__: function}):
-        assert test.examples and runner.run(test).failed == 0
+def test_samples_without_rows_are_named():
+    with pytest.raises(ValueError, match=r"samples must be \[P, n\], one row for each problem, got 1 for a row"):
+        pass_at_k(np.array([1, 0]), 1)

@@ -5,7 +5,8 @@ import torch
 
 from fipo.data.made.signed_sums import signed_sums
 from fipo.data.problem import Problem
-from fipo.evaluation import Evaluation, evaluate, interval
+from fipo.evaluation import interval
+from fipo.evaluation.runner import Evaluation, evaluate
 from fipo.evaluation.summary import estimates_of
 from fipo.evaluation.votes import votes_of
 from fipo.grading.answers.math import grade_math

@@ -6,6 +6,7 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from fipo.errors import UserError
+from fipo.extras import install_hint
 from fipo.grading.registry import GraderName, resolve
 from fipo.grading.workers.pool import GraderPool
 from fipo.grading.workers.system import descendants
@@ -35,7 +36,7 @@ def test_a_grader_of_ours_is_had_by_its_name(name):
 
 
 MISSING = [
-    ("reasoning_gym", "reasoning_gym", "gym", 'pip install "fipo[gym]"'),
+    ("reasoning_gym", "reasoning_gym", "gym", install_hint("gym")),
 ]
 
 

@@ -250,3 +250,14 @@ def test_a_special_word_that_no_text_needs_may_lie_beyond_the_rows_but_not_the_e
     change(folder / "tokenizer_config.json", eos_token="<image>")
     with pytest.raises(UserError, match="words beyond the"):
         load(str(folder))
+
+
+def test_a_run_that_is_not_there_is_said_before_any_hub(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("fipo.models.loading.commit_of", lambda *_: pytest.fail("asked the hub"))
+    with pytest.raises(UserError, match=r"^model\.path: there is no such run: runs/nope$"):
+        load("runs/nope")
+    (tmp_path / "mine" / "quickstart").mkdir(parents=True)
+    (tmp_path / "mine" / "quickstart" / "config.toml").touch()
+    with pytest.raises(UserError, match=r"no such run: mine/quikstart \(did you mean mine/quickstart\?\)$"):
+        load("mine/quikstart")

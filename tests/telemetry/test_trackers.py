@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 from tests.telemetry.tracker_readers import READERS, need
 
 from fipo.errors import UserError
+from fipo.extras import install_hint
 from fipo.telemetry.run_directory import RunDirectory
 from fipo.telemetry.trackers import Trackers, watch
 
@@ -230,6 +232,8 @@ def test_a_library_that_is_missing_is_refused_with_the_command_that_installs_it(
     run: RunDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "path", [])  # where installed packages are looked for
-    with pytest.raises(UserError, match=r'^telemetry.trackers: wandb is not installed; pip install "fipo\[wandb\]"$'):
+    with pytest.raises(
+        UserError, match=rf"^telemetry.trackers: wandb is not installed: {re.escape(install_hint('wandb'))}$"
+    ):
         Trackers(["wandb"], run, print)
     assert not run.trackers.exists()

@@ -7,8 +7,10 @@ from fipo.data.sources import File, ReasoningGym, SignedSums
 from fipo.errors import UserError
 from fipo.objective import ALGORITHMS, KNOBS, Algorithm
 from fipo.objective.algorithm import OFF
+from fipo.telemetry.run_directory import RunDirectory
 from fipo.training import load_recipe
 from fipo.training.objective import ObjectiveTable
+from fipo.training.recipe import with_found_model
 
 
 @pytest.fixture
@@ -302,3 +304,21 @@ def test_the_mistake_of_a_base_is_told_under_the_recipe_that_was_asked_for(quick
     path = tmp_path / "above.toml"
     path.write_text('extends = "base.toml"\n')
     assert refusal(path) == "rollout.groups: must be greater than 0, got 0"
+
+
+def test_a_run_as_the_model_is_its_newest_checkpoint(quickstart, tmp_path):
+    run = RunDirectory(tmp_path / "earlier")
+    run.create({"run": {"name": "earlier"}})
+    recipe = load_recipe(quickstart, {"model.path": str(run.path)})
+    with pytest.raises(UserError, match="no checkpoint has been written yet"):
+        with_found_model(recipe)
+    for step in (3, 12):
+        (run.checkpoints / f"step_{step:06d}").mkdir()
+    assert with_found_model(recipe).model.path == str(run.checkpoints / "step_000012")
+    assert with_found_model(load_recipe(quickstart, {})).model.path == "embedded"
+
+
+def test_a_tracker_alone_is_taken_as_a_list_of_one(quickstart):
+    assert load_recipe(quickstart, {"telemetry.trackers": "tensorboard"}).telemetry.trackers == ("tensorboard",)
+    with pytest.raises(UserError, match=r"telemetry.trackers"):
+        load_recipe(quickstart, {"telemetry.trackers": "tensorbord"})

@@ -12,7 +12,8 @@ from fipo.data.bad_rows import MalformedRow
 from fipo.data.files import BATCH
 from fipo.data.layouts import Layout, columns_of
 from fipo.errors import UserError
-from fipo.hub import commit_of, one_line
+from fipo.extras import install_hint
+from fipo.hub import OutOfReach, commit_of, one_line
 
 
 def hub_rows(
@@ -26,7 +27,7 @@ def hub_rows(
     try:
         import datasets
     except ImportError:
-        raise UserError('source "hub" needs the extra: pip install "fipo[hub]"') from None
+        raise OutOfReach(f'source "hub" needs the extra: {install_hint("hub")}') from None
     if Path(name).exists():  # which load_dataset would take
         raise UserError(f'{name}: a file or folder here has this name; read its files with source = "file"')
     commit = commit_of("dataset", name, revision)

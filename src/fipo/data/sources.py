@@ -55,11 +55,13 @@ class SignedSums(SourceTable):
 
     source: Literal["signed_sums"]
     count: AtOnce
+    """Problems."""
     min_terms: Annotated[int, Field(ge=MIN_TERMS, le=100)] = MIN_TERMS
     """Fewer terms would not give enough different questions."""
     max_terms: Annotated[int, Field(ge=MIN_TERMS, le=100, validate_default=True), AfterValidator(_not_fewer)] = (
         MAX_TERMS
     )
+    """Most terms of a sum."""
 
 
 class Countdown(SourceTable):
@@ -67,9 +69,11 @@ class Countdown(SourceTable):
 
     source: Literal["countdown"]
     count: AtOnce
+    """Problems."""
     min_terms: Annotated[int, Field(ge=2, le=10)] = 3
     """Fewest numbers in a problem."""
     max_terms: Annotated[int, Field(ge=2, le=10, validate_default=True), AfterValidator(_not_fewer)] = 4
+    """Most numbers in a problem."""
     largest: Annotated[int, Field(ge=2, le=10**6)] = 99
     """The numbers are drawn from 1 to this."""
     operators: Annotated[list[Operator], Field(min_length=1, default_factory=lambda: ["+", "-", "*", "/"])]
@@ -85,6 +89,7 @@ class Relay(SourceTable):
 
     source: Literal["relay"]
     count: AtOnce
+    """Problems."""
     filler: Filler = 8
     """Letters in a block."""
 
@@ -140,6 +145,7 @@ class Hub(Rows):
     config: str | None = None
     """As `main`, for a dataset that has several."""
     split: str
+    """As `train`."""
     revision: str | None = None
     """A branch, tag or commit; left out = the newest."""
 
@@ -155,7 +161,9 @@ class ReasoningGym(SourceTable):
 
     source: Literal["reasoning_gym"]
     task: str
+    """As `chain_sum`."""
     count: AtOnce
+    """Problems."""
     options: dict[str, JsonValue] = Field(default_factory=dict)
     """Passed on to the task, e.g. `{ min_terms = 3 }`."""
 

@@ -40,6 +40,7 @@ class Model(ModelTable):
     """A model that answers in this process. Its path may be a run directory, too: the newest checkpoint of it."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where it answers; auto = CUDA where there is some."""
     decode_batch: AtOnce = 256
     """Most sequences decoded together: memory against speed."""
 
@@ -76,9 +77,11 @@ class Sampling(SamplingTable):
     max_prompt_tokens: AtOnce | None = None
     """For a model in this process; a longer prompt counts as a bad row. Left out = what fits the model's positions."""
     max_response_tokens: AtOnce
+    """A longer response is cut off there, and counts as truncated."""
     stop: list[str] = Field(default_factory=list)
     """As in a recipe for training's [rollout]; a server takes any texts."""
     seed: Seed = 0
+    """Of the random numbers of every response."""
 
     @model_validator(mode="before")
     @classmethod
@@ -91,6 +94,7 @@ class Output(Table):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
     """The results are in `folder/name`."""
     folder: PathText = "runs/eval"
+    """Where the results of all evaluations are."""
 
     @property
     def path(self) -> Path:

@@ -12,7 +12,7 @@ class Grader:
     """
 
     name: str
-    extra: str | None = None  # the command that installs what `load` imports
+    extra: str | None = None  # of fipo, the one that brings what `load` imports
     reads_boxes: bool = True  # it finds an answer that stands in \boxed{}
     reads_thoughts: bool = False  # `grade` is given what stands before the last </think>, too
 

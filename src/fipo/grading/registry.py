@@ -8,6 +8,7 @@ from typing import Annotated
 from pydantic import AfterValidator
 
 from fipo.errors import UserError
+from fipo.extras import install_hint
 from fipo.grading.answers.countdown import grade_countdown
 from fipo.grading.answers.dapo import grade_dapo
 from fipo.grading.answers.exact import grade_exact
@@ -55,7 +56,11 @@ def resolve(name: str) -> Grader:
     try:
         grader.load()
     except ImportError as error:
-        need = f"another package: {grader.extra}" if grader.extra else f"what cannot be imported: {_line(error)}"
+        need = (
+            f"another package: {install_hint(grader.extra)}"
+            if grader.extra
+            else f"what cannot be imported: {_line(error)}"
+        )
         raise UserError(f"grader {name!r} needs {need}") from None
     return grader
 

@@ -12,6 +12,7 @@ class GradingTable(Table):
     """Graders run in worker processes that are killed when they hang."""
 
     workers: Annotated[int, Field(gt=0, le=1024)] = 2
+    """Processes that grade beside one another."""
     deadline_seconds: Annotated[float, Field(gt=0, le=1e6)] = 10.0
     """For each answer. An answer whose grader takes longer has the outcome "timeout"."""
     memory_mib: Annotated[int, Field(gt=0, le=2**24)] = 2048

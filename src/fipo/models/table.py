@@ -9,7 +9,8 @@ from fipo.recipe.table import PathText, Table
 
 class ModelTable(Table):
     path: PathText
-    """"embedded", a local folder in transformers' format, or the name of a hub model."""
+    """"embedded", a local folder in transformers' format, a run directory (its newest checkpoint), or the name of a hub
+    model."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """auto = float16 on CUDA, float32 elsewhere. In training the master weights are float32, and the loss of a float16
     policy is scaled. docs/precision.md says what each does to the credit."""

@@ -22,6 +22,10 @@ class Algorithm:
     """A named way to train: the loss, how it is averaged, and how rewards become advantages.
 
     Errors: ValueError with the rule and the value, at construction (also through `dataclasses.replace`).
+    It has no tensors; `policy_loss` takes it beside those of shape [B, T].
+
+    >>> Algorithm(config=FIPOConfig.release_32b(), aggregation="seq-mean-token-mean").settings()["half_life"]
+    32.0
     """
 
     config: FIPOConfig  # the influence weights; and the clips, which the surrogate `clipped` alone has there
@@ -106,6 +110,10 @@ def algorithm(preset: str, *, surrogate: Surrogate | LossFunction | str | None =
     surrogate: in place of the preset's; a function, or the text "module:function", is wrapped, see `Custom`.
     changes: knobs of the loss and fields of `Algorithm` by their names. The text "off" switches a value of `OFF` off.
     Errors: ValueError, one line, for a preset or a value that does not exist or is out of its range.
+    It has no tensors; `policy_loss` takes it beside those of shape [B, T].
+
+    >>> algorithm("gspo", clip_low=3e-4, clip_high=4e-4).aggregation
+    'seq-mean-token-mean'
     """
     if preset not in ALGORITHMS:
         raise ValueError(f"preset must be one of {', '.join(ALGORITHMS)}, got {preset!r}")

@@ -36,6 +36,14 @@ class FIPOConfig:
     Errors: ValueError with the rule and the value, at construction (also through `dataclasses.replace`).
     Source: FIPO (arXiv 2603.19835, Eq. 3-8, App. B) and its released training code; clip_low and clip_high
     from DAPO (2503.14476); dual_clip from 1912.09729.
+
+    It has no tensors; what each value does is said in the shapes of `policy_loss`, [B, T].
+
+    >>> FIPOConfig.release_7b().influence_clip
+    (0.8, 1.2)
+    >>> FIPOConfig(half_life=-3)
+    Traceback (most recent call last):
+    ValueError: half_life must be > 0 tokens, got -3
     """
 
     # tau: after this many tokens the weight of a later log-ratio has halved; inf: no decay

@@ -20,6 +20,12 @@ def token_credit(out: LossOutput, row: int) -> dict[str, Any]:
     marks      {name: which of the n tokens}, without the names that no token has; see the rows of MARKS
     left_out   why nothing of it is in the loss: "masked" (no loss tokens), "filtered" (more than
                max_dual_clipped_tokens dual-clipped ones); None if it is in the loss
+    Shapes: `out` is of [B, T], row < B.
+
+    >>> from fipo.objective import FIPOConfig, LossInputs, policy_loss
+    >>> inputs = LossInputs(logprobs=[[-1.0, -2.0]], old_logprobs=[[-1.0, -2.5]], advantages=[1.0], loss_mask=[[1, 0]])
+    >>> token_credit(policy_loss(inputs, FIPOConfig.release_32b()), row=0)["influence_weight"]
+    [1.0]
     """
     mask = out.loss_mask[row]
     own = TokenFields(**{field.name: _of(getattr(out.fields, field.name), row, mask) for field in fields(TokenFields)})

@@ -19,7 +19,13 @@ from fipo.objective.config import MAX_LOG_RATIO
 
 
 class Metric(ABC):
-    """A measurement that knows how to be merged with another part of itself."""
+    """A measurement that knows how to be merged with another part of itself.
+
+    Numbers, no tensors: what was measured of [B, T] tokens.
+
+    >>> (Mean(total=1.0, count=2) + Mean(total=3.0, count=2)).values("reward")
+    {'reward': 1.0}
+    """
 
     @abstractmethod
     def __add__(self, other: Self) -> Self:
@@ -43,7 +49,11 @@ class Scalar(Metric):
 
 @dataclass(frozen=True)
 class Mean(Scalar):
-    """total / count."""
+    """total / count, both of numbers, [].
+
+    >>> (Mean(total=1.0, count=2) + Mean(total=3.0, count=2)).value
+    1.0
+    """
 
     total: float
     count: float
@@ -58,6 +68,12 @@ class Mean(Scalar):
 
 @dataclass(frozen=True)
 class Sum(Scalar):
+    """A total, [].
+
+    >>> (Sum(1.0) + Sum(3.0)).value
+    4.0
+    """
+
     total: float
 
     def __add__(self, other: Self) -> Self:
@@ -70,7 +86,11 @@ class Sum(Scalar):
 
 @dataclass(frozen=True)
 class Max(Scalar):
-    """The largest value; -inf stands for no value, NaN wins."""
+    """The largest value, []; -inf stands for no value, NaN wins.
+
+    >>> (Max(1.0) + Max(3.0)).value
+    3.0
+    """
 
     largest: float
 
@@ -84,7 +104,11 @@ class Max(Scalar):
 
 @dataclass(frozen=True)
 class Min(Scalar):
-    """The smallest value; inf stands for no value, NaN wins."""
+    """The smallest value, []; inf stands for no value, NaN wins.
+
+    >>> (Min(1.0) + Min(3.0)).value
+    1.0
+    """
 
     smallest: float
 
@@ -98,7 +122,11 @@ class Min(Scalar):
 
 @dataclass(frozen=True)
 class Std(Scalar):
-    """The population standard deviation, merged by Chan's formula: no difference of large squares."""
+    """The population standard deviation, [], merged by Chan's formula: no difference of large squares.
+
+    >>> (Std(count=1, mean=1.0, squares=0.0) + Std(count=1, mean=3.0, squares=0.0)).value
+    1.0
+    """
 
     count: float
     mean: float
@@ -134,7 +162,14 @@ def ratio_bins(log_ratio: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class RatioHistogram(Metric):
-    """Counts of log_ratio in fixed bins: the ratio's quantiles to a bin's width, its extremes exactly."""
+    """Counts of log_ratio in fixed bins: the ratio's quantiles to a bin's width, its extremes exactly.
+
+    Of a log_ratio of any shape, such as [B, T].
+
+    >>> bins = torch.bincount(ratio_bins(torch.tensor([0.0, 0.0, 0.0])), minlength=RATIO_BINS)
+    >>> RatioHistogram(tuple(bins.tolist()), Min(0.0), Max(0.0), ("median", "max")).values("ratio")
+    {'ratio/median': 1.0, 'ratio/max': 1.0}
+    """
 
     counts: tuple[float, ...]  # one per bin
     smallest: Min  # of log_ratio
@@ -170,12 +205,29 @@ class RatioHistogram(Metric):
         return math.exp(min(max(log_ratio, low), high))
 
 
-def merge_metrics(parts: Iterable[Mapping[str, Metric]]) -> dict[str, Metric]:
+class Metrics(dict[str, Metric]):
+    """Metrics by their names, as `LossOutput.metrics()` gives them; `merge_metrics` merges them over micro-batches.
+
+    Numbers, no tensors: what was measured of [B, T] tokens.
+
+    >>> Metrics({"loss": Mean(total=6.0, count=3)}).values()
+    {'loss': 2.0}
+    """
+
+    def values(self) -> dict[str, float]:  # type: ignore[override]
+        """What to log: {name: number}, plain numbers; a histogram gives one for each quantile."""
+        return metric_values(self)
+
+
+def merge_metrics(parts: Iterable[Mapping[str, Metric]]) -> Metrics:
     """The metrics of all parts together: the union of their names, equal names merged by `+`.
 
-    Errors: ValueError when one name is measured in two ways.
+    Numbers, [] each. Errors: ValueError when one name is measured in two ways.
+
+    >>> merge_metrics([{"tokens": Sum(3.0)}, {"tokens": Sum(4.0)}]).values()
+    {'tokens': 7.0}
     """
-    merged: dict[str, Metric] = {}
+    merged = Metrics()
     for part in parts:
         for name, metric in part.items():
             if name in merged and type(metric) is not type(merged[name]):
@@ -186,5 +238,9 @@ def merge_metrics(parts: Iterable[Mapping[str, Metric]]) -> dict[str, Metric]:
 
 
 def metric_values(metrics: Mapping[str, Metric]) -> dict[str, float]:
-    """What to log: one float per key; a histogram gives one per quantile."""
+    """What to log: one float, [], per key; a histogram gives one per quantile.
+
+    >>> metric_values({"tokens": Sum(3.0), "reward": Mean(total=1.0, count=2)})
+    {'tokens': 3.0, 'reward': 0.5}
+    """
     return {key: value for name, metric in metrics.items() for key, value in metric.values(name).items()}

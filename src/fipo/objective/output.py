@@ -7,7 +7,7 @@ from torch import Tensor
 
 from fipo.objective.config import FIPOConfig
 from fipo.objective.diagnostics import loss_metrics
-from fipo.objective.metrics import Metric
+from fipo.objective.metrics import Metrics
 from fipo.objective.types import RowLosses, TokenFields
 
 
@@ -17,6 +17,13 @@ class LossOutput:
 
     The per-token tensors are those of `TokenFields`, and `kept`. After the fused kernels they do not exist yet:
     the first look computes them with the reference.
+    Shapes: [B, T] of what is per token, [B] of what is per response, [] of the loss.
+
+    >>> from fipo.objective import LossInputs, policy_loss
+    >>> inputs = LossInputs(logprobs=[[-1.0, -2.0]], old_logprobs=[[-1.0, -2.5]], advantages=[1.0], loss_mask=[[1, 1]])
+    >>> out = policy_loss(inputs, FIPOConfig(half_life=1.0, influence_clip=(0.5, 2.0)))
+    >>> out.log_ratio, out.future_kl, out.influence_weights
+    (tensor([[0.0000, 0.5000]]), tensor([[0.2500, 0.5000]]), tensor([[1.2840, 1.6487]]))
     """
 
     loss: Tensor  # [] total / denominator, to call backward on
@@ -62,8 +69,13 @@ class LossOutput:
     def advantages(self) -> Tensor:
         return self.fields.advantages
 
-    def metrics(self) -> dict[str, Metric]:
-        """Statistics over the loss tokens that merge over micro-batches; see `loss_metrics`."""
-        return loss_metrics(
-            self.rows, self.kept_rows, total=self.total, weight=self.weight, reference_kl=self.reference_kl
+    def metrics(self) -> Metrics:
+        """Statistics over the loss tokens that merge over micro-batches; see `loss_metrics`.
+
+        `metrics().values()` are plain numbers, to be logged.
+        """
+        return Metrics(
+            loss_metrics(
+                self.rows, self.kept_rows, total=self.total, weight=self.weight, reference_kl=self.reference_kl
+            )
         )

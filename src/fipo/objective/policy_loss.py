@@ -65,6 +65,17 @@ def policy_loss(
     2503.20783; w see importance.py.
     Deviation: Eq. 8 averages per prompt and the released code averages micro-batch means; here one denominator serves
     the whole mini-batch.
+    Shapes: those of `LossInputs`, [B, T]; the loss is [].
+
+    >>> logprobs = torch.tensor([[-1.0, -2.0, 0.0]], requires_grad=True)
+    >>> mask = [[1, 1, 0]]
+    >>> inputs = LossInputs(logprobs=logprobs, old_logprobs=[[-1.0, -2.0, 0.0]], advantages=[1.0], loss_mask=mask)
+    >>> out = policy_loss(inputs, FIPOConfig.release_32b())
+    >>> out.loss.backward()
+    >>> logprobs.grad
+    tensor([[-0.5000, -0.5000,  0.0000]])
+    >>> out.influence_weights, out.metrics().values()["fipo/influence_weight/mean"]
+    (tensor([[1., 1., 1.]]), 1.0)
     """
     algorithm = _whole(algorithm, aggregation)
     divisor = _divisor(algorithm.aggregation, longest)

@@ -2,19 +2,39 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
 
+ArrayLike: TypeAlias = Tensor | Any  # a tensor, a numpy array, or lists of numbers: what torch.as_tensor takes
+
+
+def as_mask(given: ArrayLike) -> Tensor:
+    """A mask of 0 and 1 as one of bool. Raises ValueError for other values."""
+    mask = torch.as_tensor(given)
+    if mask.dtype == torch.bool:
+        return mask
+    whole = mask.bool()
+    if not torch.equal(whole.to(mask.dtype), mask):
+        odd = mask[whole.to(mask.dtype) != mask][0].item()
+        raise ValueError(f"loss_mask must be of bool, or of 0 and 1, got {odd:g}")
+    return whole
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LossInputs:
-    """One batch of B responses of up to T tokens.
+    """One batch of B responses of up to T tokens. Shapes: [B, T]; advantages may be [B].
 
     What stands where loss_mask is False is never read: it may be NaN or inf.
     Only logprobs and entropies carry a gradient; the others are constants.
-    What is optional is left out of the loss where it is None.
+    What is optional is left out of the loss where it is None. Each may be given as a tensor, a numpy array or lists,
+    and is a tensor afterwards, on the device of logprobs; loss_mask may be of bool, or of 0 and 1.
     Errors: ValueError when a shape or dtype does not fit.
+
+    >>> inputs = LossInputs(logprobs=[[-1.0, -2.0]], old_logprobs=[[-1.0, -2.0]], advantages=[1], loss_mask=[[1, 0]])
+    >>> inputs.loss_mask
+    tensor([[ True, False]])
     """
 
     logprobs: Tensor  # [B, T] log-probability of each token under the policy being trained
@@ -26,6 +46,7 @@ class LossInputs:
     entropies: Tensor | None = None  # [B, T] nats, of the distribution that each token came from, for entropy_coef
 
     def __post_init__(self) -> None:
+        self._as_tensors()
         shape = list(self.logprobs.shape)
         if len(shape) != 2:
             raise ValueError(f"logprobs must have shape [B, T], got {shape}")
@@ -41,8 +62,20 @@ class LossInputs:
             tensor = getattr(self, name)
             if tensor is not None and not tensor.dtype.is_floating_point:
                 raise ValueError(f"{name} must be floating point, got {tensor.dtype}")
-        if self.loss_mask.dtype != torch.bool:
-            raise ValueError(f"loss_mask must be bool, got {self.loss_mask.dtype}")
+
+    def _as_tensors(self) -> None:
+        """What was given in another form becomes a tensor: numbers of floating point, and a mask of bool."""
+        for name, value in vars(self).items():
+            if value is None:
+                continue
+            if not isinstance(value, Tensor):
+                value = torch.as_tensor(value)
+                if name != "loss_mask" and not value.dtype.is_floating_point:
+                    value = value.to(torch.get_default_dtype())
+                if name != "logprobs":
+                    value = value.to(self.logprobs.device)
+                object.__setattr__(self, name, value)
+        object.__setattr__(self, "loss_mask", as_mask(self.loss_mask))
 
     def detached(self) -> "LossInputs":
         """The same without a graph."""

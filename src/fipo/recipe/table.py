@@ -93,13 +93,13 @@ def _known_keys(model: type[Table], location: Sequence[str | int]) -> list[str]:
             choice
             for table in tables
             if part in table.model_fields
-            for choice in _tables_in(table.model_fields[str(part)].annotation)
+            for choice in tables_in(table.model_fields[str(part)].annotation)
         ] or tables
     return sorted({name for table in tables for name in table.model_fields})
 
 
-def _tables_in(annotation: Any) -> list[type[Table]]:
+def tables_in(annotation: Any) -> list[type[Table]]:
     """`Reward` gives [Reward]; `SignedSums | File` and `list[SignedSums | File]` give both."""
     if isinstance(annotation, type) and not get_args(annotation):
         return [annotation] if issubclass(annotation, Table) else []
-    return [table for part in get_args(annotation) for table in _tables_in(part)]
+    return [table for part in get_args(annotation) for table in tables_in(part)]

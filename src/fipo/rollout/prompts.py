@@ -31,7 +31,9 @@ class Example(Table):
     """A solved problem that stands before each question."""
 
     prompt: str
+    """The question."""
     response: str
+    """What the model should have answered, with whatever ends it."""
 
 
 class Prompting(Table):

@@ -1,10 +1,17 @@
 """What a command that failed says and returns."""
 
+import os
 from collections.abc import Callable
 
 from fipo.errors import RunStopped, UserError, why
 from fipo.telemetry.durable import DiskError
 from fipo.telemetry.terminal import say_failure
+
+
+def to_go_on(usual: str) -> str:
+    """How a run goes on: `usual`, or the command that began it if that was make, which says so in FIPO_AGAIN."""
+    again = os.environ.get("FIPO_AGAIN")
+    return f"`{again}` goes on from there" if again else usual
 
 
 def exit_code_of(command: Callable[[], int]) -> int:
@@ -30,7 +37,7 @@ def exit_code_of(command: Callable[[], int]) -> int:
         say_failure(reason)
         return 1
     except KeyboardInterrupt:
-        say_failure("interrupted")
+        say_failure("; ".join(filter(None, ("interrupted", to_go_on("")))))
         return 130
 
 

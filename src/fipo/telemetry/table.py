@@ -1,11 +1,15 @@
 """The `[telemetry]` table of a recipe."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from fipo.recipe.table import InAllOrNone, Table
 from fipo.telemetry.trackers import TrackerName
+
+
+def _one_of_a_list(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
 
 
 class TelemetryTable(Table):
@@ -19,6 +23,7 @@ class TelemetryTable(Table):
     stall_seconds: Annotated[float, Field(gt=0, le=1e6)] = 1800.0
     """Longest time without a sign of life (a decoded token, a graded answer, a micro-batch) before the run writes
     the stacks of all threads and graders to stall.txt and ends."""
-    trackers: Annotated[tuple[TrackerName, ...], Field(strict=False)] = ()
-    """Programs that show metrics.jsonl: tensorboard, wandb, swanlab, trackio; each needs the extra of its name. They
-    write into trackers/ of the run directory, and leave the machine only if asked to: docs/trackers.md."""
+    trackers: Annotated[tuple[TrackerName, ...], Field(strict=False), BeforeValidator(_one_of_a_list)] = ()
+    """Programs that show metrics.jsonl: tensorboard, wandb, swanlab, trackio, one or a list of them; each needs the
+    extra of its name. They write into trackers/ of the run directory, and leave the machine only if asked to:
+    docs/trackers.md."""

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from fipo.errors import RunStopped, UserError
-from fipo.evaluation import evaluate
+from fipo.evaluation.runner import evaluate
 from fipo.grading.outcomes import too_many_failures
 from fipo.grading.panel import BrokenGrader, Panel
 from fipo.models.memory import out_of_memory
@@ -13,6 +13,7 @@ from fipo.rollout.groups import Group, failures_of
 from fipo.seeding import derive_seed
 from fipo.telemetry.clock import Clock
 from fipo.telemetry.durable import DiskError
+from fipo.telemetry.exit_codes import to_go_on
 from fipo.telemetry.heartbeat import Heartbeat
 from fipo.telemetry.progress import TrainingProgress
 from fipo.telemetry.run_directory import RunDirectory
@@ -20,7 +21,7 @@ from fipo.telemetry.run_lock import run_lock
 from fipo.telemetry.trackers import Trackers
 from fipo.training.control import Control
 from fipo.training.interruption import StepDropped, StopRequests
-from fipo.training.recipe import Recipe
+from fipo.training.recipe import Recipe, with_found_model
 from fipo.training.record import StepRecord
 from fipo.training.saving.anomaly import write_anomalies
 from fipo.training.saving.checkpoint import Position, prune, restore_newest, save, set_damaged_aside
@@ -48,6 +49,7 @@ def train(recipe: Recipe, *, resume: bool = False, quiet: bool = False, control:
 
     Raises UserError for what the user can mend, RunStopped for a run that ended early with its state saved.
     """
+    recipe = with_found_model(recipe)
     run = RunDirectory(Path(recipe.run.folder) / recipe.run.name)
     graders = recipe.graders(prove=True)
     progress = TrainingProgress(steps=recipe.run.steps, evaluate_every=recipe.eval.every, quiet=quiet)
@@ -269,7 +271,8 @@ class _Loop:
     def interrupted(self, position: Position) -> NoReturn:
         self.checkpoint(position)
         raise RunStopped(
-            f"interrupted after step {position.step}; add --resume to continue", exit_code=self.stop.exit_code
+            f"interrupted after step {position.step}; {to_go_on('add --resume to continue')}",
+            exit_code=self.stop.exit_code,
         )
 
     def enter(self, phase: str) -> None:

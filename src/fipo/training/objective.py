@@ -41,14 +41,22 @@ class ObjectiveTable(Table):
     surrogate: str | None = None
     """A loss of your own in place of the preset's: `module:function`, found in the working directory."""
     half_life: float | None = None
+    """Tokens after which what follows a token counts half in its FutureKL."""
     influence_clip: Pair | None = None
+    """Bounds [low, high] of the influence weight f = exp(FutureKL); "off" = [0, 10]."""
     safety_threshold: Number | None = None
+    """The influence weight of a token with a negative advantage and a larger ratio stays within [safety_floor, 1];
+    "off" = of none."""
     safety_floor: float | None = None
+    """See safety_threshold."""
     clip_low: float | None = None
+    """A ratio below 1 - clip_low is clipped."""
     clip_high: float | None = None
+    """A ratio above 1 + clip_high is clipped."""
     dual_clip: Number | None = None
+    """Where the advantage is negative the loss of a token stops growing at this ratio; "off" = nowhere."""
     max_dual_clipped_tokens: int | Literal["off"] | None = None
-    """"off" keeps every sequence."""
+    """A sequence with more tokens beyond the dual clip leaves the loss; "off" keeps every sequence."""
     tau_pos: Annotated[float, Field(le=1e6)] | None = None
     """How fast SAPO's gate closes where the advantage is positive."""
     tau_neg: Annotated[float, Field(le=1e6)] | None = None

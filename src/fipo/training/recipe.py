@@ -6,12 +6,14 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from fipo.data.sources import EvalSources, TrainSources
+from fipo.errors import UserError
 from fipo.evaluation.table import EvalTable
 from fipo.grading.panel import Panel
 from fipo.grading.table import RunGradingTable
 from fipo.recipe.table import AtOnce, InAll, InAllOrNone, PathText, Seed, Table, validate
 from fipo.recipe.toml import read_recipe
 from fipo.rollout.table import ProblemTable, RolloutTable
+from fipo.telemetry.run_directory import RunDirectory
 from fipo.telemetry.table import TelemetryTable
 from fipo.training.objective import ObjectiveTable
 from fipo.training.policy.schedule import Schedule
@@ -26,10 +28,13 @@ class RunTable(Table):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
     """The run directory is `folder/name`."""
     folder: PathText = "runs"
+    """Of all runs."""
     seed: Seed = 0
+    """Of problems, their order, evaluation and sampling: the same seed on the same machine gives the same run."""
     steps: InAll
     """Training steps: each samples one batch and updates the policy once per mini-batch."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where it runs; auto = CUDA where there is some."""
 
 
 class DataTable(ProblemTable):
@@ -54,6 +59,7 @@ class UpdateTable(Table):
     gradient_checkpointing: bool = False
     """Compute activations again in the backward pass instead of keeping them: a third more work, far less memory."""
     learning_rate: Annotated[float, Field(gt=0, le=1)]
+    """Of AdamW, after the warm-up."""
     warmup_steps: InAllOrNone = 0
     """Training steps of linear warm-up."""
     schedule: Schedule = "constant"
@@ -61,7 +67,9 @@ class UpdateTable(Table):
     schedule_floor: Annotated[float, Field(ge=0, le=1)] = 0.1
     """Where linear and cosine end, as a share of learning_rate."""
     weight_decay: Annotated[float, Field(ge=0, le=100)] = 0.1
+    """Of AdamW, decoupled from the gradient."""
     max_grad_norm: Annotated[float, Field(gt=0, le=1e9)] = 1.0
+    """A longer gradient of all weights together is scaled down to this length."""
     optimizer: Literal["adamw", "adamw_8bit", "paged_adamw_8bit"] = "adamw"
     """The others keep AdamW's state in 8 bits, paged to the host's memory when the device's runs out (bitsandbytes)."""
     max_skipped: InAllOrNone = 3
@@ -70,6 +78,14 @@ class UpdateTable(Table):
 
 
 class Recipe(Table):
+    """Everything that a run is given; `fipo keys` prints its tables. Made by `load_recipe`, or from plain values.
+
+    >>> from fipo.recipe.packaged import FOLDER
+    >>> from fipo.recipe.toml import read_recipe
+    >>> Recipe.model_validate(read_recipe(FOLDER / "quickstart.toml", {})).rollout.group_size
+    8
+    """
+
     run: RunTable
     model: PolicyTable
     data: DataTable
@@ -129,9 +145,27 @@ class Recipe(Table):
         )
 
 
+def with_found_model(recipe: Recipe) -> Recipe:
+    """The same with the checkpoint in place of a run directory that `model.path` names: the newest there is now.
+
+    Raises UserError for a run without one.
+    """
+    run = RunDirectory(Path(recipe.model.path))
+    if not run.config.is_file() or not run.checkpoints.is_dir():
+        return recipe
+    checkpoint = run.newest_checkpoint()
+    if checkpoint is None:
+        raise UserError(f"model.path: {run.path}: no checkpoint has been written yet")
+    return recipe.model_copy(update={"model": recipe.model.model_copy(update={"path": str(checkpoint)})})
+
+
 def load_recipe(path: Path, overrides: dict[str, str]) -> Recipe:
     """The recipe at `path`, on top of the one it `extends`, with overrides such as `{"run.steps": "20"}` on top.
 
     Raises UserError with one line that names the file, the key, the rule and the value.
+
+    >>> from fipo.recipe.packaged import FOLDER
+    >>> load_recipe(FOLDER / "quickstart.toml", {"run.steps": "20"}).run.steps
+    20
     """
     return validate(Recipe, read_recipe(path, overrides), str(path))

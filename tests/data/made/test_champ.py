@@ -10,6 +10,7 @@ from fipo.data.problem import Problem
 from fipo.data.sources import Champ, load_problems
 from fipo.data.templates import TEMPLATES
 from fipo.errors import UserError
+from fipo.extras import install_hint
 from fipo.grading.answers.math import grade_math
 
 # What a model would write, for every answer that is neither a whole number nor a yes or no.
@@ -174,4 +175,4 @@ def test_without_the_package_the_message_says_how_to_install_it(monkeypatch):
     monkeypatch.setattr("sys.path", [])
     with pytest.raises(UserError) as error:
         champ_problems()
-    assert str(error.value) == 'source "champ" needs the extra: pip install "fipo[champ]"'
+    assert str(error.value) == f'source "champ" needs the extra: {install_hint("champ")}'

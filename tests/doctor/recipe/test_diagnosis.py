@@ -8,6 +8,8 @@ from tests.faults.small_run import make_small_run
 
 from fipo.cli import main
 from fipo.doctor.recipe.show import clipped, count
+from fipo.hub import OutOfReach
+from fipo.telemetry.run_directory import RunDirectory
 
 
 @pytest.fixture
@@ -164,3 +166,28 @@ def test_long_texts_keep_their_beginning_and_their_end():
 
 def test_counts_are_readable():
     assert [count(n) for n in (791_168, 134_515_008, 7_615_616_512)] == ["791,168", "134.5M", "7.6B"]
+
+
+def test_a_hub_model_is_looked_at_by_its_config_alone_where_the_hub_is_out_of_reach(tmp_path, capsys, monkeypatch):
+    def unreachable(*_, **__):
+        raise OutOfReach("openai/gsm8k: the hub cannot be reached: no network")
+
+    monkeypatch.setattr("fipo.data.hub.commit_of", unreachable)
+    pytest.importorskip("datasets")
+    sizes = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4}
+    (tmp_path / "config.json").write_text(
+        json.dumps({"model_type": "qwen2", "num_key_value_heads": 2, "vocab_size": 1000, **sizes})
+    )
+    code, out, err = doctor(capsys, "qwen2.5_1.5b_gsm8k", "--model.path", tmp_path, "--memory-gib", "80")
+    assert (code, err) == (0, "")
+    assert "Qwen2ForCausalLM" in out and "nothing stops this run" in out
+    assert "the problems were not looked at: openai/gsm8k: the hub cannot be reached" in " ".join(out.split())
+
+
+def test_a_run_is_looked_at_as_the_model_that_it_left(small, capsys, tmp_path):
+    run = RunDirectory(tmp_path / "runs" / "earlier")
+    run.create({"run": {"name": "earlier"}})
+    code, _, err = doctor(capsys, small, "--no-samples", "--model.path", run.path)
+    assert code == 2 and "no checkpoint has been written yet" in err
+    (run.checkpoints / "step_000001").symlink_to(small.parent / "model")
+    assert doctor(capsys, small, "--no-samples", "--model.path", run.path)[0] == 0

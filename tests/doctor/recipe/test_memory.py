@@ -1,4 +1,5 @@
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from fipo.doctor.recipe.machine import GIB, Machine
 from fipo.doctor.recipe.memory import MemoryEstimate, checkpoint_bytes, estimate, tokens_at_once
 from fipo.doctor.recipe.outline import kept_per_token, outline_of
 from fipo.errors import UserError
+from fipo.extras import install_hint
 from fipo.models.loading import dtype_of, load
 from fipo.training.passes.packed_attention import forward
 from fipo.training.policy.table import LoraTable
@@ -261,3 +263,12 @@ def test_a_model_that_is_not_there_is_refused(tmp_path):
 def test_a_config_without_weights_is_enough(tmp_path):
     random_model().config.save_pretrained(tmp_path)
     assert outline_of(str(tmp_path), BFLOAT16, None).parameters == sum(p.numel() for p in random_model().parameters())
+
+
+def test_without_peft_adapters_are_advised_all_the_same(recipe, monkeypatch):
+    monkeypatch.setitem(sys.modules, "peft", None)
+    outline_of.cache_clear()
+    texts = [finding.text for finding in fit(recipe(), 0.1).findings()]
+    (said,) = (text for text in texts if text.startswith("model.lora = "))
+    assert said == f"model.lora = {{ rank = 32 }} would help; to see how much: {install_hint('lora')}"
+    assert not any("what remains is the model" in text for text in texts)

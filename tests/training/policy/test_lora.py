@@ -17,6 +17,7 @@ from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel, PreT
 from transformers.models.qwen2.modeling_qwen2 import Qwen2RMSNorm
 
 from fipo.errors import UserError
+from fipo.extras import install_hint
 from fipo.objective import ALGORITHMS
 from fipo.rollout.engine.select import make_sampler
 from fipo.rollout.engine.slot_engine import SlotEngine
@@ -211,7 +212,7 @@ def test_a_missing_package_is_one_line_that_says_how_to_get_it(monkeypatch: pyte
     monkeypatch.setitem(sys.modules, "peft", None)
     with pytest.raises(UserError) as error:
         adapt(random_model(), TABLE)
-    assert str(error.value) == '[model.lora] needs the extra: pip install "fipo[lora]"'
+    assert str(error.value) == f"[model.lora] needs the extra: {install_hint('lora')}"
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])

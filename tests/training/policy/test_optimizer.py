@@ -11,6 +11,7 @@ from tests.training.helpers import run_recipe
 from transformers import AutoModelForCausalLM, PreTrainedModel, Qwen2Config
 
 from fipo.errors import UserError
+from fipo.extras import install_hint
 from fipo.training.policy.optimizer import Kind, MasterAdamW
 
 IDS = torch.tensor([[3, 4, 5, 6, 7, 8]])
@@ -155,7 +156,7 @@ def test_a_missing_package_is_one_line_that_says_how_to_get_it(monkeypatch: pyte
     monkeypatch.setitem(sys.modules, "bitsandbytes.optim", None)
     with pytest.raises(UserError) as error:
         MasterAdamW(random_model(), lr=1e-3, weight_decay=0.0, kind="adamw_8bit")
-    assert str(error.value) == "update.optimizer: 'adamw_8bit' needs the extra: pip install \"fipo[bitsandbytes]\""
+    assert str(error.value) == f"update.optimizer: 'adamw_8bit' needs the extra: {install_hint('bitsandbytes')}"
 
 
 @pytest.mark.gpu

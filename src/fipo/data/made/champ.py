@@ -13,6 +13,7 @@ from typing import Any
 
 from fipo.data.problem import Problem
 from fipo.errors import UserError
+from fipo.extras import install_hint
 
 FILE = "champ_dataset/dataset_files/v0.json"
 PHRASES = [  # what is said around an answer
@@ -45,7 +46,7 @@ def champ_problems() -> list[Problem]:
     try:
         path = Path(str(distribution("champ-dataset").locate_file(FILE)))
     except PackageNotFoundError:
-        raise UserError('source "champ" needs the extra: pip install "fipo[champ]"') from None
+        raise UserError(f'source "champ" needs the extra: {install_hint("champ")}') from None
     rows: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["problems"]
     answers = {name: comparable_answer(row["_answer"]) for name, row in rows.items()}
     return [

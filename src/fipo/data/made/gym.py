@@ -11,6 +11,7 @@ import sys
 from typing import Any
 
 from fipo.errors import UserError
+from fipo.extras import install_hint
 
 
 def gym_entries(task: str, size: int, seed: int, options: dict[str, Any]) -> list[tuple[str, str]]:
@@ -35,7 +36,7 @@ def _made(task: str, size: int, seed: int, options: dict[str, Any]) -> dict[str,
     try:
         import reasoning_gym
     except ImportError:
-        return {"refused": 'source "reasoning_gym" needs the extra: pip install "fipo[gym]"'}
+        return {"refused": f'source "reasoning_gym" needs the extra: {install_hint("gym")}'}
     try:
         dataset = reasoning_gym.create_dataset(task, size=size, seed=seed, **options)
         entries = [dataset[index] for index in range(size)]

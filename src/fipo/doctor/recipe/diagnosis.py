@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
+from fipo.data.problem import Problem
 from fipo.doctor.findings import Finding, counted
 from fipo.doctor.recipe.fit import Fit
 from fipo.doctor.recipe.machine import machine, own_memory
@@ -19,9 +20,10 @@ from fipo.doctor.recipe.settings import setting_findings
 from fipo.doctor.recipe.show import count, show_findings, show_memory, show_samples, show_times
 from fipo.doctor.recipe.surroundings import OVERLAP, disk_findings, overlap_findings, position_findings, problems_of
 from fipo.doctor.recipe.timing import loss_findings, times
+from fipo.hub import OutOfReach
 from fipo.models.loading import device_of, dtype_of
 from fipo.telemetry.progress import PatientConsole
-from fipo.training.recipe import Recipe, load_recipe
+from fipo.training.recipe import Recipe, load_recipe, with_found_model
 
 PROBLEMS = 8  # that are sampled
 RESPONSES = 2  # to each of them
@@ -38,13 +40,13 @@ def diagnose(path: Path, overrides: dict[str, str], options: Options) -> int:
 
     Raises UserError, one line, for a recipe that `fipo train` would refuse.
     """
-    recipe = load_recipe(path, overrides)
+    recipe = with_found_model(load_recipe(path, overrides))
     console = PatientConsole()
     device = _device(recipe, options)
     findings = setting_findings(recipe, device)
     show_findings(console, findings)
     said: list[str] = []
-    train, held_out = problems_of(recipe, said.append)
+    train, held_out = _problems(recipe, options, said)
     fit = _fit(recipe, options, device, len(held_out))
     outline = fit.outline
     console.print(
@@ -68,6 +70,17 @@ def diagnose(path: Path, overrides: dict[str, str], options: Options) -> int:
         console.print("not sampled and not timed: the model was not loaded")
     console.print(verdict(findings))
     return 2 if any(finding.level == "problem" for finding in findings) else 0
+
+
+def _problems(recipe: Recipe, options: Options, said: list[str]) -> tuple[list[Problem], list[Problem]]:
+    """Those of the recipe; none of a hub that is out of reach, where the question is memory alone."""
+    try:
+        return problems_of(recipe, said.append)
+    except OutOfReach as error:
+        if options.samples and options.memory_gib is None:
+            raise
+        said.append(f"the problems were not looked at: {error}")
+        return [], []
 
 
 def _device(recipe: Recipe, options: Options) -> torch.device:

@@ -8,7 +8,9 @@ from fipo.doctor.recipe.machine import Machine, amount
 from fipo.doctor.recipe.memory import MemoryEstimate, estimate
 from fipo.doctor.recipe.outline import Outline, outline_of
 from fipo.errors import UserError
+from fipo.extras import install_hint
 from fipo.models.loading import dtype_of
+from fipo.training.policy.lora import MissingPeft
 from fipo.training.policy.table import LoraTable
 from fipo.training.recipe import Recipe
 
@@ -46,16 +48,18 @@ class Fit:
         """What each change alone would free, the most first, and then all of them together."""
         peak = self.estimate.peak
         useful = []
+        lines = []
         for change in CHANGES:
             if changed := change(self.recipe, self.machine):
-                try:
-                    freed = peak - self._estimate(changed[1]).peak
-                except UserError:  # adapters without peft, or of a model without linear layers
-                    continue
-                if freed > WORTH_SAYING * peak:
+                freed = self._freed(peak, changed[1])
+                if freed is None:
+                    text = f"{changed[0]} would help; to see how much: {install_hint('lora')}"
+                    lines.append(Finding(level=level, keys=(), text=text))
+                elif freed > WORTH_SAYING * peak:
                     useful.append((freed, changed[0], change))
         useful.sort(key=lambda one: -one[0])
-        lines = [self._line(level, text, peak - freed, freed) for freed, text, _ in useful]
+        unknown = bool(lines)
+        lines = [self._line(level, text, peak - freed, freed) for freed, text, _ in useful] + lines
         together = self.recipe
         for _, _, change in useful:
             if changed := change(together, self.machine):
@@ -63,10 +67,19 @@ class Fit:
         least = self._estimate(together).peak if useful else peak
         if len(useful) > 1:
             lines.append(self._line(level, "all of these together", least, peak - least))
-        if least > self.machine.memory:
+        if least > self.machine.memory and not unknown:
             text = "what remains is the model: a smaller one, shorter responses, or a machine with more memory"
             lines.append(Finding(level=level, keys=(), text=text))
         return lines
+
+    def _freed(self, peak: float, changed: Recipe) -> float | None:
+        """How many bytes less it takes; 0 where it cannot be had, None where that needs peft to be known."""
+        try:
+            return peak - self._estimate(changed).peak
+        except MissingPeft:
+            return None
+        except UserError:  # adapters of a model without linear layers
+            return 0.0
 
     def _line(self, level: Level, text: str, needed: float, freed: float) -> Finding:
         verdict = "which fits" if needed <= self.machine.memory else "which does not fit yet"

@@ -23,7 +23,7 @@ class ReasoningGymGrader(Grader):
     """`prepare` makes a problem's entry, which may take seconds."""
 
     name = "reasoning_gym"
-    extra = 'pip install "fipo[gym]"'
+    extra = "gym"
 
     def __init__(self) -> None:
         self._entries: OrderedDict[str, dict[str, Any]] = OrderedDict()

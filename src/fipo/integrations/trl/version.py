@@ -3,6 +3,8 @@
 import re
 from importlib import metadata
 
+from fipo.extras import install_hint
+
 SUPPORTED = "trl>=1.16,<1.17"  # as in the extra `trl` of pyproject.toml
 SERIES = re.compile(r"1\.16(\D|$)")
 
@@ -14,4 +16,4 @@ def require_trl() -> None:
     except metadata.PackageNotFoundError:
         found = "none"
     if not SERIES.match(found):
-        raise ImportError(f'fipo.integrations.trl must have {SUPPORTED}, got {found}: pip install "fipo[trl]"')
+        raise ImportError(f"fipo.integrations.trl must have {SUPPORTED}, got {found}: {install_hint('trl')}")

@@ -14,7 +14,15 @@ from fipo.objective.types import LossInputs
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Tokens:
-    """What a surrogate sees of a batch: B responses of up to T tokens, everything 0 where the mask is False."""
+    """What a surrogate sees of a batch: B responses of up to T tokens, 0 where the mask is False. Shapes: [B, T].
+
+    >>> from fipo.objective import algorithm, policy_loss
+    >>> def reinforce(tokens: Tokens, cfg: FIPOConfig) -> Tensor:
+    ...     return -tokens.advantages * tokens.logprobs
+    >>> inputs = LossInputs(logprobs=[[-1.0, -2.0]], old_logprobs=[[-1.0, -2.0]], advantages=[1.0], loss_mask=[[1, 1]])
+    >>> policy_loss(inputs, algorithm("dapo", surrogate=reinforce, max_dual_clipped_tokens="off")).loss
+    tensor(1.5000)
+    """
 
     inputs: LossInputs
     log_ratio: Tensor  # [B, T] x = logprobs - old_logprobs, clamped to +-20, with the graph
@@ -45,8 +53,12 @@ class Tokens:
 class Surrogate(ABC):
     """The loss of each token. The fields of a subclass are its knobs, checked at construction.
 
-    `losses` is the equation. To keep a mini-batch's gradient independent of how it is cut, a row of it should depend on
-    that row of `tokens` alone. What it gives off the mask is not read.
+    `losses` is the equation, [B, T]. To keep a mini-batch's gradient independent of how it is cut, a row of it should
+    depend on that row of `tokens` alone. What it gives off the mask is not read.
+
+    >>> from fipo.objective import SURROGATES
+    >>> [surrogate.name for surrogate in SURROGATES][:2]
+    ['gspo', 'sapo']
     """
 
     name: ClassVar[str]  # of its preset

@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from fipo.errors import UserError
+from fipo.extras import install_hint
 from fipo.telemetry.run_directory import RunDirectory
 
 FINISH_SECONDS = 30
@@ -101,4 +102,4 @@ def _refuse_missing(name: str) -> None:
     try:
         version(name)
     except PackageNotFoundError:
-        raise UserError(f'telemetry.trackers: {name} is not installed; pip install "fipo[{name}]"') from None
+        raise UserError(f"telemetry.trackers: {name} is not installed: {install_hint(name)}") from None

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from fipo.errors import UserError
+from fipo.extras import install_hint
 from fipo.training.policy.table import LoraTable
 
 if TYPE_CHECKING:
@@ -26,6 +27,10 @@ WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"  # the file
 PREFIX = "base_model.model."  # of a weight's name in them
 
 
+class MissingPeft(UserError):
+    """The library of the adapters is not installed. The message says how to install it."""
+
+
 def adapt(model: PreTrainedModel, table: LoraTable) -> None:
     """Freeze a model's weights and give it adapters, A random and B zero: it computes what it did before.
 
@@ -34,7 +39,7 @@ def adapt(model: PreTrainedModel, table: LoraTable) -> None:
     try:
         from peft import LoraConfig, inject_adapter_in_model
     except ImportError:
-        raise UserError('[model.lora] needs the extra: pip install "fipo[lora]"') from None
+        raise MissingPeft(f"[model.lora] needs the extra: {install_hint('lora')}") from None
     possible = _linear_layers(model)
     targets = possible if table.targets == "all-linear" else list(table.targets)
     unknown = [target for target in targets if target not in possible]

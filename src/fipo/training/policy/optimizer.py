@@ -9,6 +9,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from fipo.errors import UserError
+from fipo.extras import install_hint
 
 Kind = Literal["adamw", "adamw_8bit", "paged_adamw_8bit"]
 
@@ -100,7 +101,7 @@ def _adamw(kind: Kind, masters: Sequence[Tensor], *, lr: float, weight_decay: fl
     try:
         from bitsandbytes.optim import AdamW8bit
     except ImportError:
-        raise UserError(f'update.optimizer: {kind!r} needs the extra: pip install "fipo[bitsandbytes]"') from None
+        raise UserError(f"update.optimizer: {kind!r} needs the extra: {install_hint('bitsandbytes')}") from None
     optimizer: torch.optim.Optimizer = AdamW8bit(masters, lr=lr, weight_decay=weight_decay, is_paged=paged)
     return optimizer
 

@@ -23,7 +23,9 @@ class Job(Table):
     name: str = Field(min_length=1)
     """verl's experiment name, and the last folder of the checkpoints."""
     nnodes: Annotated[int, Field(gt=0, le=10**5)]
+    """Machines."""
     gpus_per_node: Annotated[int, Field(gt=0, le=1024)]
+    """GPUs of each machine."""
     gpu_memory_gib: float = Field(default=80.0, gt=0, le=1e6)
     """Of one GPU, for the estimate alone."""
     gpu_tflops: float = Field(default=989.0, ge=1e-3, le=1e6)
@@ -33,8 +35,11 @@ class Job(Table):
     entry_point: str = "fipo.integrations.verl.main"
     """The module that `python3 -m` runs on the cluster."""
     model: str
+    """The model's folder."""
     train_file: str
+    """Parquet with the problems to train on, as DAPO publishes them."""
     test_file: str
+    """Parquet with the problems to evaluate on."""
     checkpoints: str | None = None
     """By default ckpts/<project>/<name>."""
 
@@ -43,11 +48,17 @@ class Shape(Table):
     """`[shape]`: the model's sizes, for the estimate alone."""
 
     parameters: Annotated[int, Field(gt=0, le=10**15)]
+    """Weights."""
     layers: AtOnce
+    """Transformer blocks."""
     hidden: AtOnce
+    """Width of the residual stream."""
     kv_heads: AtOnce
+    """Heads of keys and values."""
     head_size: AtOnce
+    """Width of one head."""
     vocabulary: InAll
+    """Tokens that there are."""
 
 
 class LaunchRecipe(Table):

@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from fipo.errors import RunStopped, UserError
+from fipo.extras import install_hint
 from fipo.integrations.verl.launch.rehearsed import done_steps, summary
 from fipo.telemetry.durable import replace_file
 
@@ -25,7 +26,7 @@ def rehearse(job: Sequence[str], folder: Path, ranks: int) -> None:
     Raises UserError where verl is missing or another job was rehearsed, RunStopped if a start fails or takes too long.
     """
     if find_spec("verl") is None:
-        raise UserError('--rehearse needs verl: pip install "fipo[verl]" (Python 3.11 or 3.12)')
+        raise UserError(f"--rehearse needs verl (Python 3.11 or 3.12): {install_hint('verl')}")
     overrides = folder / "job.json"
     written = json.dumps({"ranks": ranks, "job": list(job)}, indent=1)
     if overrides.exists() and overrides.read_text() != written:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from fipo.errors import RunStopped, UserError
+from fipo.extras import install_hint
 from fipo.integrations.verl.launch.recipe import Place
 
 
@@ -18,7 +19,7 @@ def submit(place: Place, entrypoint: str) -> None:
         from ray.exceptions import AuthenticationError, RayError
         from ray.job_submission import JobSubmissionClient
     except ImportError:
-        raise UserError('fipo launch needs Ray: pip install "fipo[verl]", or look with --dry-run') from None
+        raise UserError(f"fipo launch needs Ray: {install_hint('verl')}, or look with --dry-run") from None
     environment = runtime_env(place)
     try:
         client = JobSubmissionClient(place.address)

@@ -1,0 +1,1 @@
+"""A trained model outside its run: a folder that loads by itself, with a card, and the hub."""

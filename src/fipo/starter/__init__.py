@@ -1,0 +1,1 @@
+"""What `fipo init` writes: a recipe, a reward and data that run as they are, to be changed one by one."""
