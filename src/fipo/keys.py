@@ -33,7 +33,7 @@ def keys_text(section: str | None, of: str | None) -> str:
         return "\n\n".join(map(_shown, _once(sections_of(RECIPES[kinds[0]]))))
     known: list[str] = []
     for kind in kinds:
-        sections = list(sections_of(RECIPES[kind]))
+        sections = list(dict.fromkeys(sections_of(RECIPES[kind])))
         if found := _found(section, sections):
             return "\n\n".join(map(_shown, found))
         known += _names(sections)
@@ -53,12 +53,11 @@ def markdown() -> str:
 
 def _once(sections: Iterable[Section]) -> Iterator[Section]:
     """Without a table whose keys are those of an earlier one: that has the names of both."""
-    merged: dict[tuple[str, tuple[Key, ...]], Section] = {}
+    alike: dict[tuple[str, tuple[Key, ...]], list[Section]] = {}
     for section in sections:
-        same = (section.only_with, section.keys)
-        before = merged.get(same)
-        merged[same] = replace(before, name=f"{before.name}] and [{section.name}") if before else section
-    yield from merged.values()
+        alike.setdefault((section.only_with, section.keys), []).append(section)
+    for first, *others in alike.values():
+        yield replace(first, name="] and [".join(dict.fromkeys([first.name, *(other.name for other in others)])))
 
 
 def _names(sections: Sequence[Section]) -> list[str]:
