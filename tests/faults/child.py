@@ -37,6 +37,8 @@ def fork(work: Callable[[], int], log: Path) -> Child:
         descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(descriptor, 1)
         os.dup2(descriptor, 2)
+        sys.stdout = os.fdopen(1, "w", closefd=False)  # pytest has put its own there
+        sys.stderr = os.fdopen(2, "w", closefd=False)
         code = work()
     except BaseException:
         traceback.print_exc()

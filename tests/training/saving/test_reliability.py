@@ -271,7 +271,11 @@ def test_more_failed_grades_than_the_budget_end_the_run_with_its_state_saved(
 def test_failed_grades_of_an_evaluation_are_said_and_count_too(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (folder / "failing.py").write_text("def grade(response, problem):\n    raise ValueError('\\ud800 no')\n")
+    (folder / "failing.py").write_text(
+        "def grade(response, problem):\n"
+        "    if ord(problem.prompt[0]) % 2:\n        raise TypeError('odd')\n"
+        "    raise ValueError('\\ud800 no')\n"
+    )
     monkeypatch.chdir(folder)
     with pytest.raises(
         RunStopped, match=r"step 0: 24 grades timed out or crashed, more than grading\.max_failures = 0"
