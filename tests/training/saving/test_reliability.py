@@ -273,7 +273,7 @@ def test_failed_grades_of_an_evaluation_are_said_and_count_too(
 ) -> None:
     (folder / "failing.py").write_text(
         "def grade(response, problem):\n"
-        "    if ord(problem.prompt[0]) % 2:\n        raise TypeError('odd')\n"
+        "    if int(problem.answer) % 2:\n        raise TypeError('odd')\n"
         "    raise ValueError('\\ud800 no')\n"
     )
     monkeypatch.chdir(folder)
