@@ -34,7 +34,7 @@ def corpus():
         corpus.draw(rng).prompt
         for corpus in (LESSONS, HABITS)
         for rng in [random.Random(derive_seed(0, "corpus", repr(corpus)))]
-        for _ in range(4_000)
+        for _ in range(10_000)
     }
 
 
@@ -74,7 +74,7 @@ def test_the_split_of_a_question_is_fixed_for_ever():
 
 def test_about_seven_two_and_one_in_ten_questions_are_pretraining_training_and_evaluation():
     rng = random.Random(0)
-    splits = [split_of(question([rng.randint(1, 99) for _ in range(5)])) for _ in range(4_000)]
+    splits = [split_of(question([rng.randint(1, 99) for _ in range(5)])) for _ in range(10_000)]
     for split, share in (("pretrain", 0.7), ("train", 0.2), ("eval", 0.1)):
         assert abs(splits.count(split) / len(splits) - share) < 0.02
 
