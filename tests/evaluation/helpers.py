@@ -49,7 +49,8 @@ def result(id: str, correct: list[bool], *, votes: list[int | None] | None = Non
     """A line of results.jsonl."""
     votes = votes or [0 if right else 1 for right in correct]
     samples = [
-        {"correct": right, "vote": vote, "tokens": 4, "truncated": False, "outcome": "correct" if right else "wrong"}
+        {"correct": right, "vote": vote, "tokens": 4, "truncated": False, "answer": "4" if right else "5"}
+        | {"outcome": "correct" if right else "wrong"}
         for right, vote in zip(correct, votes, strict=True)
     ]
     return {"key": id, "id": id, "expected": "4", "prompt": "2+2=", "samples": samples, **values}

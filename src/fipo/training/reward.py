@@ -19,6 +19,7 @@ class PaidGrader(Table):
     """One of several graders that make up the reward."""
 
     name: GraderName
+    """One of ours, or `module:function`; a metric of its own."""
     weight: float = 1.0
     """Of what it gives, in the sum; 0 = it is a metric alone."""
 

@@ -27,12 +27,14 @@ SPEEDS = Speeds(
     packed=True,
 )
 
+SIZES = {"run.steps": "50", "update.mini_batches": "4", "eval.every": "25", "checkpoint.every": "25"}
+
 
 @pytest.fixture
 def recipe(repository: Path):
     def load(**overrides: str):
         written = {key.replace("__", "."): value for key, value in overrides.items()}
-        return load_recipe(repository / "recipe" / "quickstart.toml", written)
+        return load_recipe(repository / "recipe" / "quickstart.toml", SIZES | written)
 
     return load
 
