@@ -113,7 +113,10 @@ def test_smoothing_changes_the_line_but_neither_evaluations_with_their_interval_
 def test_the_csv_of_each_figure_is_what_metrics_jsonl_says(make_run, open_page):
     runs = [make_run("fipo", preset="release_32b"), make_run('a "quoted", name')]
     page = shown(open_page, runs)
-    for wanted in all_figures():
+    recorded = {key for run in runs for line in run.read_metrics() for key in line}
+    drawn = [figure for figure in all_figures() if recorded & {*figure.needs()}]
+    assert len(drawn) > 15
+    for wanted in drawn:
         rows = downloaded(page, wanted.title)
         assert list(rows[0]) == ["run", "step", *wanted.needs()]
         expected = [

@@ -123,7 +123,13 @@ CHAPTERS = (
                 title="Reward",
                 look_for="It should rise; it is the mean over everything that was sampled, dropped groups included.",
                 y="reward",
-                series=(Curve(key="reward/mean", label="reward"), Curve(key="eval/reward", label="held-out")),
+                series=_one("reward/mean", "reward"),
+            ),
+            Figure(
+                title="Held-out reward",
+                look_for="What a reward of your own says of held-out problems; +1 and -1 alone are the accuracy again.",
+                y="reward",
+                series=_one("eval/reward", "held-out reward"),
             ),
             Figure(
                 title="Generation batches",
