@@ -247,7 +247,7 @@ def test_another_base_than_the_run_began_with_is_refused(folder: Path) -> None:
     weights = load_file(folder / "model" / "model.safetensors")
     weights["model.layers.0.mlp.up_proj.weight"] *= 1.1
     save_file(weights, folder / "model" / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(UserError, match="the weights of model.path changed"):
+    with pytest.raises(UserError, match=r"the weights of model\.path changed"):
         run_recipe(folder, "run", resume=True, **RECIPE)
 
 
