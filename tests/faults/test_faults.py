@@ -32,15 +32,15 @@ def test_some_damages_are_mended_or_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_every_damage_of_a_run_is_mended_or_refused(tmp_path: Path) -> None:
-    came = damage_and_compare(tmp_path, say=print)
-    assert came["the same bits"] > 50 and came["one line that refuses"] > 50
+def test_every_ninth_damage_of_a_run_is_mended_or_refused(tmp_path: Path) -> None:
+    came = damage_and_compare(tmp_path, every=9, say=print)
+    assert came["the same bits"] > 15 and came["one line that refuses"] > 4
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", ["lora", "8bit"])
 def test_so_are_those_of_a_run_with_adapters_or_states_in_8_bits(tmp_path: Path, mode: str) -> None:
-    assert damage_and_compare(tmp_path, every=17, say=print, mode=mode).total() > 10
+    assert damage_and_compare(tmp_path, every=60, say=print, mode=mode).total() >= 3
 
 
 @pytest.mark.slow

@@ -11,7 +11,6 @@ from pydantic import (
     Discriminator,
     Field,
     JsonValue,
-    PositiveFloat,
     Tag,
     ValidationInfo,
 )
@@ -46,7 +45,7 @@ def _not_fewer(max_terms: int, others: ValidationInfo) -> int:
 class SourceTable(Table):
     """One source of problems."""
 
-    weight: PositiveFloat | None = None
+    weight: Annotated[float, Field(gt=0, le=1e6)] | None = None
     """Of several training sources: its share of the problems that are drawn, among all weights; left out = 1."""
 
 

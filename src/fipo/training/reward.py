@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Annotated, Self
 
 import torch
-from pydantic import Field, NonNegativeFloat, PositiveFloat, model_validator
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from fipo.grading.outcomes import reward_of
@@ -20,16 +20,16 @@ class PaidGrader(Table):
 
     name: GraderName
     """One of ours, or `module:function`; a metric of its own."""
-    weight: float = 1.0
+    weight: Annotated[float, Field(ge=-1e6, le=1e6)] = 1.0
     """Of what it gives, in the sum; 0 = it is a metric alone."""
 
 
 class RewardTable(Table):
     """+1 for a correct answer and -1 for any other, or the number that the grader gives; and what follows."""
 
-    scale: PositiveFloat = 1.0
+    scale: Annotated[float, Field(gt=0, le=1e6)] = 1.0
     """What graders give is multiplied by this: right and wrong are worth +scale and -scale."""
-    format: NonNegativeFloat = 0.0
+    format: Annotated[float, Field(ge=0, le=1e6)] = 0.0
     """Added where `data.grader` found an answer in the form that it reads, right or wrong."""
     graders: Annotated[list[PaidGrader], Field(min_length=1)] | None = None
     """These make up the reward, a weighted sum, in place of `data.grader`, which goes on to say what is right; it may
