@@ -161,29 +161,29 @@ class Writer:
 """
 
 
-def test_a_folder_of_trackers_that_somebody_removed_is_made_again(run: RunDirectory, library) -> None:
-    library(TAKES_ALL)
+def said_when_the_folder_is_removed(run: RunDirectory, later: list[dict[str, float]]) -> list[str]:
+    """What tensorboard's process says in a run whose trackers/ somebody removes before the `later` lines."""
     said: list[str] = []
     with Trackers(["tensorboard"], run, said.append) as trackers:
         trackers.start()
         run.append_metrics(LINES[0])
         wait_for_step(run, "tensorboard", 0)
         shutil.rmtree(run.trackers)
-        for line in LINES[1:]:
+        for line in later:
             run.append_metrics(line)
+    return said
+
+
+def test_a_folder_of_trackers_that_somebody_removed_is_made_again(run: RunDirectory, library) -> None:
+    library(TAKES_ALL)
+    said = said_when_the_folder_is_removed(run, LINES[1:])
     assert said == []
     assert json.loads((run.trackers / "tensorboard" / "state.json").read_text())["step"] == 3
 
 
 def test_a_tracker_whose_log_is_gone_still_fails_in_one_line(run: RunDirectory, library) -> None:
     library(RAISES)
-    said: list[str] = []
-    with Trackers(["tensorboard"], run, said.append) as trackers:
-        trackers.start()
-        run.append_metrics(LINES[0])
-        wait_for_step(run, "tensorboard", 0)
-        shutil.rmtree(run.trackers)
-        run.append_metrics(LINES[1])
+    said = said_when_the_folder_is_removed(run, LINES[1:2])
     assert said[0].startswith("tracker tensorboard failed and gave no reason; the run goes on without it")
 
 

@@ -2,11 +2,12 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from fipo.errors import UserError
+from fipo.telemetry.heartbeat import Beat, no_beat
 from fipo.telemetry.run_directory import RunDirectory
 
 HISTORY = "history.json"  # in a checkpoint
@@ -51,7 +52,7 @@ class History:
 class FoundHistory:
     """What is left of a run's history when it is resumed."""
 
-    def __init__(self, run: RunDirectory, beat: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, run: RunDirectory, beat: Beat = no_beat) -> None:
         """`beat` is called after each file that is read."""
         self.run = run
         self._beat = beat
