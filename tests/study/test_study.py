@@ -60,11 +60,11 @@ def test_a_study_ends_with_tables_says_what_failed_and_does_nothing_twice(write_
     assert outcome.failed == {"fipo": 0, "shuffled": 0, "scaled": 0, "broken": 1}
     config = tomllib.loads((study.folder / "runs/shuffled_seed_0/config.toml").read_text())
     assert config["resolved"]["control"] == "shuffled"
-    rate, mean_f = (
+    scaled, fipo = (
         tomllib.loads((study.folder / f"runs/{name}_seed_0/config.toml").read_text())["update"]["learning_rate"]
         for name in ("scaled", "fipo")
     )
-    assert rate != mean_f and rate == pytest.approx(5e-5 * outcome.arms["fipo"]["mean_f"].mean)
+    assert scaled != fipo and scaled == pytest.approx(fipo * outcome.arms["fipo"]["mean_f"].mean)
     written = (study.folder / "runs/fipo_seed_0/metrics.jsonl").stat().st_mtime_ns
     assert run_study(path, {})[1] == outcome
     study.archive.unlink()
