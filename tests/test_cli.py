@@ -318,6 +318,7 @@ def evaluated(quick, folder, name, *arguments):
     return folder / name
 
 
+@pytest.mark.slow
 def test_two_models_are_scored_and_compared(models, repository, tmp_path, capsys):
     quick = str(repository / "recipe" / "eval" / "quickstart.toml")
     base = evaluated(quick, tmp_path, "base")

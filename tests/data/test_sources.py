@@ -321,6 +321,7 @@ def test_without_the_extra_the_message_says_how_to_install_it(monkeypatch, tmp_p
     assert str(error.value) == f'data: source "reasoning_gym" needs the extra: {install_hint("gym")}'
 
 
+@pytest.mark.slow
 def test_questions_that_depend_on_the_order_of_a_set_are_the_same_in_every_process():
     """Such as those of isomorphic_strings: this process has a hash seed of its own."""
     pytest.importorskip("reasoning_gym")

@@ -27,6 +27,7 @@ def test_killed_evaluations_end_with_the_same_results(tmp_path: Path) -> None:
     assert kill_evals_and_compare(tmp_path, kills=8, seed=0, say=print) > 1
 
 
+@pytest.mark.slow
 def test_some_damages_are_mended_or_refused(tmp_path: Path) -> None:
     assert damage_and_compare(tmp_path, every=60, first=11, say=print).total() >= 3
 

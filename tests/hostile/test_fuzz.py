@@ -19,8 +19,8 @@ def check(folder: Path, count: int, seed: int) -> None:
     assert sum(outcomes[outcome] for outcome in outcomes if outcome.endswith(" valid")) > count / 50
 
 
-def test_a_few_hundred_hostile_recipes_are_valid_or_one_line_and_write_nothing(tmp_path: Path) -> None:
-    check(tmp_path, count=500, seed=1)
+def test_two_hundred_hostile_recipes_are_valid_or_one_line_and_write_nothing(tmp_path: Path) -> None:
+    check(tmp_path, count=200, seed=1)
 
 
 @pytest.mark.slow

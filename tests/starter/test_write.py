@@ -9,6 +9,7 @@ from fipo.starter.write import NAMES, write_starter
 from fipo.telemetry.run_directory import RunDirectory
 
 
+@pytest.mark.slow
 def test_init_writes_a_run_that_works_as_it_stands(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["init"]) == 0

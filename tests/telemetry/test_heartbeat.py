@@ -50,7 +50,7 @@ def test_a_stall_that_lets_no_python_thread_run_is_ended_too(tmp_path: Path) -> 
     assert "in wait_for_ever" in (tmp_path / "stall.txt").read_text()
 
 
-@pytest.mark.parametrize("stopped", ["the process", "its watchdog too"])
+@pytest.mark.parametrize("stopped", ["the process", pytest.param("its watchdog too", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("holds_the_interpreter", [False, True])
 def test_a_process_that_was_stopped_for_a_while_has_not_stalled(
     holds_the_interpreter: bool, stopped: str, tmp_path: Path

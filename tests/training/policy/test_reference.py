@@ -125,7 +125,14 @@ def test_without_a_coefficient_there_is_no_reference(folder: Path) -> None:
     assert reference_of(load_recipe(folder / "recipe.toml", {}), random_model()) is None
 
 
-@pytest.mark.parametrize("settings", [KL | WEIGHTS, KL | LORA, KL | {"model__dtype": "bfloat16"}])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        KL | LORA,
+        pytest.param(KL | WEIGHTS, marks=pytest.mark.slow),
+        pytest.param(KL | {"model__dtype": "bfloat16"}, marks=pytest.mark.slow),
+    ],
+)
 def test_a_resumed_run_has_the_reference_it_began_with_and_equals_the_uninterrupted_one(
     folder: Path, settings: dict[str, str]
 ) -> None:
