@@ -112,7 +112,7 @@ def relays():
 
 def test_true_advantages_stand_on_the_digits_that_decide_and_nowhere_else(relays):
     batch, advantages = relays
-    [[lettered, right, late, _]] = relay_truth(batch, advantages)
+    [[lettered, right, late, _]] = relay_truth(None, batch, advantages)
     # All first three blocks are right in this step, the fourth in 3 of 5; the group's deviation is 2 / sqrt(3).
     assert right == pytest.approx([0.0, 0.0, 0.0, 0.4 * 3**0.5, 0.0])
     assert late == pytest.approx([0.0, 0.0, 0.0, -0.6 * 3**0.5, 0.0])
@@ -121,7 +121,7 @@ def test_true_advantages_stand_on_the_digits_that_decide_and_nowhere_else(relays
 
 def test_in_bounds_they_amplify_what_decided_and_leave_the_rest_as_dapo_has_it(relays):
     batch, advantages = relays
-    [[_, right, late, _]] = relay_truth_bounded(batch, advantages)
+    [[_, right, late, _]] = relay_truth_bounded(None, batch, advantages)
     assert right == pytest.approx([0.87, 0.87, 0.87, 0.87 * 1.2, 0.87], abs=1e-4)
     assert late == pytest.approx([-0.87, -0.87, -0.87, -0.87 * 1.2, -0.87], abs=1e-4)
 
@@ -130,4 +130,4 @@ def test_there_are_no_true_advantages_of_other_problems(relays):
     batch, advantages = relays
     other = replace(batch.kept[0], problem=replace(batch.kept[0].problem, source="signed_sums"))
     with pytest.raises(UserError, match="needs relays"):
-        relay_truth(GroupBatch(kept=[other], generated=[other], generation_batches=1), advantages)
+        relay_truth(None, GroupBatch(kept=[other], generated=[other], generation_batches=1), advantages)

@@ -47,8 +47,8 @@ def test_the_rollouts_of_a_relay_know_each_tokens_true_advantage(plain):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("control", ["relay_truth", "relay_truth_bounded"])
-def test_true_advantages_train_another_policy_on_the_same_responses(control, plain, run_relay):
+@pytest.mark.parametrize("control", ["relay_truth", "relay_truth_bounded", "critic"])
+def test_other_advantages_train_another_policy_on_the_same_responses(control, plain, run_relay):
     other = run_relay(control, control)
     first, second = plain.read_metrics()[1], other.read_metrics()[1]
     assert first["reward/mean"] == second["reward/mean"]

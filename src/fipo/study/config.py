@@ -47,7 +47,9 @@ class Arm(Table):
     """For tables and figures; the arm's name if there is none."""
     recipe: dict[str, Any] = Field(default_factory=dict)
     """What this arm changes in the shared recipe."""
-    control: Literal["shuffled", "averaged", "past", "unguarded", "relay_truth", "relay_truth_bounded"] | None = None
+    control: (
+        Literal["shuffled", "averaged", "past", "unguarded", "relay_truth", "relay_truth_bounded", "critic"] | None
+    ) = None
     """Weights or advantages in place of FIPO's: see `fipo.study.controls`."""
     learning_rate_times_mean_f_of: Name | None = None
     """Multiply the learning rate by the mean influence weight of this arm's run with the same seed."""

@@ -1,20 +1,26 @@
 """Weights in place of FIPO's: most keep a side effect and lose the credit, so what they achieve is no credit.
 
-And the opposite: the true advantages of relays, which show what credit could achieve.
+And the opposite, advantages of single tokens: the true ones of relays, which show what credit could achieve, and those
+of a learned critic.
 """
 
 import math
 from dataclasses import replace
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
+from transformers import PreTrainedModel
 
 from fipo.data.made.relay import block_rates, true_advantages
 from fipo.errors import UserError
 from fipo.objective import FIPOConfig, bounded_weights, fipo_influence, future_kl, participating
 from fipo.rollout.groups import Group, GroupBatch
 from fipo.seeding import derive_seed
+from fipo.study.credit.critic import Critic, gae
+from fipo.study.credit.policy import packed
 from fipo.training.control import Control
+from fipo.training.trainer import Trainer
 
 FUTURE_KL_SPREAD = 0.15  # of the regimes of recipe/study
 
@@ -53,7 +59,7 @@ def unguarded(log_ratio: Tensor, advantages: Tensor, loss_mask: Tensor, cfg: FIP
     return fipo_influence(log_ratio, advantages, loss_mask, replace(cfg, dual_clip=math.inf, safety_threshold=math.inf))
 
 
-def relay_truth(batch: GroupBatch, advantages: Tensor) -> list[list[list[float]]]:
+def relay_truth(trainer: Trainer, batch: GroupBatch, advantages: Tensor) -> list[list[list[float]]]:
     """The true advantages of relays on the scale of DAPO's: of rewards +1 and -1, over the group's deviation.
 
     The blocks' probabilities are those of the step's own responses. Raises UserError for other problems.
@@ -65,7 +71,7 @@ def relay_truth(batch: GroupBatch, advantages: Tensor) -> list[list[list[float]]
     ]
 
 
-def relay_truth_bounded(batch: GroupBatch, advantages: Tensor) -> list[list[list[float]]]:
+def relay_truth_bounded(trainer: Trainer, batch: GroupBatch, advantages: Tensor) -> list[list[list[float]]]:
     """DAPO's advantages A_hat times clip(exp(c sign(A_hat) A)) in (1.0, 1.2), A being the true ones.
 
     c gives c A the spread that the FutureKL has where the studies look, .15.
@@ -80,6 +86,31 @@ def relay_truth_bounded(batch: GroupBatch, advantages: Tensor) -> list[list[list
         ]
         for row, responses in zip(advantages.tolist(), truth, strict=True)
     ]
+
+
+class LearnedCritic:
+    """GAE(.95) of a critic in place of DAPO's advantages, on their scale: of rewards +1 and -1, over the deviation.
+
+    The critic sees a step's responses before it is fitted to them, and begins anew with each policy that is loaded.
+    """
+
+    def __init__(self) -> None:
+        self.critics: WeakKeyDictionary[PreTrainedModel, Critic] = WeakKeyDictionary()
+
+    def __call__(self, trainer: Trainer, batch: GroupBatch, advantages: Tensor) -> list[list[list[float]]]:
+        model, groups, seed = trainer.model, batch.kept, trainer.recipe.run.seed
+        if model not in self.critics:
+            self.critics[model] = Critic(model.config.get_text_config().hidden_size, derive_seed(seed, "critic"))
+        critic = self.critics[model]
+        packs = packed(trainer, groups, trainer.recipe.update.tokens_per_micro_batch)
+        found: dict[tuple[int, int], list[float]] = {}
+        for pack in packs:
+            rewards = torch.tensor([float(groups[g].grades[m].correct) for g, m in pack.rollouts])
+            rows = gae(critic.values(model, pack), rewards, pack.loss_mask)
+            for (g, m), row, mask in zip(pack.rollouts, rows, pack.loss_mask, strict=True):
+                found[g, m] = (2 * row[mask] / _deviation(groups[g])).tolist()
+        critic.fit(model, packs, groups, derive_seed(seed, "critic", trainer.stream.taken))
+        return [[found[g, m] for m in range(len(group.responses))] for g, group in enumerate(groups)]
 
 
 def _relay_truth(batch: GroupBatch) -> list[list[list[float]]]:
@@ -108,3 +139,4 @@ CONTROLS = {
     advantages.__name__: Control(name=advantages.__name__, advantages=advantages)
     for advantages in (relay_truth, relay_truth_bounded)
 }
+CONTROLS["critic"] = Control(name="critic", advantages=LearnedCritic())

@@ -2,14 +2,19 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from fipo.objective import Influence
 from fipo.rollout.groups import GroupBatch
 
-TokenAdvantages = Callable[[GroupBatch, Tensor], list[list[list[float]]]]
-"""From a step's batch and its group advantages [P, G]: of each kept group, response and token, the advantage."""
+if TYPE_CHECKING:
+    from fipo.training.trainer import Trainer
+
+TokenAdvantages = Callable[["Trainer", GroupBatch, Tensor], list[list[list[float]]]]
+"""Before a step's updates, of its batch and group advantages [P, G]: the advantage of each kept group, response and
+token."""
 
 
 @dataclass(frozen=True, kw_only=True)

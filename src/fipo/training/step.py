@@ -55,7 +55,7 @@ def train_step(trainer: Trainer, step: int, clock: Clock) -> StepRecord:
     mini_batches = pack(
         batch.kept,
         advantages,
-        token_advantages=control.advantages(batch, advantages) if control and control.advantages else None,
+        token_advantages=control.advantages(trainer, batch, advantages) if control and control.advantages else None,
         mini_batches=recipe.update.mini_batches,
         tokens_per_micro_batch=recipe.update.tokens_per_micro_batch,
         mask_truncated=recipe.reward.mask_truncated,

@@ -4,6 +4,7 @@ import pytest
 import torch
 from tests.study.credit.test_truth import measured  # noqa: F401
 
+from fipo.study.credit.critic import gae
 from fipo.study.credit.gradients import cosines, target_gradient
 from fipo.study.credit.signals import BOUNDS, weights
 from fipo.training.passes.logprobs import score
@@ -45,13 +46,13 @@ def test_the_truth_in_bounds_amplifies_the_mistake_and_the_digits_that_saved_the
 
 def test_the_generalised_advantage_goes_from_steps_of_the_value_to_the_reward(measured):  # noqa: F811
     """V(s_(t+1)) - V(s_t) at the end, with R last; earlier ones discounted by .95."""
-    gae = measured.gae()
+    found = gae(measured.critic, measured.rewards, measured.loss_mask)
     b = 0
     n = int(measured.loss_mask[b].sum())
     v = [*measured.critic[b, :n].tolist(), float(measured.rewards[b])]
     steps = [after - before for before, after in pairwise(v)]
     for t in range(n):
-        assert gae[b, t] == pytest.approx(sum(0.95**h * step for h, step in enumerate(steps[t:])), abs=1e-5)
+        assert found[b, t] == pytest.approx(sum(0.95**h * step for h, step in enumerate(steps[t:])), abs=1e-5)
 
 
 def test_the_step_of_the_true_advantages_is_the_target_of_the_same_responses(sampled, sets):

@@ -8,10 +8,10 @@ from torch import Tensor
 
 from fipo.objective import FIPOConfig, bounded_weights, fipo_influence, future_kl, participating
 from fipo.study.controls import averaged, past
+from fipo.study.credit.critic import gae
 
 BOUNDS = {"1.0-1.2": (1.0, 1.2), "0.8-1.2": (0.8, 1.2), "0-10": (0.0, 10.0)}
 FIPO = replace(FIPOConfig.release_32b(), influence_clip=BOUNDS["0-10"])
-LAMBDA = 0.95  # of the critic's generalised advantage estimate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,14 +29,6 @@ class Measured:
 
     def future_kl(self, half_life: float = 32.0) -> Tensor:
         return future_kl(participating(self.log_ratio, self.loss_mask, FIPO.dual_clip), half_life)
-
-    def gae(self) -> Tensor:
-        """sum over h of LAMBDA^h (V(s_(t+h+1)) - V(s_(t+h))), with R for the value at the end."""
-        lengths = self.loss_mask.sum(1)
-        after = torch.cat([self.critic[:, 1:], torch.zeros(len(lengths), 1)], 1)
-        after[torch.arange(len(lengths)), lengths - 1] = self.rewards
-        half_life = float(torch.log(torch.tensor(0.5)) / torch.log(torch.tensor(LAMBDA)))
-        return future_kl(torch.where(self.loss_mask, after - self.critic, 0.0), half_life)
 
 
 def weights(m: Measured, shuffles: int, seed: int) -> Iterator[tuple[str, Tensor]]:
@@ -70,7 +62,8 @@ def weights(m: Measured, shuffles: int, seed: int) -> Iterator[tuple[str, Tensor
     signal = sign * m.truth * (f_kl[mask].std() / m.truth[mask].std())
     for name, bounds in BOUNDS.items():
         yield from _with_twins(f"truth {name}", signal.exp().clamp(*bounds), mask, shuffles, seed)
-    replaced = {"truth": m.truth, "R - V": m.rewards[:, None] - m.values, "critic": m.gae()}
+    critic = gae(m.critic, m.rewards, m.loss_mask)
+    replaced = {"truth": m.truth, "R - V": m.rewards[:, None] - m.values, "critic": critic}
     for name, advantages in replaced.items():
         yield name, torch.where(mask, advantages / m.advantages, 0.0)
 
