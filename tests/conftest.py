@@ -11,7 +11,15 @@ import torch
 if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")  # read when triton is imported, which transformers may do
 
-from transformers import AutoModelForCausalLM, GemmaConfig, LlamaConfig, PreTrainedModel, Qwen2Config, Qwen3Config
+from transformers import (
+    AutoModelForCausalLM,
+    GemmaConfig,
+    Llama4TextConfig,
+    LlamaConfig,
+    PreTrainedModel,
+    Qwen2Config,
+    Qwen3Config,
+)
 
 torch.set_num_threads(1)
 
@@ -58,6 +66,13 @@ def random_model(architecture: str = "qwen2", seed: int = 0, scale: float = 8.0)
             if parameter.dim() > 1:
                 parameter.mul_(scale)
     return model
+
+
+def tuned_llama4() -> Llama4TextConfig:
+    """Llama 4's layers without rotary embedding: they count the tokens before them in the row, whatever those are."""
+    return Llama4TextConfig(
+        **SHAPE, head_dim=8, num_local_experts=2, intermediate_size_mlp=64, floor_scale=16, no_rope_layers=[0, 0]
+    )
 
 
 @pytest.fixture(params=list(ARCHITECTURES))

@@ -31,6 +31,8 @@ def test_an_answer_is_a_text_as_it_stands_or_a_number_as_written_by_hand():
         (Decimal("0.10"), "0.10"),
         (np.float64(204), "204"),
         (np.int64(7), "7"),
+        (np.float32(0.1), "0.1"),
+        (np.float32(204), "204"),
     ],
 )
 def test_a_whole_number_has_no_point_whatever_its_type(value, text):

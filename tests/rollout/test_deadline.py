@@ -2,6 +2,7 @@ import threading
 
 import pytest
 
+from fipo.rollout import deadline
 from fipo.rollout.deadline import within
 
 
@@ -15,4 +16,13 @@ def test_what_does_not_end_is_left_alone():
     released = threading.Event()
     with pytest.raises(TimeoutError):
         within(0.05, released.wait)
+    released.set()
+
+
+def test_what_fills_the_memory_is_left_alone(monkeypatch):
+    released = threading.Event()
+    used = iter([100, 200])
+    monkeypatch.setattr(deadline, "_most_used", lambda: next(used, deadline.MOST_MEMORY + 101))
+    with pytest.raises(TimeoutError):
+        within(60, released.wait)
     released.set()

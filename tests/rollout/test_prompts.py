@@ -172,6 +172,16 @@ def test_a_template_that_does_not_end_is_refused_within_its_deadline(tokenizer, 
         encode(problem("2+2="), tokenizer, CHATTING)
 
 
+def test_a_template_whose_one_operation_would_not_end_is_refused_at_once(tokenizer, monkeypatch):
+    monkeypatch.setattr(
+        tokenizer, "chat_template", "{{ 'x' * 10**12 }}{% for m in messages %}{{ m['content'] }}{% endfor %}"
+    )
+    with pytest.raises(
+        BadPrompt, match=r"^the chat template refuses the prompt: an operation must make at most 1000000 "
+    ):
+        encode(problem("2+2="), tokenizer, CHATTING)
+
+
 def test_a_template_may_take_its_own_switches_out_of_a_system_message(tokenizer, monkeypatch):
     template = "{% for m in messages %}{{ m['content'].replace('/no_think', '') }}{% endfor %}"
     monkeypatch.setattr(tokenizer, "chat_template", template)

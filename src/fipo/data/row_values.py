@@ -21,7 +21,7 @@ def answer_text(value: Any, name: str) -> str:
     neither a text nor a number: None, a bool, a list.
     """
     if type(value).__module__ == "numpy" and hasattr(value, "item") and getattr(value, "ndim", 1) == 0:
-        value = value.item()
+        value = float(str(value)) if value.dtype.kind == "f" else value.item()  # 0.1 of 32 bits is no 0.1 of 64
     if isinstance(value, bool) or not isinstance(value, str | int | float | Decimal):
         raise MalformedRow(f"{name} must be a text or a number, got {value!r:.80}")
     if isinstance(value, str):

@@ -69,4 +69,16 @@ def special_attention(model: PreTrainedModel) -> str | None:
         return f"it has layers of {', '.join(sorted(kinds))}"
     if getattr(config, "attn_logit_softcapping", None):
         return "it caps the logits of its attention"
+    return scaled_in_the_row(model)
+
+
+def scaled_in_the_row(model: PreTrainedModel) -> str | None:
+    """Why rows of a model must begin with their sequence, if it scales attention by a token's place in its row.
+
+    Such a layer counts the tokens before it, padding and other sequences too, and not the positions that it is given.
+    """
+    config = model.config.get_text_config(decoder=True)
+    tuned = getattr(config, "attn_temperature_tuning", None) and not all(getattr(config, "no_rope_layers", None) or [0])
+    if tuned or getattr(config, "log_scaling_n_floor", None):  # of Llama 4, of Inkling
+        return "it scales its attention by a token's place in the row"
     return None

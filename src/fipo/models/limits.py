@@ -8,7 +8,7 @@ from transformers import PreTrainedConfig
 
 POSITIONS = ("max_position_embeddings", "max_seq_len")
 CHANGE = re.compile(
-    r"window|chunk_size|original_max_position|floor_scale|index_topk|local_attention|block_size|dense_len|compress"
+    r"window|chunk_size|original_max_position|floor_scale|n_floor|index_topk|local_attention|block_size|dense_len|compress"
 )
 
 

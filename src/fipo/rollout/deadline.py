@@ -1,14 +1,19 @@
-"""A limit in time for code that is not ours."""
+"""A limit in time and memory for code that is not ours."""
 
+import resource
+import sys
 import threading
+import time
 from collections.abc import Callable
 from typing import TypeVar
 
 T = TypeVar("T")
+MOST_MEMORY = 2 << 30  # bytes by which the process may grow meanwhile
+POLL_SECONDS = 0.05
 
 
 def within(seconds: float, compute: Callable[[], T]) -> T:
-    """What `compute` returns or raises. Raises TimeoutError if it takes longer: it is left alone then."""
+    """What `compute` returns or raises. Raises TimeoutError if it is slower or fills the memory: it is left alone."""
     result: list[T] = []
     raised: list[Exception] = []
 
@@ -19,10 +24,18 @@ def within(seconds: float, compute: Callable[[], T]) -> T:
             raised.append(error)
 
     thread = threading.Thread(target=run, daemon=True)
+    end, limit = time.monotonic() + seconds, _most_used() + MOST_MEMORY
     thread.start()
-    thread.join(seconds)
+    while thread.is_alive() and time.monotonic() < end and _most_used() < limit:
+        thread.join(min(POLL_SECONDS, seconds))
     if thread.is_alive():
         raise TimeoutError
     if raised:
         raise raised[0]
     return result[0]
+
+
+def _most_used() -> int:
+    """Bytes of memory that the process has had at most."""
+    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return used if sys.platform == "darwin" else used * 1024

@@ -15,6 +15,7 @@ from fipo.data.problem import Problem
 from fipo.errors import UserError
 from fipo.recipe.table import Table
 from fipo.rollout.deadline import within
+from fipo.rollout.sandbox import bounded_templates
 from fipo.rollout.today import today_is
 
 TEMPLATE_SECONDS = 20
@@ -129,7 +130,7 @@ def _from_template(
     """The text, or its tokens."""
 
     def fill_in() -> Any:
-        with today_is(prompting.date):
+        with today_is(prompting.date), bounded_templates():
             return tokenizer.apply_chat_template(
                 messages, tokenize=tokenize, add_generation_prompt=True, return_dict=False
             )
@@ -138,6 +139,8 @@ def _from_template(
         return within(TEMPLATE_SECONDS, fill_in)
     except TimeoutError:
         raise UserError(f"the chat template must be filled in within {TEMPLATE_SECONDS} s: it does not end") from None
+    except MemoryError:
+        raise UserError("the chat template must be filled in with little memory: it ran out") from None
     except TemplateSyntaxError as error:
         raise UserError(f"the chat template cannot be read: line {error.lineno}: {_one_line(error)}") from None
     except TemplateError as error:

@@ -38,6 +38,11 @@ RESPONSES = [
     ("<think>so \\boxed{34}</think>It is \\boxed{35}.", "34", "wrong"),
     ("<think>so \\boxed{34}. But wait", "34", "no_answer"),
     ("\\boxed{34}. Then \\boxed{3", "34", "no_answer"),
+    ("\\boxed{()}", "34", "no_answer"),
+    ("\\boxed{x`!|\\boxed{34}}", "34", "no_answer"),
+    ("\\boxed{34}", "**34**", "correct"),
+    ("\\boxed{34}", "#### 34", "correct"),
+    ("\\boxed{34}", "<answer>34</answer>", "correct"),
 ]
 
 
@@ -71,6 +76,13 @@ def test_a_number_that_is_too_large_is_not_computed(text):
     started = time.process_time()
     assert grade_math(f"\\boxed{{{text}}}", problem("34")).outcome == "wrong"
     assert time.process_time() - started < 2
+
+
+@pytest.mark.parametrize("answer", ["", "()", "-", "^", "**", "\\\\"])
+def test_signs_alone_are_no_answer_of_a_problem(answer):
+    assert grade_math.readable(problem(answer)).startswith(
+        'grader "math" needs a number, latex or words as answer, got'
+    )
 
 
 def test_a_problem_whose_own_answer_cannot_be_read_is_an_error():

@@ -80,6 +80,14 @@ NUMBERS = [
     ("0." + "3" * 60, "0", "0." + "3" * 60, "wrong"),  # not its whole part
     ("9" * 41, "9" * 41, "9" * 41, "correct"),
     ("1" * 1001, "1", None, "no_answer"),
+    ("it fell to \u20135", "-5", "-5", "correct"),
+    ("from 2\u20133", "3", "3", "correct"),
+    ("1.5\u00d710\u2076", "10", "1500000", "wrong"),
+    ("5\u00b2", "5", None, "no_answer"),
+    ("5 cm\u00b2", "5", "5", "correct"),
+    ("10\u207b\u00b3", "0.001", "0.001", "correct"),
+    ("1\u00bd", "1.5", "1.5", "correct"),
+    ("0x1F", "1", None, "no_answer"),
     ("<think>5</think>6", "6", "6", "correct"),
     ("<think>5", "5", None, "no_answer"),
 ]
@@ -122,6 +130,8 @@ def test_a_number_is_an_answer(answer):
         "(1,2)",
         "x=5",
         "12:30",
+        "--5",
+        "0x10",
         "five",
         "2\\pi",
         "5 cm^2",

@@ -25,6 +25,10 @@ SAME = {
         (r"1+\mathrm{i}", "1+i"),
     ],
     "degrees": [
+        (r"22.5^\circ", r"22^\circ 30'"),
+        (r"22.5^\circ", r"22^{\circ}30^{\prime}"),
+        ("22.5", "22\u00b030\u2032"),
+        (r"1.5125^\circ", r"1^\circ 30' 45''"),
         (r"90^\circ", "90"),
         ("90", r"90^{\circ}"),
         ("90", "90\u00b0"),
@@ -223,6 +227,28 @@ SAME = {
         ("5", "=5"),
         ("5", "5="),
     ],
+    "money as it is said elsewhere": [
+        ("18", r"US\$18"),
+        ("5", "Rs. 5"),
+        ("5", r"\pounds 5"),
+    ],
+    "looks": [
+        ("5", r"\color{red}{5}"),
+        ("5", r"\textcolor{blue}{5}"),
+        ("5", r"\colorbox{yellow}{$5$}"),
+        ("5", r"{\large 5}"),
+        ("5", r"\phantom{0}5"),
+        ("5", r"5 \tag{1}"),
+        ("5", r"\ensuremath{5}"),
+        (r"\mathbb{R}", r"\mathbb R"),
+        ("1000", r"1\thinspace000"),
+    ],
+    "what is said in brackets": [
+        ("5", r"5 \text{ (cm)}"),
+        ("5", r"5\ (\text{units})"),
+        ("5", r"5 \text{ (approx.)}"),
+        ("5", "5 (rounded to the nearest integer)"),
+    ],
     "infinity and intervals": [
         (r"\infty", "infinity"),
         (r"\infty", r"+\infty"),
@@ -322,6 +348,13 @@ SAME = {
     ],
 }
 DIFFERENT = {
+    "minutes of an angle": [("660", r"22^\circ 30'")],
+    "what is said in brackets": [
+        ("5", r"5 \text{ (not 6)}"),
+        ("5", r"5 \text{ (mod n)}"),
+        (r"5\text{ cm}", r"5\text{ (m)}"),
+        ("12", "12 (minimum)"),
+    ],
     "mixed numbers": [
         (r"1\frac{1}{2}", r"\frac{1}{2}"),
         ("2", r"1\frac{1}{2}"),

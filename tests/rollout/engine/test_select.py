@@ -1,12 +1,12 @@
 import pytest
 import torch
-from tests.conftest import SHAPE, random_model
+from tests.conftest import SHAPE, random_model, tuned_llama4
 from transformers import (
     AutoModelForCausalLM,
     BloomConfig,
     Gemma2Config,
-    Llama4TextConfig,
     LlamaConfig,
+    Ministral3Config,
     MistralConfig,
     Phi3Config,
     PhimoeConfig,
@@ -22,7 +22,7 @@ from fipo.models.attention import obstacle
 from fipo.rollout.engine.generate import GenerateSampler
 from fipo.rollout.engine.select import make_sampler
 from fipo.rollout.engine.slot_engine import SlotEngine
-from fipo.rollout.engine.trial import compare
+from fipo.rollout.engine.trial import compare, reach
 from fipo.rollout.sampler import Response, Sampler, SamplingParams
 
 PROMPTS = [[5, 6, 7], [8], [9, 10, 11, 12, 13], [5, 6, 7]]
@@ -151,13 +151,32 @@ def test_padding_that_a_model_does_not_ignore_is_never_there() -> None:
     assert gap_beyond_the_lengths_at_which_models_change(model, sampler) < 1e-4
 
 
-def test_attention_that_is_scaled_by_the_position_in_the_row_is_decoded_without_padding() -> None:
-    """Llama 4's layers without rotary embedding, beyond `floor_scale` tokens."""
-    config = Llama4TextConfig(
-        **SHAPE, head_dim=8, num_local_experts=2, intermediate_size_mlp=64, floor_scale=16, no_rope_layers=[0, 0]
-    )
+def test_a_trial_passes_each_length_at_which_a_model_changes_and_its_double() -> None:
+    config = MistralConfig(**SHAPE, sliding_window=60)
+    assert reach(config, longest=200) == [44, 64, 124, 132]
+    assert reach(config, longest=100) == [44, 64, 100]
+
+
+@pytest.mark.parametrize("scale", [1.0, 3.0])
+def test_attention_that_is_scaled_by_the_place_in_the_row_is_decoded_without_padding(scale: float) -> None:
+    """Llama 4's layers without rotary embedding, beyond `floor_scale` tokens: a trial alone may not see it."""
+    model, said = model_of(tuned_llama4(), scale), []
+    sampler = make_sampler(model, stop_tokens=[1], slots=4, say=said.append)
+    assert said == [
+        "note: Llama4ForCausalLM is decoded by generate, which is slower: it scales its attention by a token's place "
+        "in the row"
+    ]
+    assert isinstance(sampler, GenerateSampler) and not sampler.mixed
+    assert gap_beyond_the_lengths_at_which_models_change(model, sampler) < 1e-5
+
+
+def test_attention_that_is_scaled_by_the_position_that_is_given_gets_the_engine() -> None:
+    """Ministral's, beyond `original_max_position_embeddings` tokens."""
+    yarn = {"rope_type": "yarn", "factor": 4.0, "beta_fast": 32.0, "beta_slow": 1.0, "llama_4_scaling_beta": 0.5}
+    config = Ministral3Config(**{**SHAPE, "head_dim": 8}, rope_parameters={**yarn, **CHANGES}, sliding_window=None)
     model = model_of(config)
     sampler = make_sampler(model, stop_tokens=[1], slots=4)
+    assert isinstance(sampler, SlotEngine)
     assert gap_beyond_the_lengths_at_which_models_change(model, sampler) < 1e-5
 
 

@@ -1,7 +1,8 @@
 import pytest
 import torch
-from tests.conftest import SHAPE, random_model
+from tests.conftest import SHAPE, random_model, tuned_llama4
 from transformers import (
+    AutoModelForCausalLM,
     FalconMambaConfig,
     FalconMambaForCausalLM,
     Gemma2Config,
@@ -40,6 +41,13 @@ def test_a_model_with_sliding_windows_is_trained_on_padded_sequences_with_one_li
     layout, [line] = layout_and_notes(Gemma2ForCausalLM(Gemma2Config(**SHAPE, head_dim=8)).eval())
     assert layout == "padded"
     assert line.startswith("note: Gemma2ForCausalLM is trained on padded sequences, which is slower: it has layers of")
+
+
+def test_attention_that_is_scaled_by_the_place_in_the_row_is_trained_on_padded_sequences() -> None:
+    torch.manual_seed(0)
+    layout, [line] = layout_and_notes(AutoModelForCausalLM.from_config(tuned_llama4()).eval())
+    assert layout == "padded"
+    assert line.endswith("which is slower: it scales its attention by a token's place in the row")
 
 
 def test_a_model_without_attention_is_trained_on_padded_sequences() -> None:

@@ -2,9 +2,15 @@
 
 import re
 
-THOUGHTS = r"(?:think|thinking|thought|thoughts|reasoning|reflection)"
-OPENED = re.compile(rf"<{THOUGHTS}>|\[THINK\]|\u25c1think\u25b7|<\|begin_of_thought\|>", re.IGNORECASE)
-CLOSED = re.compile(rf"</{THOUGHTS}>|\[/THINK\]|\u25c1/think\u25b7|<\|end_of_thought\|>", re.IGNORECASE)
+THOUGHTS = r"(?:seed:)?(?:think|thinking|thought|thoughts|reasoning|reflection)"
+OPENED = re.compile(
+    rf"<\s?{THOUGHTS}\s?>|\[THINK\]|\u25c1think\u25b7|<\|begin_of_thought\|>|<\|channel\|>(?:analysis|commentary)",
+    re.IGNORECASE,
+)
+CLOSED = re.compile(
+    rf"</\s?{THOUGHTS}\s?>|\[/THINK\]|\u25c1/think\u25b7|<\|end_of_thought\|>|<\|channel\|>final[^<]{{0,40}}<\|message\|>",
+    re.IGNORECASE,
+)
 LABEL = re.compile(r"answer[ \t]{0,8}:", re.IGNORECASE)
 OPEN, CLOSE = "<answer>", "</answer>"
 
@@ -22,7 +28,7 @@ def tagged_answer(response: str) -> str | None:
     """What stands in the last `<answer>` tag that is closed; None without one."""
     end = response.rfind(CLOSE)
     start = response.rfind(OPEN, 0, max(end, 0))
-    return response[start + len(OPEN) : end].strip() if start >= 0 else None
+    return response[start + len(OPEN) : end].partition(CLOSE)[0].strip() if start >= 0 else None
 
 
 def marked_answer(response: str) -> str | None:

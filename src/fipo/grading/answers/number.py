@@ -1,6 +1,7 @@
 """The last number of a response, by value (`number` grading)."""
 
 import re
+import unicodedata
 from collections import deque
 from fractions import Fraction
 
@@ -15,9 +16,12 @@ LATEST = 200  # matches that are looked at
 # A comma belongs to a number only before exactly three digits, so that `1,000` is one number and `1,2` are two.
 DIGITS = r"(?:[0-9]{1,3}(?:(?:,|\{,\})[0-9]{3})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?|\.[0-9]+"
 COMMAS = str.maketrans("", "", "{,}")
+MINUS = str.maketrans("\u2212\u2013", "--")
+SUPERSCRIPTS = re.compile("[\u2070\u00b9\u00b2\u00b3\u2074-\u207b]+")
+VULGAR = re.compile("[\u00bc-\u00be\u2150-\u215e]")  # fractions of one character
 TO_THE = r"(?:\^|\*\*)\s?\{?\s?"
-NO_NUMBER = (  # it has digits, but is none: 12:30, 2^{10}, 1e9999, x^2 and a_1
-    r"(?<![0-9.,])[0-9]+(?::[0-9]+)+"
+NO_NUMBER = (  # it has digits, but is none: 12:30, 0x1F, 2^{10}, 1e9999, x^2 and a_1
+    r"(?<![0-9.,])[0-9]+(?::[0-9]+)+|(?<![\w.])0[xX][0-9a-fA-F]+|(?<![\w)\]}])\^[-+]?[0-9]+"
     rf"|(?<![0-9.])(?!10\s?\^)[0-9]+(?:\.[0-9]+)?\s?{TO_THE}[-+]?\w+\}}?(?:\s?{TO_THE}[-+]?\w+\}}?)*"
     r"|(?<![0-9.])[0-9][0-9.]*(?:[eE][-+]?[0-9]{4,}|_[0-9]+)"
     r"|[A-Za-z)\]}]\s?[_^]\s?(?:\{[^{}]{0,40}\}|[-+]?\w+)"
@@ -30,7 +34,7 @@ NUMBER = re.compile(
     rf"|\s?(?:\\times|\\cdot|[*x\u00d7\u00b7])\s?10\s?{TO_THE}(?P<times>[-+]?[0-9]{{1,3}})\}}?"
     r"|(?:\s(?P<part>[0-9]+))?\s?/\s?(?P<over>[0-9]+)(?![0-9/]))?)"
 )
-GOLD = re.compile(rf"\s*-?\$?-?(?:{DIGITS})(?:[eE][-+]?[0-9]{{1,3}})?\s?%?\.?\s*")
+GOLD = re.compile(rf"\s*(?:-?\$?|\$-)(?:{DIGITS})(?:[eE][-+]?[0-9]{{1,3}})?\s?%?\.?\s*")
 
 
 class NumberGrader(Grader):
@@ -39,7 +43,7 @@ class NumberGrader(Grader):
     name = "number"
 
     def readable(self, problem: Problem) -> str | None:
-        if GOLD.fullmatch(problem.answer.replace("\u2212", "-")) and last_number(problem.answer) is not None:
+        if GOLD.fullmatch(problem.answer.translate(MINUS)) and last_number(problem.answer) is not None:
             return None
         return f'grader "number" needs a number as answer, got {problem.answer!r:.80}'
 
@@ -52,12 +56,19 @@ grade_number = NumberGrader()
 
 def last_number(text: str) -> str | None:
     """`-1,000.50` as `-1000.5`, `2/4` as `0.5`, `-0` as `0`; None without a number. U+2212 is a minus sign, too."""
-    text = text.replace("\u2212", "-")
+    text = text if text.isascii() else _in_ascii(text)
     cut = max(len(text) - ENDING, 0)
     found = _last_in(text, cut)
     if cut and (found is None or found[1] < cut + ENDING // 2):  # the cut may have gone through it
         found = _last_in(text, 0)
     return None if found is None else as_decimal(found[0])
+
+
+def _in_ascii(text: str) -> str:
+    """With the minus signs, powers and fractions that Unicode has besides."""
+    text = SUPERSCRIPTS.sub(lambda match: "^" + unicodedata.normalize("NFKC", match[0]), text)
+    text = VULGAR.sub(lambda match: " " + unicodedata.normalize("NFKC", match[0]).replace("\u2044", "/"), text)
+    return text.translate(MINUS)
 
 
 def _last_in(text: str, start: int) -> tuple[Fraction, int] | None:

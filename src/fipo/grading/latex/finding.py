@@ -23,7 +23,7 @@ NUMBER = re.compile(
 CLAUSE_END = re.compile(r"(?<!\d)\.\s|\.(?=\s+[A-Z])|,?\s(?:since|because|so|which|where|as|for|when|if)\b|;\s|\s\(")
 EMPHASIS = re.compile(r"(?<![\w)}])(\*\*|__|`)([^*_`\n]+)\1(?![\w({])")
 WORD = re.compile(r"(?<![\\a-zA-Z])[a-zA-Z]{2,}")
-EMPHASISED = re.compile(r"(?:\*\*|__|`)([^*_`\n]{1,200})(?:\*\*|__|`)[\s.]*\Z")
+EMPHASISED = re.compile(r"(?<![\w)}])(?:(?:\*\*|__)([^*_`\n]{1,200})(?:\*\*|__)|`([^`\n]{1,200})`)[\s.]*\Z")
 MARKS = '*_`#"\u201c\u201d '
 BACKWARDS = re.compile(rf"(?:[,;:>!\s]\\(?!\\)|\\\\|~|[\s.,;{MARKS}](?!\\(?!\\)))*")  # the end of an answer, reversed
 MOST_BOXES = 20
@@ -41,8 +41,8 @@ def final_answers(response: str) -> list[str]:
         return []
     end = response.rfind(CLOSE)
     while end > 0 and (start := response.rfind(OPEN, 0, end)) >= 0:
-        if content := response[start + len(OPEN) : end].strip():
-            return _of_boxes(content) or [_without_marks(content)]
+        if content := response[start + len(OPEN) : end].partition(CLOSE)[0].strip():
+            return _of_boxes(content) or [without_marks(content)]
         end = response.rfind(CLOSE, 0, start)
     if OPEN in response or boxes_in(response):
         return _of_boxes(response)
@@ -64,13 +64,13 @@ def _of_boxes(response: str) -> list[str]:
 
 
 def _listed(boxes: list[Box]) -> str:
-    return ", ".join(dict.fromkeys(_without_marks(str(box.content)) for box in boxes))
+    return ", ".join(dict.fromkeys(without_marks(str(box.content)) for box in boxes))
 
 
 def _after_phrase(text: str) -> list[str]:
     """What the last `the answer is` or `Answer:` is followed by, on its line or the next one."""
     for phrase in reversed(list(PHRASE.finditer(text))):
-        line = next((line for line in text[phrase.end() :].splitlines() if line.strip(MARKS + ".$")), "")
+        line = next((line for line in text[phrase.end() :].splitlines() if line.strip(MARKS + ".$:")), "")
         if line:
             return [_in_line(line)]
     return []
@@ -78,7 +78,7 @@ def _after_phrase(text: str) -> list[str]:
 
 def _in_line(line: str) -> str:
     """A line up to the end of its sentence, or the first formula or number in it, where it is more than that."""
-    clause = _without_marks(CLAUSE_END.split(line, maxsplit=1)[0])
+    clause = without_marks(CLAUSE_END.split(line.lstrip(), maxsplit=1)[0])
     formulas, numbers = FORMULA.search(line), NUMBER.search(clause)
     if says_something(clause):
         return clause
@@ -90,11 +90,12 @@ def _in_line(line: str) -> str:
 
 def _last_of(text: str) -> list[str]:
     """What is emphasised at the end of a text, its last line if that is a formula, else the last formula or number."""
-    last_line = _without_marks(text.rstrip().rpartition("\n")[2])
+    last_line = without_marks(text.rstrip().rpartition("\n")[2])
     emphasised = EMPHASISED.search(text)
-    for candidate in ([emphasised[1]] if emphasised else []) + ([last_line] if not WORD.search(last_line) else []):
+    candidates = [emphasised[1] or emphasised[2]] if emphasised else []
+    for candidate in candidates + ([] if WORD.search(last_line) else [last_line]):
         if says_something(candidate):
-            return [_without_marks(candidate)]
+            return [without_marks(candidate)]
     found = [(match.end(), match.start(), _inside(match)) for match in FORMULA.finditer(text)]
     found += [(match.end(), match.start(), match[0]) for match in NUMBER.finditer(text)]
     _, start, answer = max(found, default=(0, 0, ""))
@@ -114,7 +115,7 @@ def _inside(formula: re.Match[str]) -> str:
     return next(group for group in formula.groups() if group is not None)
 
 
-def _without_marks(text: str) -> str:
+def without_marks(text: str) -> str:
     """Without the marks of Markdown, the quotation marks and the spaces around it, and the punctuation behind it."""
     text = text.lstrip(MARKS + "\t\r\n")
     end = BACKWARDS.match(text[::-1])

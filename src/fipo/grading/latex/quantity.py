@@ -66,6 +66,8 @@ def _measured(tokens: Tokens) -> tuple[Tokens, list[str]]:
         return tokens, []
     if start > 2 and texts[start - 2 : start] == ["frac", "{"]:
         start -= 2
+    if start > 1 and texts[start - 1] == "(" and texts[-1] == ")":  # 5 (cm)
+        start -= 1
     if texts[:start].count("{") != texts[:start].count("}"):
         return tokens, []
     for i in range(start, len(tokens)):

@@ -208,7 +208,7 @@ def _bracketed(tokens: Tokens) -> Reading | None:
             return read(described[1])
     items = tuple(read_one(part) for part in split(inside, lambda token: token.text in (",", ";")) if part)
     if first == "(" and len(items) < 2:
-        return read(inside) if last == ")" and isinstance(items[0], Listing | Interval | Named) else None
+        return read(inside) if last == ")" and items and isinstance(items[0], Listing | Interval | Named) else None
     return Listing(items, "{}" if first == r"\{" else first + last)
 
 

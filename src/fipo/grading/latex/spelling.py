@@ -43,17 +43,27 @@ CHARACTERS = {
 }
 TEXT = r"\\(?:text|textrm|textbf|textit|textnormal|textsuperscript|mbox|mathrm|mathit|mathbf|operatorname)"
 ORDINAL = r"(?:st|nd|rd|th)"
+MINUTES = r"(?:'|\^?\s*\{?\s*\\prime\s*\}?)"  # one of them; seconds have two
 REWRITTEN: list[tuple[str, str | Callable[[re.Match[str]], str]]] = [  # in this order
+    (r"\\(?:textcolor|colorbox|color)\s*(?:\[\w+\])?\s*\{[^{}]*\}", " "),
+    (r"\\(?:[hv]?phantom|tag\*?|label)\s*\{[^{}]*\}", " "),
+    (r"\(\s*(?:approx\w*\.?|rounded[\w. ]*)\s*\)", " "),
+    (r"(?<![a-zA-Z\\])US\s?(?=\\*\$\s?\d)|\\(?:pounds|euro|yen|textdollar|texteuro|textsterling)(?![a-zA-Z])", " "),
+    (r"\\mathbb\s+([a-zA-Z])(?![a-zA-Z])", r"\\mathbb{\1}"),
     (r"\\+\$", " "),  # a dollar sign, also in a text that was escaped twice
     (r"(?<!\\)\\[()\[\]]|\$", " "),  # the ends of a formula
     (r"(?<=\d)(?:\{,\}|,\\!)\s*(?=\d{3}(?!\d))|\\!", ""),
     (r"\\(?:left|right)\s*\.", " "),
     (r"\\(?:left|right|middle|[bB]igg?[lrm]?)(?![a-zA-Z])", " "),
-    (r"(?<![\d.])\d{1,3}(?:(?:\\[,;: ]|~)\s*\d{3})+(?!\d)", lambda m: re.sub(r"\D", "", m[0])),  # 10\,080
+    (
+        r"(?<![\d.])\d{1,3}(?:(?:\\[,;: ]|~|\\thinspace(?![a-zA-Z]))\s*\d{3})+(?!\d)",
+        lambda m: re.sub(r"\D", "", m[0]),
+    ),  # 10\,080
     (r"(?<![\d.,/])\d{1,3}(?: \d{3})+(?![\d/])", lambda m: m[0].replace(" ", "")),  # 10 080
     (r"(?<!\\)\\[,;:>! ]|~|\\(?:quad|qquad|enspace|thinspace)(?![a-zA-Z])|\\hspace\*?\{[^{}]*\}", " "),
     (r"(?<!\\)\\([%#&_])", r"\1"),
     (r"\^\s*\{\s*\\circ\s*[CF]?\s*\}|\^\s*\\circ(?![a-zA-Z])", r"\\degree "),
+    (rf"(\d+)\s*\\degree\s*(\d+){MINUTES}(?:\s*(\d+){MINUTES}{{2}})?", lambda m: _in_degrees(*m.groups())),
     (
         rf"(?<=\d)\s?(?:\^\s*\{{\s*{TEXT}\s*\{{{ORDINAL}\}}\s*\}}|\^\s*\{{{ORDINAL}\}}|\^?\s*{TEXT}\s*\{{{ORDINAL}\}})",
         "",
@@ -70,6 +80,11 @@ def evened_out(text: str) -> str:
     for pattern, replacement in PATTERNS:
         text = pattern.sub(replacement, text)
     return text
+
+
+def _in_degrees(degrees: str, minutes: str, seconds: str | None) -> str:
+    """22 degrees and 30 minutes are 22 + 30/60 degrees."""
+    return rf"({degrees} + {minutes}/60 + {seconds or 0}/3600)\degree "
 
 
 @lru_cache(maxsize=1024)

@@ -75,7 +75,11 @@ SIGNS = {  # commands that are signs by another name
 }
 TEXTS = {"text", "textrm", "textnormal", "mbox", "mathrm", "textsf", "mathsf", "hbox", "operatorname", "operatorname*"}
 FONTS = {"textbf", "textit", "emph", "mathbf", "mathit", "mathcal", "boldsymbol", "bm", "underline", "mathtt", "texttt"}
-IGNORED = {"boxed", "fbox", "displaystyle", "textstyle", "limits", "nolimits", "rm", "bf", "it", "mathstrut", "strut"}
+IGNORED = {
+    *("boxed", "fbox", "framebox", "ensuremath", "displaystyle", "textstyle", "limits", "nolimits", "mathstrut"),
+    *("strut", "rm", "bf", "it", "bfseries", "tiny", "scriptsize", "footnotesize", "small", "normalsize", "large"),
+    *("Large", "LARGE", "huge", "Huge", "centering", "noindent"),
+}
 FUNCTIONS = {
     *(
         "sin",
@@ -121,7 +125,7 @@ SHORT_WORDS = {
         "men",
     ),
     *("way", "cow", "hen", "car", "egg", "box", "yes", "no", "Yes", "No", "is", "of", "the", "per", "are", "for", "to"),
-    *("sq", "cu", "yrs", "yr", "gal", "boy", "pen", "cup", "bag", "pie", "set"),
+    *("Rs", "sq", "cu", "yrs", "yr", "gal", "boy", "pen", "cup", "bag", "pie", "set"),
 }
 
 

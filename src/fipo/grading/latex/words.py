@@ -10,7 +10,7 @@ OTHER = re.compile(  # what stands before says something else of the number than
 )
 NEGATIVE = re.compile(r"\b(?:minus|negative)\s*\Z", re.IGNORECASE)
 SCALES = {"dozen": 12, "hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
-BEHIND = {"than", "least", "most", "maximum", "minimum", "factorial", "squared", "cubed"} | {
+BEHIND = {"mod", "modulo", "than", "least", "most", "maximum", "minimum", "factorial", "squared", "cubed"} | {
     *("halves", "thirds", "fourths", "fifths", "sixths", "sevenths", "eighths", "ninths", "tenths", "hundredths"),
     "thousandths",
 }

@@ -6,7 +6,7 @@ from functools import partial
 from transformers import PreTrainedModel
 
 from fipo.errors import UserError
-from fipo.models.attention import obstacle, special_attention
+from fipo.models.attention import obstacle, scaled_in_the_row, special_attention
 from fipo.models.limits import longest_of
 from fipo.models.rotary import fix_rotary
 from fipo.rollout.engine.generate import GenerateSampler, advice_of
@@ -69,7 +69,7 @@ def _samplers(
             fastest.reserve(longest)
         yield fastest
         del fastest  # and its memory
-    for mixed in (True, False):
+    for mixed in (False,) if scaled_in_the_row(model) else (True, False):
         yield GenerateSampler(model, stop_tokens=[], batch_size=slots, mixed=mixed, beat=beat)
 
 

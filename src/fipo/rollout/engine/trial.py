@@ -19,8 +19,9 @@ LONGER = (40, 128)  # tokens that are always tried as well, if a run can have as
 
 
 def reach(config: PreTrainedConfig, longest: int) -> list[int]:
-    """Some lengths up to `longest` that are to be tried: each at which a model may change is passed by one of them."""
-    return sorted({min(length + TOKENS // 2, longest) for length in (*LONGER, *turning_points(config, longest))})
+    """Some lengths up to `longest` that are to be tried: each at which a model may change is passed, and its double."""
+    turns = [times * length for length in turning_points(config, longest) for times in (1, 2)]
+    return sorted({min(length + TOKENS // 2, longest) for length in (*LONGER, *turns)})
 
 
 def words_of(length: int) -> list[int]:

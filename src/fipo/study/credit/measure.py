@@ -33,7 +33,7 @@ def measure(design: Design, name: str, number: int, graders: GraderPool) -> Reco
     cell, sampling = design.cells[name], design.credit
     seed, last = cell.first_seed + number, sampling.steps[number % len(sampling.steps)]
     trainer = begin(recipe_of(design, cell, seed), graders)
-    critic = Critic(trainer.model.config.hidden_size, derive_seed(seed, "critic"))
+    critic = Critic(trainer.model.config.get_text_config(decoder=True).hidden_size, derive_seed(seed, "critic"))
     for step in range(1, last):
         record = step_of(trainer, step)
         critic.fit(trainer.model, [one.pack for o in record.outcomes for one in o.packs], record.batch.kept, step)
