@@ -42,3 +42,8 @@ def test_no_file_has_more_than_300_lines_and_no_function_more_than_90():
     assert {path: lines for path, lines in files.items() if lines > 300} == {}
     functions = nodes(ast.FunctionDef, ast.AsyncFunctionDef)
     assert [(path, node.name) for path, node in functions if node.end_lineno - node.lineno >= 90] == []
+
+
+def test_no_docstring_begins_in_the_middle_of_a_sentence():
+    beginnings = [(path, line.strip()) for path in SOURCES.rglob("*.py") for line in path.read_text().splitlines()]
+    assert [(path, line) for path, line in beginnings if line.startswith('"""Of ')] == []

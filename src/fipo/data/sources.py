@@ -38,7 +38,7 @@ class SourceTable(Table):
     """One source of problems."""
 
     weight: Annotated[float, Field(gt=0, le=1e6)] | None = None
-    """Of several training sources: its share of the problems that are drawn, among all weights; left out = 1."""
+    """Its share of the problems that are drawn from several training sources, among all weights; left out = 1."""
 
 
 class SignedSums(SourceTable):

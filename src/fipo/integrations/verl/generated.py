@@ -77,7 +77,7 @@ class Generated:
 
 
 def metrics_of(parts: Sequence[Generated], kept: int) -> dict[str, float]:
-    """Of a step that generated all of these, by the names of docs/metrics.md; what nothing is known of is absent."""
+    """A step that generated all of these, by the names of docs/metrics.md; what nothing is known of is absent."""
     responses = [info for part in parts for info in part.responses]
 
     def all_of(key: str) -> list[float]:

@@ -59,7 +59,7 @@ def steps_of(recipe: LaunchRecipe) -> int | None:
 
 
 def rows_of(path: Path) -> int | None:
-    """Of a parquet file; None for one that is not here or none."""
+    """The rows of a parquet file; None for one that is not here or none."""
     if not os.path.isfile(path):
         return None
     import pyarrow as pa

@@ -27,9 +27,9 @@ class JobTable(Table):
     gpus_per_node: Annotated[int, Field(gt=0, le=1024)]
     """GPUs of each machine."""
     gpu_memory_gib: float = Field(default=80.0, gt=0, le=1e6)
-    """Of one GPU, for the estimate alone."""
+    """One GPU's, for the estimate alone."""
     gpu_tflops: float = Field(default=989.0, ge=1e-3, le=1e6)
-    """Of one GPU in bfloat16, an H100's by its data sheet; for the estimate alone."""
+    """One GPU's in bfloat16, an H100's by its data sheet; for the estimate alone."""
     gpu_gb_per_second: float = Field(default=3350.0, ge=1e-3, le=1e6)
     """From the memory of one GPU, an H100's by its data sheet; for the estimate alone."""
     entry_point: str = "fipo.integrations.verl.main"
