@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from fipo.errors import RunStopped
 from fipo.integrations.verl.compat import VerlMismatch, check_whole_loss, require_parameters
 
 REPLAY_BUFFER = {
@@ -246,10 +247,19 @@ class FIPOTaskRunner(TaskRunnerV1.__ray_actor_class__):  # type: ignore[misc, na
 
 
 def run(config: Any, task_runner: Any) -> None:
-    """verl's start of Ray and of a task runner. Raises ValueError for a configuration that asks for another trainer."""
+    """verl's start of Ray and of a task runner.
+
+    Raises ValueError for a configuration that asks for another trainer, RunStopped where our part of it ends the job.
+    """
     if not config.trainer.use_v1:
         raise ValueError("trainer.use_v1 must be True for fipo, got False")
-    run_ppo(config, task_runner_class=task_runner)
+    try:
+        run_ppo(config, task_runner_class=task_runner)
+    except ray.exceptions.RayTaskError as error:
+        if not isinstance(error.cause, RunStopped):
+            raise
+        ray.shutdown()  # what its workers still print would come after the reason
+        raise error.cause from None
 
 
 def fresh_metrics_file(folder: Path) -> Path:
