@@ -9,6 +9,7 @@ pytest.importorskip("verl", reason="verl is not installed here; make test-verl h
 
 import torch
 from omegaconf import OmegaConf
+from ray.exceptions import RayTaskError
 from verl.trainer.main_ppo import TaskRunnerV1
 from verl.trainer.ppo.v1 import PPOTrainer, get_trainer_cls
 from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer
@@ -116,6 +117,21 @@ def test_a_part_of_verls_trainer_that_is_gone_is_named(monkeypatch):
     monkeypatch.setattr("verl.trainer.ppo.v1.PPOTrainer._update_actor", lambda self, batch: batch)
     with pytest.raises(compat.VerlMismatch, match=r"PPOTrainer._update_actor must take \(self, batch, metrics\), got "):
         v1.check_parts()
+
+
+def test_a_job_that_we_end_says_why_without_rays_traceback(monkeypatch):
+    def fails_with(cause):
+        def run_ppo(config, task_runner_class):
+            raise RayTaskError("run", "a traceback", cause).as_instanceof_cause()
+
+        monkeypatch.setattr(v1, "run_ppo", run_ppo)
+        v1.run(OmegaConf.create({"trainer": {"use_v1": True}}), None)
+
+    with pytest.raises(RunStopped, match="no group has contrast") as stopped:
+        fails_with(RunStopped("step 1: no group has contrast"))
+    assert not isinstance(stopped.value, RayTaskError)
+    with pytest.raises(RayTaskError):
+        fails_with(ValueError("somebody else's"))
 
 
 def test_another_worker_plays_every_role():
