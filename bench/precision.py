@@ -27,6 +27,7 @@ from policies import FLOAT32, begin, changed, policies_in
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from fipo.beat import no_beat
 from fipo.data.made.signed_sums import signed_sums
 from fipo.data.problem import Problem
 from fipo.grading.grade import Grade
@@ -36,7 +37,6 @@ from fipo.rollout.engine.select import make_sampler
 from fipo.rollout.groups import Group, ProblemStream
 from fipo.rollout.prompts import Prompting, encode
 from fipo.rollout.sampler import SamplingParams
-from fipo.telemetry.heartbeat import no_beat
 from fipo.training import load_recipe
 from fipo.training.passes.layout import layout_of
 from fipo.training.passes.logprobs import old_scores

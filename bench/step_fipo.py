@@ -9,6 +9,7 @@ import torch
 from small_model import GROUP_SIZE, GROUPS, PROMPT_TOKENS, RESPONSE_TOKENS, print_side, random_prompts, small_model
 
 import fipo
+from fipo.beat import no_beat
 from fipo.data.problem import Problem
 from fipo.grading.grade import Grade
 from fipo.models.norm import fuse_norms
@@ -17,7 +18,6 @@ from fipo.rollout.engine.slot_engine import SlotEngine
 from fipo.rollout.groups import PolicyRoller, ProblemStream
 from fipo.rollout.prompts import Prompting
 from fipo.telemetry.clock import Clock
-from fipo.telemetry.heartbeat import no_beat
 from fipo.training.policy.mfu import compute_of
 from fipo.training.policy.optimizer import MasterAdamW
 from fipo.training.recipe import Recipe

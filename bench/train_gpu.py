@@ -19,9 +19,9 @@ from device import DEVICE, WORDS, free_memory, peak_gib, qwen3_06b, seconds
 from machine import add_save, machine, save
 from transformers import PreTrainedModel
 
+from fipo.beat import no_beat
 from fipo.objective import ALGORITHMS
 from fipo.rollout.groups import ProblemStream
-from fipo.telemetry.heartbeat import no_beat
 from fipo.training.passes.packing import Pack
 from fipo.training.passes.recompute import recomputing
 from fipo.training.passes.segments import Segment

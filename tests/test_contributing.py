@@ -41,3 +41,13 @@ def test_every_row_speaks_of_modules_and_tests_that_are_there() -> None:
             assert any(fnmatchcase(name, pattern) for name in alone), pattern
         for test in tests:
             assert (ROOT / test).is_file(), test
+
+
+def test_every_room_stands_in_the_list() -> None:
+    page = (ROOT / "CONTRIBUTING.md").read_text()
+    listed = page.partition("| room | holds |\n")[2].partition("\n\n")[0]
+    named = {name.strip("/") for line in listed.splitlines() for name in re.findall(r"`([^`]+)`", line.split("|")[1])}
+    packages = {path.parent.name for path in SOURCES.glob("*/__init__.py")}
+    modules = {path.stem for path in SOURCES.glob("*.py")} - {"__init__", "moved"}  # old import paths go with 0.8
+    assert packages | modules == {name for name in named if "/" not in name}
+    assert [name for name in named if not (SOURCES / name).is_dir() and name not in modules] == []

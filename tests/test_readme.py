@@ -15,3 +15,8 @@ def test_the_snippet_of_the_readme_runs_as_it_stands_and_prints_numbers(reposito
 
 def test_the_readme_is_short(repository):
     assert len((repository / "README.md").read_text().splitlines()) <= 120
+
+
+def test_every_page_stands_in_the_index(repository):
+    index = (repository / "docs" / "README.md").read_text()
+    assert [page.name for page in (repository / "docs").glob("*.md") if f"({page.name})" not in index] == ["README.md"]

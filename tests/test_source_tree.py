@@ -1,8 +1,23 @@
+import ast
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 SOURCES = Path(__file__).parent.parent / "src" / "fipo"
+ON_PURPOSE = {  # class names that stand twice
+    "FIPOTrainer": ["integrations/trl/trainer.py", "integrations/verl/v1.py"],  # each the trainer of its host
+    "_Parser": ["arguments.py", "grading/latex/parser.py"],  # each private to its file
+}
+
+
+def nodes(*kinds: type[ast.AST]) -> Iterator[tuple[str, Any]]:
+    """(file under src/fipo, node), of all files."""
+    for path in sorted(SOURCES.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, kinds):
+                yield str(path.relative_to(SOURCES)), node
 
 
 def test_the_package_can_be_imported_where_it_is_not_installed(tmp_path: Path) -> None:
@@ -13,3 +28,22 @@ def test_the_package_can_be_imported_where_it_is_not_installed(tmp_path: Path) -
     code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import fipo; print(fipo.__version__)"
     done = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("0+source\n", "")
+
+
+def test_a_class_name_means_one_thing():
+    places: dict[str, list[str]] = {}
+    for path, node in nodes(ast.ClassDef):
+        places.setdefault(node.name, []).append(path)
+    assert {name: found for name, found in places.items() if len(found) > 1} == ON_PURPOSE
+
+
+def test_no_file_has_more_than_300_lines_and_no_function_more_than_90():
+    files = {str(path): len(path.read_text().splitlines()) for path in SOURCES.rglob("*.py")}
+    assert {path: lines for path, lines in files.items() if lines > 300} == {}
+    functions = nodes(ast.FunctionDef, ast.AsyncFunctionDef)
+    assert [(path, node.name) for path, node in functions if node.end_lineno - node.lineno >= 90] == []
+
+
+def test_no_docstring_begins_in_the_middle_of_a_sentence():
+    beginnings = [(path, line.strip()) for path in SOURCES.rglob("*.py") for line in path.read_text().splitlines()]
+    assert [(path, line) for path, line in beginnings if line.startswith('"""Of ')] == []

@@ -205,9 +205,7 @@ def _add_report(commands: Any) -> None:
         examples=("fipo report runs/quickstart", "fipo report runs/quickstart runs/mine --out both.html"),
     )
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="a run directory, such as runs/quickstart")
-    parser.add_argument(
-        "--out", type=Path, metavar="FILE", help="the file to write (default: report.html in the first run)"
-    )
+    parser.add_argument("--out", type=Path, metavar="FILE", help="where to (default: report.html in the first run)")
 
 
 def _add_sample(commands: Any) -> None:

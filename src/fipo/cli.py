@@ -282,18 +282,12 @@ def _sample(options: argparse.Namespace) -> None:
     from fipo.rollout.sample import sample_texts
 
     bounds = {"samples": (1, 10**6), "max_tokens": (1, 10**6), "temperature": (0, 1000), "seed": (0, 2**63 - 1)}
+    settings = {name: getattr(options, name) for name in bounds}
     for name, (least, most) in bounds.items():
-        _within(f"--{name.replace('_', '-')}", getattr(options, name), least, most)
+        _within(f"--{name.replace('_', '-')}", settings[name], least, most)
     if 0 < options.temperature < 1e-3:
         raise UserError(f"--temperature must be 0 or at least 0.001, got {options.temperature}")
-    sampled = sample_texts(
-        options.model,
-        options.prompts,
-        samples=options.samples,
-        temperature=options.temperature,
-        max_tokens=options.max_tokens,
-        seed=options.seed,
-    )
+    sampled = sample_texts(options.model, options.prompts, **settings)
     for prompt, texts in zip(options.prompts, sampled, strict=True):
         print(prompt)
         for text in texts:

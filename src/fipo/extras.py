@@ -8,8 +8,7 @@ import sys
 from importlib.metadata import PackageNotFoundError, distribution
 from importlib.util import find_spec
 from pathlib import Path
-from urllib.parse import urlparse
-from urllib.request import url2pathname
+from urllib.parse import unquote, urlparse
 
 
 def install_hint(extra: str) -> str:
@@ -47,7 +46,7 @@ def _source() -> tuple[Path, bool] | None:
     except PackageNotFoundError:
         return None
     url = json.loads(said) if said else {}
-    folder = Path(url2pathname(urlparse(url.get("url", "")).path))
+    folder = Path(unquote(urlparse(url.get("url", "")).path))
     if "dir_info" not in url or not (folder / "pyproject.toml").is_file():
         return None
     return folder, bool(url["dir_info"].get("editable"))

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from fipo.report.data import Arm, arms, columns, drawn_columns, named
+from fipo.report.data import RunGroup, arms, columns, drawn_columns, named
 from fipo.telemetry.run_directory import RunDirectory
 
 
@@ -21,8 +21,8 @@ def test_runs_that_differ_in_seed_name_and_folder_alone_are_seeds_of_one_arm():
         "sums_s1": config(1, "sums_s1", train="22"),  # the seed draws the problems
     }
     assert arms(configs) == [
-        Arm(name="sums", runs=("sums_s0", "sums_s1"), seeds=(0, 1)),
-        Arm(name="other", runs=("other",), seeds=()),
+        RunGroup(name="sums", runs=("sums_s0", "sums_s1"), seeds=(0, 1)),
+        RunGroup(name="other", runs=("other",), seeds=()),
     ]
 
 

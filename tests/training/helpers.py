@@ -6,12 +6,12 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedModel
 
+from fipo.beat import no_beat
 from fipo.data.problem import Problem
 from fipo.grading.grade import Grade
 from fipo.objective import Algorithm
 from fipo.rollout.groups import Group, ProblemStream
 from fipo.rollout.sampler import Response
-from fipo.telemetry.heartbeat import no_beat
 from fipo.telemetry.run_directory import RunDirectory
 from fipo.training import load_recipe, train
 from fipo.training.policy.loss_scale import LossScale

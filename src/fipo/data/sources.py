@@ -5,15 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BeforeValidator,
-    Discriminator,
-    Field,
-    JsonValue,
-    Tag,
-    ValidationInfo,
-)
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, JsonValue, Tag, ValidationInfo
 
 from fipo.data.bad_rows import BadRows, MalformedRow
 from fipo.data.files import name_of, read_rows
@@ -46,7 +38,7 @@ class SourceTable(Table):
     """One source of problems."""
 
     weight: Annotated[float, Field(gt=0, le=1e6)] | None = None
-    """Of several training sources: its share of the problems that are drawn, among all weights; left out = 1."""
+    """Its share of the problems that are drawn from several training sources, among all weights; left out = 1."""
 
 
 class SignedSums(SourceTable):

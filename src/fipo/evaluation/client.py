@@ -118,7 +118,7 @@ class Client:
         return reply
 
     def _received(self, answer: Any, until: float) -> _Reply:
-        """Of an error no more is read than is shown."""
+        """What an answer holds; of an error no more is read than is shown."""
         longest = self.longest_reply if answer.status < 300 else SHOWN + LONGEST_KEY
         content = b""
         while len(content) <= longest and (more := answer.read1(CHUNK)):

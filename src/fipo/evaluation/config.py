@@ -81,7 +81,7 @@ class Sampling(SamplingTable):
     stop: list[str] = Field(default_factory=list)
     """As in a recipe for training's [rollout]; a server takes any texts."""
     seed: Seed = 0
-    """Of the random numbers of every response."""
+    """The seed of the random numbers of every response."""
 
     @model_validator(mode="before")
     @classmethod

@@ -30,7 +30,7 @@ class Grade:
 
 
 def compared(found: str | None, expected: str | None) -> Grade:
-    """Of an answer that was found, or None, and the one that is right, in the form in which both are compared."""
+    """The grade of an answer that was found, or None, beside the right one, in the form in which both are compared."""
     if found is None:
         return Grade(outcome="no_answer", answer=None)
     return Grade(outcome="correct" if found == expected else "wrong", answer=found)

@@ -39,13 +39,13 @@ def gives_numbers(grades: Iterable[Grade]) -> bool:
 
 
 def part_metrics(grades: Sequence[Grade]) -> dict[str, float]:
-    """Of several graders the mean of what each gave, `grader/LABEL`, over the responses that none failed on."""
+    """The mean of what each of several graders gave, `grader/LABEL`, over the responses that none failed on."""
     rows = [dict(grade.parts) for grade in grades if grade.parts]
     return {f"grader/{name}": fmean(row[name] for row in rows) for name in (rows[0] if rows else {})}
 
 
 def failure_line(grades: Iterable[tuple[str, Grade]]) -> str | None:
-    """Of (problem's id, grade): `2 grades failed, the first on problem 17: crash (ValueError: no)`, or None."""
+    """(problem's id, grade) as `2 grades failed, the first on problem 17: crash (ValueError: no)`, or None."""
     failed = [(problem, grade) for problem, grade in grades if grade.failed]
     if not failed:
         return None

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
+from fipo.beat import Beat, no_beat
 from fipo.data.problem import Problem
 from fipo.errors import UserError
 from fipo.grading.grade import Grade
@@ -18,9 +19,9 @@ class Graders(Protocol):
     @property
     def source(self) -> str | None: ...
 
-    def grade(self, answers: Sequence[tuple[str, Problem]], beat: Callable[[], None] = ...) -> list[Grade]: ...
+    def grade(self, answers: Sequence[tuple[str, Problem]], beat: Beat = ...) -> list[Grade]: ...
 
-    def readable(self, problems: Sequence[Problem], beat: Callable[[], None] = ...) -> list[str | None]: ...
+    def readable(self, problems: Sequence[Problem], beat: Beat = ...) -> list[str | None]: ...
 
 
 class BrokenGrader(UserError):
@@ -64,7 +65,7 @@ class Panel:
         for pool in self._pools.values():
             pool.start()
 
-    def grade(self, answers: Sequence[tuple[str, Problem]], beat: Callable[[], None] = lambda: None) -> list[Grade]:
+    def grade(self, answers: Sequence[tuple[str, Problem]], beat: Beat = no_beat) -> list[Grade]:
         """What the judge says of each (response, problem), with the reward as its score.
 
         The judge's own grades, where it alone is paid for. Raises UserError as `GraderPool.grade`, and BrokenGrader.
@@ -79,12 +80,12 @@ class Panel:
             return by_grader[self.judge]
         return [self._together(dict(zip(by_grader, row, strict=True))) for row in zip(*by_grader.values(), strict=True)]
 
-    def readable(self, problems: Sequence[Problem], beat: Callable[[], None] = lambda: None) -> list[str | None]:
+    def readable(self, problems: Sequence[Problem], beat: Beat = no_beat) -> list[str | None]:
         """Why the first grader that cannot grade responses to a problem cannot, for each; None where all can."""
         reasons = [pool.readable(problems, beat) for pool in self._pools.values()]
         return [next(filter(None, row), None) for row in zip(*reasons, strict=True)]
 
-    def same(self, pairs: Sequence[tuple[str, str]], beat: Callable[[], None] = lambda: None) -> list[bool]:
+    def same(self, pairs: Sequence[tuple[str, str]], beat: Beat = no_beat) -> list[bool]:
         """Whether the two answers of each pair are the same one to the judge."""
         return self._pools[self.judge].same(pairs, beat)
 

@@ -65,7 +65,7 @@ def _key(name: str, info: FieldInfo, said: Mapping[str, Any], shared: Mapping[st
 
 
 def _kind(said: Mapping[str, Any], shared: Mapping[str, Any]) -> str:
-    """Of a JSON schema in a few words."""
+    """The type that a JSON schema asks for, in a few words."""
     if "$ref" in said:
         return _kind(shared[said["$ref"].rpartition("/")[2]], shared)
     if "anyOf" in said:

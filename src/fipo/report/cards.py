@@ -36,7 +36,7 @@ def _steps(metrics: Sequence[dict[str, float]], planned: int | None) -> str:
 
 
 def _rounding(metrics: Sequence[dict[str, float]]) -> str | None:
-    """Of the last step that measured it."""
+    """The rounding of the last step that measured it."""
     noise = [line["fipo/future_kl_noise"] for line in metrics if "fipo/future_kl_noise" in line]
     return f"{noise[-1]:.2g} of the FutureKL" if noise else None
 

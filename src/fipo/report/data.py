@@ -16,7 +16,7 @@ Columns = dict[str, list[float | None]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Arm:
+class RunGroup:
     """Runs of one configuration, which differ in their seed: one colour, one switch."""
 
     name: str
@@ -46,7 +46,7 @@ def drawn_columns(metrics: Sequence[Mapping[str, float]], keys: Iterable[str]) -
     return columns(metrics, [key for key in keys if not (constant and key in AT_A_BOUND)])
 
 
-def arms(configs: Mapping[str, Mapping[str, Any]]) -> list[Arm]:
+def arms(configs: Mapping[str, Mapping[str, Any]]) -> list[RunGroup]:
     """Runs whose config.toml differs in run.seed, run.name and run.folder alone, with different seeds, are one arm.
 
     The hashes of the problems do not count: the seed draws those of a generated source.
@@ -67,7 +67,7 @@ def arms(configs: Mapping[str, Mapping[str, Any]]) -> list[Arm]:
     if len(set(names)) < len(names):
         names = [", ".join(group.values()) for group in groups]
     return [
-        Arm(name=name, runs=tuple(group.values()), seeds=tuple(group) if len(group) > 1 else ())
+        RunGroup(name=name, runs=tuple(group.values()), seeds=tuple(group) if len(group) > 1 else ())
         for name, group in zip(names, groups, strict=True)
     ]
 

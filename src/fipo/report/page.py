@@ -9,7 +9,7 @@ from pathlib import Path
 
 from fipo.report.cards import card
 from fipo.report.credit import credit_section
-from fipo.report.data import Arm, Columns, arms, drawn_columns, named
+from fipo.report.data import Columns, RunGroup, arms, drawn_columns, named
 from fipo.report.figures import CHAPTERS, Chapter, Figure, all_figures, used_keys
 from fipo.report.introduction import introduction
 from fipo.telemetry.durable import refuse_unwritable, write_output
@@ -92,7 +92,7 @@ def _figure(figure: Figure, drawn: Mapping[str, Columns]) -> str:
 NO_DATA = '<p class="nodata">No data: none of the runs has these keys.</p>'
 
 
-def _script_data(groups: Sequence[Arm], drawn: Mapping[str, Columns]) -> str:
+def _script_data(groups: Sequence[RunGroup], drawn: Mapping[str, Columns]) -> str:
     data = {
         "arms": [asdict(arm) for arm in groups],
         "runs": drawn,

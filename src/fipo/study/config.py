@@ -28,7 +28,7 @@ class StudyTable(Table):
     name: Name
     """What comes out is in `folder/name`."""
     folder: PathText = "studies"
-    """Of all studies."""
+    """The folder of all studies."""
     recipe: PathText
     """The recipe that all arms share, as seen from the study's file."""
     seeds: Seeds

@@ -114,7 +114,7 @@ class LearnedCritic:
 
 
 def _relay_truth(batch: GroupBatch) -> list[list[list[float]]]:
-    """Of each kept group, response and token, with R = 1 for a right response; its end has 0."""
+    """The true advantage of each kept group, response and token, with R = 1 for a right response; its end has 0."""
     if any(group.problem.source != "relay" for group in batch.generated):
         raise UserError("a control by true advantages needs relays: data.train.source must be relay")
     rates = block_rates((text, group.problem.answer) for group in batch.generated for text in group.texts)
@@ -128,7 +128,7 @@ def _relay_truth(batch: GroupBatch) -> list[list[list[float]]]:
 
 
 def _deviation(group: Group) -> float:
-    """Of rewards +1 and -1, unbiased."""
+    """The standard deviation of rewards +1 and -1, unbiased."""
     return float(torch.tensor([1.0 if grade.correct else -1.0 for grade in group.grades]).std())
 
 

@@ -69,7 +69,7 @@ def outcome_of(study: Study, runs: Sequence[ArchivedRun]) -> Outcome:
 
 
 def _scale(runs: Sequence[ArchivedRun]) -> float | None:
-    """Of the mean learning curve of DAPO; None without that arm."""
+    """The speed scale of DAPO's mean learning curve; None without that arm."""
     found = [speed_scale(run.lines) for run in runs if run.arm == REFERENCE and not run.failure]
     scales = [scale for scale in found if scale is not None]
     return fmean(scales) if scales else None

@@ -10,23 +10,13 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO
 
 from fipo.files import refuse_odd
 from fipo.telemetry.terminal import in_one_line, say_failure
 
 GRACE_SECONDS = 30.0  # for our own thread, before the watchdog's turn, which needs no interpreter
 EXIT_CODE = 1
-
-
-class Beat(Protocol):
-    """What is called after every piece of work: a sign of life, and if it is known how much of the phase is `done`."""
-
-    def __call__(self, done: int = 0, total: int = 0) -> None: ...
-
-
-def no_beat(done: int = 0, total: int = 0) -> None:
-    """Where nobody listens."""
 
 
 class Heartbeat:

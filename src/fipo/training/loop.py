@@ -22,10 +22,10 @@ from fipo.telemetry.trackers import Trackers
 from fipo.training.control import Control
 from fipo.training.interruption import StepDropped, StopRequests
 from fipo.training.recipe import Recipe, with_found_model
-from fipo.training.record import StepRecord
+from fipo.training.record import StepRecord, failed_grades, last_evaluation
 from fipo.training.saving.anomaly import write_anomalies
 from fipo.training.saving.checkpoint import Position, prune, restore_newest, save, set_damaged_aside
-from fipo.training.saving.history import FoundHistory, History
+from fipo.training.saving.history import FoundHistory, WrittenHistory
 from fipo.training.saving.resume import (
     check_same_data,
     check_same_fingerprint,
@@ -89,7 +89,7 @@ class _Loop:
         self.graders = graders
         self.heartbeat = heartbeat
         self.stop = stop
-        self.history = History(run)
+        self.history = WrittenHistory(run)
         self.failed_grades = 0  # in the whole run, evaluations included
         self.known: list[dict[str, float]] = []  # metrics that were there when it was resumed
         self.saved_step = 0  # the last one whose state is on disk; before the first step that is the recipe itself
@@ -288,16 +288,6 @@ class _Loop:
         self.progress.beat(done, total)
         if self.stop.signal is not None and self.stop.droppable:
             raise StepDropped
-
-
-def last_evaluation(lines: Sequence[dict[str, float]]) -> float | None:
-    """How many seconds it took; None before the first one."""
-    return next((line["time/eval"] for line in reversed(lines) if "time/eval" in line), None)
-
-
-def failed_grades(metrics: dict[str, float]) -> int:
-    """Timeouts and crashes of one step and its evaluation."""
-    return int(metrics.get("grade/failed", 0) + metrics.get("eval/failed", 0))
 
 
 def _what_is_safe(run: RunDirectory) -> str:

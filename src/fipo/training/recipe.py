@@ -28,9 +28,9 @@ class RunTable(Table):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
     """The run directory is `folder/name`."""
     folder: PathText = "runs"
-    """Of all runs."""
+    """The folder of all runs."""
     seed: Seed = 0
-    """Of problems, their order, evaluation and sampling: the same seed on the same machine gives the same run."""
+    """Decides problems, their order, evaluation and sampling: the same seed on the same machine gives the same run."""
     steps: InAll
     """Training steps: each samples one batch and updates the policy once per mini-batch."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -47,7 +47,7 @@ class DataTable(ProblemTable):
 
     @property
     def eval_names(self) -> list[str]:
-        """Of several sources for evaluation; [] of one."""
+        """The names of several sources for evaluation; [] of one."""
         return list(self.eval) if isinstance(self.eval, dict) else []
 
 
@@ -59,7 +59,7 @@ class UpdateTable(Table):
     gradient_checkpointing: bool = False
     """Compute activations again in the backward pass instead of keeping them: a third more work, far less memory."""
     learning_rate: Annotated[float, Field(gt=0, le=1)]
-    """Of AdamW, after the warm-up."""
+    """AdamW's, after the warm-up."""
     warmup_steps: InAllOrNone = 0
     """Training steps of linear warm-up."""
     schedule: Schedule = "constant"
@@ -67,7 +67,7 @@ class UpdateTable(Table):
     schedule_floor: Annotated[float, Field(ge=0, le=1)] = 0.1
     """Where linear and cosine end, as a share of learning_rate."""
     weight_decay: Annotated[float, Field(ge=0, le=100)] = 0.1
-    """Of AdamW, decoupled from the gradient."""
+    """AdamW's, decoupled from the gradient."""
     max_grad_norm: Annotated[float, Field(gt=0, le=1e9)] = 1.0
     """A longer gradient of all weights together is scaled down to this length."""
     optimizer: Literal["adamw", "adamw_8bit", "paged_adamw_8bit"] = "adamw"

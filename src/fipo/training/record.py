@@ -241,3 +241,13 @@ def _rollout_metrics(batch: GroupBatch, recipe: Recipe) -> dict[str, float]:
         "groups/generation_batches": batch.generation_batches,
         **({"groups/constant": constant} if gives_numbers(grades) else {}),
     }
+
+
+def last_evaluation(lines: Sequence[dict[str, float]]) -> float | None:
+    """How many seconds it took; None before the first one."""
+    return next((line["time/eval"] for line in reversed(lines) if "time/eval" in line), None)
+
+
+def failed_grades(metrics: dict[str, float]) -> int:
+    """Timeouts and crashes of one step and its evaluation."""
+    return int(metrics.get("grade/failed", 0) + metrics.get("eval/failed", 0))

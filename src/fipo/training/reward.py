@@ -21,7 +21,7 @@ class PaidGrader(Table):
     name: GraderName
     """One of ours, or `module:function`; a metric of its own."""
     weight: Annotated[float, Field(ge=-1e6, le=1e6)] = 1.0
-    """Of what it gives, in the sum; 0 = it is a metric alone."""
+    """What it gives counts so much in the sum; 0 = it is a metric alone."""
 
 
 class RewardTable(Table):

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
+from fipo.beat import Beat
 from fipo.data.problem import Problem
 from fipo.data.sources import sources_of
 from fipo.grading.panel import Graders
@@ -15,7 +16,6 @@ from fipo.rollout.engine.select import make_sampler
 from fipo.rollout.groups import PolicyRoller, ProblemStream
 from fipo.rollout.problems import PromptLimit, problem_sets, training_sets
 from fipo.rollout.sampler import Sampler
-from fipo.telemetry.heartbeat import Beat
 from fipo.training.control import Control
 from fipo.training.determinism import deterministic_operations, seed_global_generators
 from fipo.training.passes.layout import layout_of

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from fipo.beat import Beat
 from fipo.objective import Algorithm
 from fipo.rollout.groups import ProblemStream, Roller
-from fipo.telemetry.heartbeat import Beat
 from fipo.training.control import Control
 from fipo.training.passes.packing import Layout
 from fipo.training.policy.loss_scale import LossScale

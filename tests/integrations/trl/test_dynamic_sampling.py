@@ -12,7 +12,7 @@ from tests.conftest import random_model
 from tests.integrations.trl.helpers import Rollouts, correct, logged, make_trainer, random_rollouts
 
 from fipo.integrations.trl import FIPOTrainer
-from fipo.integrations.trl.groups import Row, batch_of, contrast, further_prompts, rows_of, share_of
+from fipo.integrations.trl.groups import UnpaddedRow, batch_of, contrast, further_prompts, rows_of, share_of
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning")
 
@@ -125,11 +125,11 @@ def test_a_group_with_an_answer_that_nobody_could_judge_is_dropped() -> None:
     assert (found.all_correct, found.all_wrong) == (1, 1)
 
 
-def a_row(length: int, tool: bool = False) -> Row:
+def a_row(length: int, tool: bool = False) -> UnpaddedRow:
     tokens = torch.arange(2, 2 + length)
     ones = torch.ones_like(tokens)
     more = {"tool_mask": ones, "sampling_per_token_logps": -0.5 * tokens} if tool else {}
-    return Row(prompt=tokens + 5, completion=tokens, mask=ones, more=more, advantage=length / 2)
+    return UnpaddedRow(prompt=tokens + 5, completion=tokens, mask=ones, more=more, advantage=length / 2)
 
 
 @pytest.mark.parametrize("tool", [False, True])

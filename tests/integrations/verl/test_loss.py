@@ -14,7 +14,7 @@ from verl.utils.py_functional import append_to_dict, rename_dict
 
 from fipo.integrations.verl.credit import CreditWriter
 from fipo.integrations.verl.loss import STEP_KEY, WholeLoss
-from fipo.integrations.verl.metrics import unpack
+from fipo.integrations.verl.metrics import take, values_of
 from fipo.objective import LossInputs, merge_metrics, metric_values, policy_loss
 
 PROMPT = 2
@@ -78,8 +78,7 @@ def through_verl(steps):
             )
         append_to_dict(of_the_step, gathered)
     metrics = reduce_metrics(rename_dict(of_the_step, "actor/"))
-    unpack(metrics)
-    return metrics
+    return metrics | values_of(take(metrics))
 
 
 @pytest.mark.parametrize("name", ["dropped_sequences", "qwen7b_spikes"])

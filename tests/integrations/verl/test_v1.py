@@ -9,8 +9,9 @@ pytest.importorskip("verl", reason="verl is not installed here; make test-verl h
 
 import torch
 from omegaconf import OmegaConf
+from ray.exceptions import RayTaskError
 from verl.trainer.main_ppo import TaskRunnerV1
-from verl.trainer.ppo.v1 import get_trainer_cls
+from verl.trainer.ppo.v1 import PPOTrainer, get_trainer_cls
 from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer
 from verl.trainer.ppo.v1.trainer_base import TRAINER_REGISTRY
 
@@ -19,7 +20,9 @@ from fipo.integrations.shared import FailurePolicy
 from fipo.integrations.verl import compat, v1
 from fipo.integrations.verl.generated import Generated, Limits
 from fipo.integrations.verl.loss import WorkerLoss
+from fipo.integrations.verl.metrics import Travelling
 from fipo.integrations.verl.v1 import FIPOTaskRunner, fresh_metrics_file
+from fipo.objective import Mean, Sum
 
 
 def job(trainer, *, model="hub/model", files="hdfs://train.parquet"):
@@ -92,6 +95,7 @@ def test_the_workers_get_our_loss_and_each_update_its_step():
     one.config = OmegaConf.create({"actor_rollout_ref": {"actor": {}, "model": {}}})
     one.global_steps = 7
     one._setup()
+    one._arrived = []
     assert isinstance(one.loss_fn, WorkerLoss)
     batch = type("Batch", (), {"extra_info": {}})()
     assert one._update_actor(batch, {}).extra_info == {"fipo_step": 7}
@@ -115,6 +119,21 @@ def test_a_part_of_verls_trainer_that_is_gone_is_named(monkeypatch):
         v1.check_parts()
 
 
+def test_a_job_that_we_end_says_why_without_rays_traceback(monkeypatch):
+    def fails_with(cause):
+        def run_ppo(config, task_runner_class):
+            raise RayTaskError("run", "a traceback", cause).as_instanceof_cause()
+
+        monkeypatch.setattr(v1, "run_ppo", run_ppo)
+        v1.run(OmegaConf.create({"trainer": {"use_v1": True}}), None)
+
+    with pytest.raises(RunStopped, match="no group has contrast") as stopped:
+        fails_with(RunStopped("step 1: no group has contrast"))
+    assert not isinstance(stopped.value, RayTaskError)
+    with pytest.raises(RayTaskError):
+        fails_with(ValueError("somebody else's"))
+
+
 def test_another_worker_plays_every_role():
     class Base:
         def _init_resource_pool_mgr(self):
@@ -132,7 +151,7 @@ def test_another_worker_plays_every_role():
 def test_nothing_but_v1_stands_on_verls_v1_trainer():
     """CONTRIBUTING.md names that file alone."""
     folder = Path(v1.__file__).parent
-    methods = [name for part in v1.PARTS.values() for name in part if name not in ("", "sample", "_setup")]
+    methods = [name for part in v1.PARTS.values() for name in part if name not in ("", "sample", "step", "_setup")]
     names = ("verl.trainer.ppo.v1", "verl.trainer.main_ppo import", "TaskRunnerV1", "import transfer_queue", *methods)
     others = [path for path in folder.rglob("*.py") if path != Path(v1.__file__)]
     assert not [(path.name, name) for path in others for name in names if name in path.read_text()]
@@ -219,15 +238,15 @@ def buffer(monkeypatch):
 
 
 def sample(buffer):
-    batch, metrics = buffer.sample(global_steps=1, partition_id="train", batch_size=2)
-    return sorted({key.split("_")[0] for key in batch.keys}), metrics
+    batch, _ = buffer.sample(global_steps=1, partition_id="train", batch_size=2)
+    return sorted({key.split("_")[0] for key in batch.keys}), buffer.of_step()
 
 
 def test_metrics_of_a_step_are_over_everything_that_it_generated(buffer):
     groups = [[WRONG] * 2, [RIGHT, WRONG], [RIGHT] * 2, [NONE, response("correct", overlong=-0.5)], [SLOW, RIGHT]]
     kept, metrics = sample(buffer(groups))
     assert kept == ["group001", "group003"]
-    assert {key: value for key, value in metrics.items() if not key.startswith(("training/", "_"))} == {
+    assert metrics == {
         "groups/generated": 4,
         "groups/kept": 2,
         "groups/all_correct": 1,
@@ -249,6 +268,48 @@ def test_a_step_begins_to_count_anew(buffer):
     assert sample(watched)[1]["groups/generated"] == 4
     watched.refill_fn(2)
     assert sample(watched)[1]["groups/generated"] == 2
+
+
+def test_a_step_of_several_updates_reports_over_all_of_them(buffer):
+    """As verl's separate_async with a parameter_sync_step: verl would average counts, and take the least of "mini"."""
+    updates = [
+        {"policy/filtered_sequences": Sum(1), "policy/kl": Mean(3.0, 30), "fipo/mini_batch_0/x/mean": Mean(1.0, 1)},
+        {"policy/filtered_sequences": Sum(2), "policy/kl": Mean(7.0, 10), "fipo/mini_batch_1/x/mean": Mean(2.0, 1)},
+    ]
+
+    class Base:
+        step = PPOTrainer.step
+        config = OmegaConf.create({"data": {"train_batch_size": 4}})
+        parameter_sync_step = 2
+        global_steps = 1
+
+        def prepare_step(self):
+            return {}
+
+        def _step_once(self, metrics, timing_raw, size):
+            if self.local_trigger_step:
+                self.replay_buffer.refill_fn(size)
+            batch, sampled = self.replay_buffer.sample(self.global_steps, "train", size)
+            metrics |= sampled
+            return self._update_actor(batch, metrics)
+
+        def _update_actor(self, batch, metrics):
+            metrics |= {"actor/fipo": Travelling(updates[self.local_trigger_step]), "actor/grad_norm": 1.0}
+            return batch
+
+    one = object.__new__(v1.with_fipo_loss("separate_async", Base))
+    one.replay_buffer = buffer([[SLOW, WRONG], [RIGHT, WRONG], [WRONG] * 2, [SLOW, RIGHT], *[[RIGHT, WRONG]] * 9])
+    metrics = {}
+    batch = one.step(metrics, {})
+    assert len({key.split("_")[0] for key in batch.keys}) == metrics["groups/kept"] == 4
+    assert (metrics["groups/generated"], metrics["groups/all_wrong"], metrics["grade/failed"]) == (6, 2, 2)
+    assert {key: value for key, value in metrics.items() if key.startswith("actor/")} == {
+        "actor/grad_norm": 1.0,
+        "actor/policy/filtered_sequences": 3,
+        "actor/policy/kl": 0.25,
+        "actor/fipo/mini_batch_0/x/mean": 1.0,
+        "actor/fipo/mini_batch_1/x/mean": 2.0,
+    }
 
 
 def test_a_step_in_which_no_group_has_contrast_ends_at_the_recipes_limit(buffer, caplog):

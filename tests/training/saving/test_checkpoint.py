@@ -16,7 +16,7 @@ from fipo.telemetry.durable import DiskError
 from fipo.telemetry.run_directory import RunDirectory
 from fipo.training.policy.optimizer import MasterAdamW
 from fipo.training.saving.checkpoint import Position, find_damage, restore_newest, save, set_damaged_aside
-from fipo.training.saving.history import History
+from fipo.training.saving.history import WrittenHistory
 
 POSITION = Position(step=7, problems_taken=140, skipped_updates=1)
 
@@ -40,15 +40,15 @@ def run(tmp_path: Path) -> RunDirectory:
 
 
 def saved(
-    run: RunDirectory, position: Position = POSITION, keep: int = 2, history: History | None = None
+    run: RunDirectory, position: Position = POSITION, keep: int = 2, history: WrittenHistory | None = None
 ) -> tuple[Path, PreTrainedModel]:
     model, optimizer = trained()
-    return save(run, position, model, make_tokenizer(), optimizer, history or History(run), keep=keep), model
+    return save(run, position, model, make_tokenizer(), optimizer, history or WrittenHistory(run), keep=keep), model
 
 
 def test_weights_optimizer_and_position_come_back_bit_for_bit(run: RunDirectory) -> None:
     model, optimizer = trained()
-    save(run, POSITION, model, make_tokenizer(), optimizer, History(run), keep=2)
+    save(run, POSITION, model, make_tokenizer(), optimizer, WrittenHistory(run), keep=2)
     other, fresh = trained(seed=1)
     assert restore_newest(run, other, fresh, print) == POSITION
     for (_, a), (_, b) in zip(model.named_parameters(), other.named_parameters(), strict=True):
@@ -69,7 +69,7 @@ def test_a_mixture_of_experts_comes_back_bit_for_bit(run: RunDirectory) -> None:
         optimizer.step()
         models.append((model, optimizer))
     (model, optimizer), (other, fresh) = models
-    save(run, POSITION, model, make_tokenizer(), optimizer, History(run), keep=2)
+    save(run, POSITION, model, make_tokenizer(), optimizer, WrittenHistory(run), keep=2)
     assert restore_newest(run, other, fresh, print) == POSITION
     for (name, a), (_, b) in zip(model.named_parameters(), other.named_parameters(), strict=True):
         assert torch.equal(a, b), name
@@ -92,7 +92,7 @@ def test_only_the_newest_checkpoints_are_kept(run: RunDirectory) -> None:
 
 def test_the_best_checkpoint_by_evaluation_is_kept_besides_the_newest(run: RunDirectory) -> None:
     accuracy = {0: 0.9, 1: 0.2, 2: 0.5, 3: 0.5, 4: 0.1, 5: 0.3}  # the base is not a checkpoint; 2 was first to reach .5
-    history = History(run)
+    history = WrittenHistory(run)
     history.append({"step": 0, "eval/avg_at_k": accuracy[0]})
     for step in range(1, 6):
         history.append({"step": step, "eval/avg_at_k": accuracy[step]})
@@ -243,7 +243,7 @@ def test_what_is_not_finite_is_not_saved(run: RunDirectory, where: str, value: f
     tensor = parameter.data if where == "weights" else optimizer.state[parameter]["exp_avg"]
     tensor[3, 5] = value
     with pytest.raises(RunStopped, match=r"up_proj\.weight.* must be finite to be saved, got NaN or inf"):
-        save(run, POSITION, model, make_tokenizer(), optimizer, History(run), keep=1)
+        save(run, POSITION, model, make_tokenizer(), optimizer, WrittenHistory(run), keep=1)
     assert [path.name for path in run.checkpoints.iterdir()] == ["step_000002"]
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from fipo.errors import UserError
 from fipo.telemetry.run_directory import RunDirectory
-from fipo.training.saving.history import HISTORY, FoundHistory, History
+from fipo.training.saving.history import HISTORY, FoundHistory, WrittenHistory
 
 CONFIG = {"run": {"steps": 9}, "checkpoint": {"every": 2}, "eval": {"every": 4}}
 
@@ -17,11 +17,11 @@ def run(tmp_path: Path) -> RunDirectory:
     """Steps 0 to 4, with rollouts; the checkpoints of steps 2 and 4 are the files that vouch."""
     run = RunDirectory(tmp_path / "run")
     run.create(CONFIG)
-    write(run, History(run), range(5))
+    write(run, WrittenHistory(run), range(5))
     return run
 
 
-def write(run: RunDirectory, history: History, steps: range) -> None:
+def write(run: RunDirectory, history: WrittenHistory, steps: range) -> None:
     for step in steps:
         files = [run.write_rollouts(step, [{"response": str(step)}])] if step else []
         history.append({"step": step, "reward/mean": step / 3, "time/step": 0.1}, files)
@@ -90,7 +90,7 @@ def test_a_rewound_history_vouches_for_the_same_again(run: RunDirectory, removed
 
 
 def test_the_best_step_is_known_without_reading(run: RunDirectory) -> None:
-    history = History(run)
+    history = WrittenHistory(run)
     run.metrics.unlink()
     seen = []
     for step, value in enumerate([0.9, 0.2, None, 0.5, 0.5, 0.1, 0.6]):

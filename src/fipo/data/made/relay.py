@@ -42,7 +42,7 @@ def decisions(response: str) -> str:
 
 
 def block_rates(responses: Iterable[tuple[str, str]]) -> list[float]:
-    """Of (response, answer) pairs: how often each block is right where all before it are. 0 where none gets there."""
+    """In (response, answer) pairs, how often each block is right where all before it are. 0 where none gets there."""
     right, reached = [0] * BLOCKS, [0] * BLOCKS
     for response, wanted in responses:
         for j, (found, digit) in enumerate(zip(decisions(response), wanted, strict=False)):
@@ -54,7 +54,7 @@ def block_rates(responses: Iterable[tuple[str, str]]) -> list[float]:
 
 
 def true_advantages(response: str, wanted: str, rates: Sequence[float]) -> list[float]:
-    """Of each character, if blocks are right with these probabilities: the change of the probability of being right.
+    """Each character's, if blocks are right with these probabilities: the change of the probability of being right.
 
     0 on letters; on digit j: [all before are right] ([it is right] - rate_j) x the product of the rates after it.
     """

@@ -6,6 +6,7 @@ Nothing is written. The weights move, and are thrown away.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from fipo.beat import no_beat
 from fipo.data.problem import Problem
 from fipo.doctor.recipe.samples import SampleFigures, figures_of
 from fipo.doctor.recipe.timing import DecodeSpeed, Speeds, fit_decode, trained_tokens
@@ -14,7 +15,6 @@ from fipo.rollout.groups import Group, Roller
 from fipo.rollout.sampler import SamplingParams
 from fipo.seeding import derive_seed
 from fipo.telemetry.clock import Clock
-from fipo.telemetry.heartbeat import no_beat
 from fipo.training.recipe import Recipe
 from fipo.training.setup import set_up
 from fipo.training.step import train_step

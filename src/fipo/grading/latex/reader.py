@@ -96,7 +96,7 @@ def _joined(items: list[Reading]) -> Reading:
 
 
 def union(parts: Sequence[Reading]) -> Reading:
-    """Of sets of numbers; those of single numbers become one."""
+    """The union of sets of numbers; single numbers become one set."""
     flat = [inner for part in parts for inner in (part.parts if isinstance(part, Union) else (part,))]
     points = tuple(item for part in flat if isinstance(part, Listing) and part.bracket == "{}" for item in part.items)
     others = tuple(part for part in flat if not (isinstance(part, Listing) and part.bracket == "{}"))

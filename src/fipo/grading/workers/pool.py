@@ -15,9 +15,10 @@ import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+from fipo.beat import Beat, no_beat
 from fipo.data.problem import Problem
 from fipo.errors import UserError
 from fipo.grading.grade import Grade, Outcome
@@ -72,7 +73,7 @@ class GraderPool:
             self.close()
             raise
 
-    def grade(self, answers: Sequence[tuple[str, Problem]], beat: Callable[[], None] = lambda: None) -> list[Grade]:
+    def grade(self, answers: Sequence[tuple[str, Problem]], beat: Beat = no_beat) -> list[Grade]:
         """The grades of (response, problem) pairs, in their order; `beat` is called as they come.
 
         Raises UserError if the grader cannot be had, or its workers do not start any more.
@@ -80,7 +81,7 @@ class GraderPool:
         written: dict[int, str] = {}  # the responses of a group share their problem
         return self._asked((_of_problem(problem, written, response) for response, problem in answers), beat)
 
-    def readable(self, problems: Sequence[Problem], beat: Callable[[], None] = lambda: None) -> list[str | None]:
+    def readable(self, problems: Sequence[Problem], beat: Beat = no_beat) -> list[str | None]:
         """Why the grader cannot grade responses to each problem; None where it can. Raises UserError as `grade`."""
         verdicts = self._asked((_of_problem(problem, {}) for problem in problems), beat)
         return [
@@ -88,14 +89,14 @@ class GraderPool:
             for verdict in verdicts
         ]
 
-    def same(self, pairs: Sequence[tuple[str, str]], beat: Callable[[], None] = lambda: None) -> list[bool]:
+    def same(self, pairs: Sequence[tuple[str, str]], beat: Beat = no_beat) -> list[bool]:
         """Whether the two answers of each pair are the same one to the grader. Raises UserError as `grade`."""
         grader = GRADERS.get(self._grader)
         if grader is not None and type(grader).same is Grader.same:
             return [a == b for a, b in pairs]  # which needs no worker
         return [verdict.correct for verdict in self._asked((f'"same": {json.dumps(pair)}' for pair in pairs), beat)]
 
-    def _asked(self, questions: Iterable[str], beat: Callable[[], None]) -> list[Grade]:
+    def _asked(self, questions: Iterable[str], beat: Beat) -> list[Grade]:
         """A verdict on each: what follows the id in a request to a worker."""
         self._glanced = time.monotonic()
         self.start()

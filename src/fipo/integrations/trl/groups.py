@@ -16,7 +16,7 @@ NOT_READ = {"num_items_in_batch"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
+class UnpaddedRow:
     """One sequence without padding, on the CPU, so that it can go to another process."""
 
     prompt: Tensor  # [P] int64
@@ -25,15 +25,15 @@ class Row:
     more: dict[str, Tensor]  # [T] of PER_TOKEN: 0 for what a tool wrote; the sampler's log-probs
     advantage: float
 
-    def blank(self) -> "Row":
+    def blank(self) -> "UnpaddedRow":
         """A row that fills a batch up: the same prompt, no loss token."""
         nothing = torch.zeros(1, dtype=torch.int64)
         more = {name: values.new_zeros(1) for name, values in self.more.items()}
-        return Row(prompt=self.prompt, completion=nothing, mask=nothing, more=more, advantage=0.0)
+        return UnpaddedRow(prompt=self.prompt, completion=nothing, mask=nothing, more=more, advantage=0.0)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Contrast:
+class GroupContrast:
     """What the accuracies say of P groups. Computed from what every process has, so that all of them agree."""
 
     mixed: Tensor  # [P] bool, success varies
@@ -41,21 +41,21 @@ class Contrast:
     all_wrong: int
 
 
-def contrast(accuracies: Tensor, group_size: int) -> Contrast:
+def contrast(accuracies: Tensor, group_size: int) -> GroupContrast:
     """The groups of [P * G] accuracies, the members of a group one after the other.
 
     An accuracy that is NaN (the reward function returned None) says nothing, and its group is not mixed either.
     """
     groups = accuracies.view(-1, group_size)
     constant = (groups == groups[:, :1]).all(dim=1)
-    return Contrast(
+    return GroupContrast(
         mixed=~constant & ~groups.isnan().any(dim=1),
         all_correct=int((constant & (groups[:, 0] > 0)).sum()),
         all_wrong=int((constant & (groups[:, 0] <= 0)).sum()),
     )
 
 
-def rows_of(batch: dict[str, Any], indices: Sequence[int]) -> list[Row]:
+def rows_of(batch: dict[str, Any], indices: Sequence[int]) -> list[UnpaddedRow]:
     """Some rows of a batch as TRL gives it. Raises ValueError for a batch that is not of text alone."""
     unknown = sorted(set(batch) - PER_ROW - NOT_READ)
     if unknown:
@@ -65,7 +65,7 @@ def rows_of(batch: dict[str, Any], indices: Sequence[int]) -> list[Row]:
     for i in indices:
         length = max(1, int(here["completion_mask"][i].sum()))  # the mask is 1 from the start on
         rows.append(
-            Row(
+            UnpaddedRow(
                 prompt=here["prompt_ids"][i][here["prompt_mask"][i].bool()],
                 completion=here["completion_ids"][i, :length].clone(),
                 mask=here["completion_mask"][i, :length].clone(),
@@ -76,7 +76,9 @@ def rows_of(batch: dict[str, Any], indices: Sequence[int]) -> list[Row]:
     return rows
 
 
-def batch_of(rows: Sequence[Row], *, pad_token: int, multiple: int | None, device: torch.device) -> dict[str, Any]:
+def batch_of(
+    rows: Sequence[UnpaddedRow], *, pad_token: int, multiple: int | None, device: torch.device
+) -> dict[str, Any]:
     """The rows as TRL pads them: prompts on the left, completions on the right."""
 
     def padded(tensors: list[Tensor], value: int, side: str) -> Tensor:
@@ -92,7 +94,7 @@ def batch_of(rows: Sequence[Row], *, pad_token: int, multiple: int | None, devic
     return batch | {name: padded([row.more[name] for row in rows], 0, "right") for name in rows[0].more}
 
 
-def share_of(rows: Sequence[Row], rank: int, ranks: int, size: int, filler: Row) -> list[Row]:
+def share_of(rows: Sequence[UnpaddedRow], rank: int, ranks: int, size: int, filler: UnpaddedRow) -> list[UnpaddedRow]:
     """`size` rows for one process: its share of all rows, filled up with rows that train nothing."""
     mine = list(rows[rank::ranks])
     return mine + [filler.blank()] * (size - len(mine))

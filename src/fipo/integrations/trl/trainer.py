@@ -17,7 +17,7 @@ from trl.trainer.utils import use_adapter
 
 from fipo.integrations.trl.checks import accuracy_column, check_host
 from fipo.integrations.trl.config import FIPOTrainingConfig
-from fipo.integrations.trl.groups import Row, batch_of, contrast, further_prompts, rows_of, share_of
+from fipo.integrations.trl.groups import UnpaddedRow, batch_of, contrast, further_prompts, rows_of, share_of
 from fipo.integrations.trl.rewards import GraderReward
 from fipo.integrations.trl.said_once import SaidOnce
 from fipo.integrations.trl.sampler import compared_with_sampler
@@ -114,7 +114,7 @@ class FIPOTrainer(GRPOTrainer):
         """A batch of groups in which success varies, sampled until it is full; the surplus is discarded."""
         accelerator, group = self.accelerator, self.num_generations
         wanted = self.args.generation_batch_size // group
-        kept: list[Row] = []
+        kept: list[UnpaddedRow] = []
         counts = dict.fromkeys(("generated", "all_correct", "all_wrong", "generation_batches"), 0)
         for rows in self._generation_batches(inputs, wanted):
             batch = self._scored(rows)

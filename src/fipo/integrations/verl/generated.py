@@ -75,26 +75,28 @@ class Generated:
             f"{found}: no more than {LIMIT} {limits.batches} generation batches of {limits.batch} prompts; {example()}"
         )
 
-    def metrics(self, kept: int) -> dict[str, float]:
-        """Of the step, by the names of docs/metrics.md; what nothing is known of is absent."""
-        values: dict[str, float] = {
-            "groups/generated": self.groups,
-            "groups/kept": kept,
-            "groups/all_correct": self.all_correct,
-            "groups/all_wrong": self.all_wrong,
-        }
-        rewards = [info["score"] + info.get("overlong_reward", 0.0) for info in self.responses if "score" in info]
-        outcomes = [info["outcome"] for info in self.responses if "outcome" in info]
-        means = {
-            "reward/mean": rewards,
-            "reward/overlong": self._all("overlong_reward"),
-            "accuracy/mean": self._all("acc"),
-            **{f"grade/{name}": [outcome == name for outcome in outcomes] for name in OUTCOMES},
-        }
-        values |= {name: fmean(map(float, found)) for name, found in means.items() if found}
-        if failed := self._all("grade/failed"):
-            values["grade/failed"] = sum(failed)
-        return values
 
-    def _all(self, key: str) -> list[float]:
-        return [float(info[key]) for info in self.responses if key in info]
+def metrics_of(parts: Sequence[Generated], kept: int) -> dict[str, float]:
+    """A step that generated all of these, by the names of docs/metrics.md; what nothing is known of is absent."""
+    responses = [info for part in parts for info in part.responses]
+
+    def all_of(key: str) -> list[float]:
+        return [float(info[key]) for info in responses if key in info]
+
+    rewards = [info["score"] + info.get("overlong_reward", 0.0) for info in responses if "score" in info]
+    outcomes = [info["outcome"] for info in responses if "outcome" in info]
+    means = {
+        "reward/mean": rewards,
+        "reward/overlong": all_of("overlong_reward"),
+        "accuracy/mean": all_of("acc"),
+        **{f"grade/{name}": [outcome == name for outcome in outcomes] for name in OUTCOMES},
+    }
+    failed = all_of("grade/failed")
+    return {
+        "groups/generated": sum(part.groups for part in parts),
+        "groups/kept": kept,
+        "groups/all_correct": sum(part.all_correct for part in parts),
+        "groups/all_wrong": sum(part.all_wrong for part in parts),
+        **{name: fmean(map(float, found)) for name, found in means.items() if found},
+        **({"grade/failed": sum(failed)} if failed else {}),
+    }

@@ -18,7 +18,7 @@ STEP_KEY = "fipo_step"  # set by v1.py; travels with the batch
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
+class MicroBatchPlace:
     """Where a micro-batch of this rank stands."""
 
     step: int
@@ -52,7 +52,7 @@ class WholeLoss:
             self._credit.add(call.output, data, step=place.step, mini_batch=place.mini_batch, before=place.row)
         return loss, metrics
 
-    def _place_of(self, data: Any, *, rows: int) -> Place:
+    def _place_of(self, data: Any, *, rows: int) -> MicroBatchPlace:
         from verl.utils import tensordict_utils as tu
 
         step = int(tu.get_non_tensor_data(data=data, key=STEP_KEY, default=0))
@@ -60,7 +60,7 @@ class WholeLoss:
             self._step, self._seen = step, 0
         mini_batch, row = divmod(self._seen, data["global_batch_size"] // data["dp_size"])
         self._seen += rows
-        return Place(step=step, mini_batch=mini_batch, row=row)
+        return MicroBatchPlace(step=step, mini_batch=mini_batch, row=row)
 
 
 class WorkerLoss:

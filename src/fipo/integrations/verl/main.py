@@ -5,6 +5,7 @@ The stock `python -m verl.trainer.main_ppo` also trains with `future_kl`; there 
 happen at the first loss, and nothing limits dynamic sampling.
 """
 
+import sys
 from typing import Any
 
 import hydra
@@ -14,19 +15,21 @@ from verl.utils.device import auto_set_device
 
 from fipo.integrations.verl.v1 import FIPOTaskRunner, run
 from fipo.integrations.verl.validate import check_config
+from fipo.telemetry.exit_codes import exit_code_of
 
 
-def train(config: Any, task_runner: Any = FIPOTaskRunner) -> None:
-    """Check the configuration, then train."""
+def train(config: Any, task_runner: Any = FIPOTaskRunner) -> int:
+    """Check the configuration, then train. Raises RunStopped where the job ends early for a reason of ours."""
     auto_set_device(config)
     validate_config(config=config, use_reference_policy=need_reference_policy(config), use_critic=need_critic(config))
     check_config(config)
     run(config, task_runner)
+    return 0
 
 
 @hydra.main(config_path="pkg://verl.trainer.config", config_name="ppo_trainer", version_base=None)
 def main(config: Any) -> None:
-    train(config)
+    sys.exit(exit_code_of(lambda: train(config)))
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ name, or else by np.mean. So all of ours travel under one name, in an object tha
 a division leaves alone: what arrives is over every token of the step.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,11 +41,16 @@ def travelling(out: LossOutput, *, mini_batch: int | None, more: Mapping[str, Me
     return {TRAVELS_AS: Travelling(metrics | dict(more))}
 
 
-def unpack(metrics: dict[str, Any]) -> None:
-    """Put the values of what has travelled in its place, under `actor/` as verl's own."""
+def take(metrics: dict[str, Any]) -> list[Travelling]:
+    """What has travelled with an update, out of its metrics; at most one."""
     arrived = metrics.pop(f"actor/{TRAVELS_AS}", None)
-    if arrived is not None:
-        metrics.update({f"actor/{name}": value for name, value in metric_values(arrived.metrics).items()})
+    return [] if arrived is None else [arrived]
+
+
+def values_of(arrived: Sequence[Travelling]) -> dict[str, float]:
+    """Over all tokens of these updates, under `actor/` as verl's own."""
+    merged = merge_metrics([one.metrics for one in arrived])
+    return {f"actor/{name}": value for name, value in metric_values(merged).items()}
 
 
 def means(out: LossOutput) -> dict[str, float]:

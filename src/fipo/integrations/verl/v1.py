@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from fipo.errors import RunStopped
 from fipo.integrations.verl.compat import VerlMismatch, check_whole_loss, require_parameters
 
 REPLAY_BUFFER = {
@@ -26,6 +27,7 @@ PARTS: dict[tuple[str, str], dict[str, tuple[str, ...]]] = {  # a module, a name
         "_build_replay_buffer": ("self",),
         "_setup": ("self",),
         "_update_actor": ("self", "batch", "metrics"),
+        "step": ("self", "metrics", "timing_raw"),
     },
     ("verl.trainer.ppo.v1", "PPOTrainerSync"): {},
     ("verl.trainer.ppo.v1", "PPOTrainerColocateAsync"): {},
@@ -68,9 +70,9 @@ from verl.trainer.ppo.v1 import (  # noqa: E402
 )
 from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer, ReplayBufferAsync  # noqa: E402
 
-from fipo.integrations.verl.generated import Generated, Info, Limits  # noqa: E402
+from fipo.integrations.verl.generated import Generated, Info, Limits, metrics_of  # noqa: E402
 from fipo.integrations.verl.loss import STEP_KEY, WorkerLoss  # noqa: E402
-from fipo.integrations.verl.metrics import unpack  # noqa: E402
+from fipo.integrations.verl.metrics import Travelling, take, values_of  # noqa: E402
 from fipo.integrations.verl.validate import check_config, check_files, failure_policy  # noqa: E402
 
 __all__ = ["MODES", "FIPOTaskRunner", "register_trainer", "run", "with_fipo_loss", "with_worker"]
@@ -109,7 +111,16 @@ def with_fipo_loss(mode: str, base: Any) -> Any:
         def _update_actor(self, batch: Any, metrics: dict[str, Any]) -> Any:
             batch.extra_info[STEP_KEY] = self.global_steps
             batch = super()._update_actor(batch, metrics)
-            unpack(metrics)
+            self._arrived += take(metrics)
+            return batch
+
+        def step(self, metrics: dict[str, Any], timing_raw: dict[str, float]) -> Any:
+            """verl averages over the updates of a step, where `parameter_sync_step` > 1; ours are of all of them."""
+            self._arrived: list[Travelling] = []
+            batch = super().step(metrics, timing_raw)
+            metrics |= values_of(self._arrived)
+            if isinstance(self.replay_buffer, Watching):
+                metrics |= self.replay_buffer.of_step()
             return batch
 
     FIPOTrainer.__name__ = f"FIPO{base.__name__}"
@@ -145,6 +156,7 @@ class Watching:
     def watch(self, trainer: Any, generated: Generated) -> None:
         self._trainer = trainer  # its tokenizer comes later
         self._generated = generated
+        self._sampled: list[tuple[Generated, int]] = []  # of this step, with how many groups of them it trains on
         self._looked_at: set[str] = set()
         self._broken: set[str] = set()  # groups with a failed grade, where those are dropped
 
@@ -169,12 +181,17 @@ class Watching:
     def sample(self: Any, global_steps: int, partition_id: str, batch_size: int) -> tuple[Any, dict[str, Any]]:
         batch, metrics = super().sample(global_steps, partition_id, batch_size)  # type: ignore[misc]
         if partition_id != "val":
-            metrics |= self._generated.metrics(batch_size)
+            self._sampled.append((self._generated, batch_size))
             self._generated = Generated(self._generated.limits, self._generated.failures)
             waiting = self.finished_keys[partition_id] | self.failure_keys[partition_id]
             self._looked_at &= waiting  # an asynchronous trainer samples them later
             self._broken &= waiting
         return batch, metrics
+
+    def of_step(self) -> dict[str, float]:
+        """The metrics of everything that was generated for the samples since the last call."""
+        sampled, self._sampled = self._sampled, []
+        return metrics_of([generated for generated, _ in sampled], kept=sum(kept for _, kept in sampled))
 
     def _infos(self: Any, partition_id: str, uids: set[str]) -> Iterator[tuple[str, list[Info]]]:
         """What is known of the responses of each group."""
@@ -230,10 +247,19 @@ class FIPOTaskRunner(TaskRunnerV1.__ray_actor_class__):  # type: ignore[misc, na
 
 
 def run(config: Any, task_runner: Any) -> None:
-    """verl's start of Ray and of a task runner. Raises ValueError for a configuration that asks for another trainer."""
+    """verl's start of Ray and of a task runner.
+
+    Raises ValueError for a configuration that asks for another trainer, RunStopped where our part of it ends the job.
+    """
     if not config.trainer.use_v1:
         raise ValueError("trainer.use_v1 must be True for fipo, got False")
-    run_ppo(config, task_runner_class=task_runner)
+    try:
+        run_ppo(config, task_runner_class=task_runner)
+    except ray.exceptions.RayTaskError as error:
+        if not isinstance(error.cause, RunStopped):
+            raise
+        ray.shutdown()  # what its workers still print would come after the reason
+        raise error.cause from None
 
 
 def fresh_metrics_file(folder: Path) -> Path:

@@ -17,7 +17,7 @@ from fipo.rollout.sampler import SamplingParams
 
 
 @dataclass(frozen=True, kw_only=True)
-class Shape:
+class StepShape:
     """What is fixed in a recorded step."""
 
     rows: int  # the first slots, as many as this
@@ -65,7 +65,7 @@ class State:
 def decode_step(
     model: PreTrainedModel,
     cache: SlotCache,
-    shape: Shape,
+    shape: StepShape,
     storage: Tensor,
     feed: Tensor,
     uniforms: Tensor,

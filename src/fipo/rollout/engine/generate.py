@@ -1,6 +1,6 @@
 """Sampling by transformers' own `generate`, for models whose attention or cache the slot engine cannot use."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, PreTrainedModel
 
+from fipo.beat import Beat, no_beat
 from fipo.rollout.engine.choose import Choice, choose
 from fipo.rollout.sampler import Response, SamplingParams, Seed, check_finite, uniforms_of
-from fipo.telemetry.heartbeat import Beat, no_beat
 
 NO_ADVICE = ("_", "output_", "return_dict", "transformers_version", "use_cache")  # nothing of how to sample
 
@@ -61,7 +61,7 @@ class GenerateSampler:
                 yield rows[start : start + self.batch_size]
 
     def _generate(
-        self, prompts: Sequence[list[int]], params: SamplingParams, uniforms: Tensor, beat: Callable[[], None]
+        self, prompts: Sequence[list[int]], params: SamplingParams, uniforms: Tensor, beat: Beat
     ) -> list[Response]:
         width = max(map(len, prompts))
         padding = [width - len(prompt) for prompt in prompts]
@@ -98,7 +98,7 @@ class GenerateSampler:
 class _Chooser(LogitsProcessor):
     """Chooses each token itself and leaves `generate`, which is greedy, no other."""
 
-    def __init__(self, params: SamplingParams, uniforms: Tensor, beat: Callable[[], None]) -> None:
+    def __init__(self, params: SamplingParams, uniforms: Tensor, beat: Beat) -> None:
         self.params = params
         self.uniforms = uniforms  # [B, max_tokens]
         self.beat = beat

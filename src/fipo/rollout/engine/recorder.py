@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from fipo.models.memory import out_of_memory
-from fipo.rollout.engine.decode import Shape, State, decode_step
+from fipo.rollout.engine.decode import State, StepShape, decode_step
 from fipo.rollout.engine.slots import SlotCache
 
 TRACED_WEIGHTS = 10_000_000  # in larger models arithmetic takes the time, and a trace takes megabytes a layer
@@ -42,8 +42,8 @@ class Recorder:
         self.cache = cache
         self.state = State(cache.storage, steps)
         self.fingerprint = fingerprint(model)
-        self.uses: Counter[Shape] = Counter()
-        self.replays: dict[Shape, Replay] = {}
+        self.uses: Counter[StepShape] = Counter()
+        self.replays: dict[StepShape, Replay] = {}
         weights = sum(parameter.numel() for parameter in model.parameters())
         self.say = say
         self.recordable = model.device.type == "cuda" or weights <= TRACED_WEIGHTS
@@ -52,7 +52,7 @@ class Recorder:
         self._stream = torch.cuda.Stream(model.device) if cuda else None
         self._pool = torch.cuda.graph_pool_handle() if cuda else None
 
-    def run(self, shape: Shape) -> None:
+    def run(self, shape: StepShape) -> None:
         """One step. A shape that has come up often enough is recorded, if it can be."""
         if shape in self.replays:
             self.replays[shape]()
@@ -76,7 +76,7 @@ class Recorder:
         reason = " ".join(str(error).split())
         self.say(f"note: decode steps are not recorded, which is slower: {type(error).__name__}: {reason:.100}")
 
-    def _eager(self, shape: Shape) -> None:
+    def _eager(self, shape: StepShape) -> None:
         if self._stream is None:
             self._step(shape, *self.state.tensors())
             return
@@ -85,7 +85,7 @@ class Recorder:
             self._step(shape, *self.state.tensors())
         torch.cuda.current_stream().wait_stream(self._stream)
 
-    def _trace(self, shape: Shape) -> Replay | None:
+    def _trace(self, shape: StepShape) -> Replay | None:
         """Run a step and record it. Weights are arguments: a trace keeps what it computes of anything else."""
         modules = list(self.model.modules())
         places = [(module, name) for module in modules for name, _ in module.named_parameters(recurse=False)]
@@ -117,7 +117,7 @@ class Recorder:
 
         return replay
 
-    def _capture(self, shape: Shape, stream: torch.cuda.Stream) -> Replay | None:
+    def _capture(self, shape: StepShape, stream: torch.cuda.Stream) -> Replay | None:
         """Run a step under watch and record the next. Graphs share memory, for none leaves there what another reads."""
         with _looks(UserWarning) as looks:
             mode = torch.cuda.get_sync_debug_mode()

@@ -5,6 +5,7 @@ from functools import partial
 
 from transformers import PreTrainedModel
 
+from fipo.beat import Beat, no_beat
 from fipo.errors import UserError
 from fipo.models.attention import obstacle, scaled_in_the_row, special_attention
 from fipo.models.limits import longest_of
@@ -13,7 +14,6 @@ from fipo.rollout.engine.generate import GenerateSampler, advice_of
 from fipo.rollout.engine.slot_engine import SlotEngine
 from fipo.rollout.engine.trial import compare
 from fipo.rollout.sampler import Sampler, SamplingParams
-from fipo.telemetry.heartbeat import Beat, no_beat
 
 Say = Callable[[str], None]
 TRIED_SLOTS = 8  # on a CPU, where more take time and show nothing; on CUDA all of them

@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from fipo.rollout.engine.decode import Shape
+from fipo.beat import Beat, no_beat
+from fipo.rollout.engine.decode import StepShape
 from fipo.rollout.engine.recorder import Recorder, fingerprint, round_up
 from fipo.rollout.engine.slots import SlotCache, prefill, slot_decoding
 from fipo.rollout.sampler import Response, SamplingParams, Seed, check_finite, uniforms_of
-from fipo.telemetry.heartbeat import Beat, no_beat
 
 PREFILL_TOKENS = 16384  # in one forward pass
 STEPS = {"cpu": 1, "cuda": 16}  # between two looks of the host, for which a GPU has to wait
@@ -176,7 +176,7 @@ class _Batch:
         steps = min(state.steps, self.max_tokens - min(len(row.tokens) for row in self.active))
         state.load_uniforms([row.uniforms[len(row.tokens) : len(row.tokens) + steps] for row in self.active])
         reach = min(max(row.position for row in self.active) + steps, self.length)
-        shape = Shape(
+        shape = StepShape(
             rows=min(round_up(len(self.active), parts=2, least=4), self.slots),
             length=min(round_up(reach, parts=2, least=32), self.length),
             params=self.params,

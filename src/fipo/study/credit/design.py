@@ -21,7 +21,7 @@ class CreditTable(Table):
     recipe: str
     """The base of the runs, in recipe/study."""
     checkpoints: PositiveInt
-    """Of a cell. Each is a DAPO run of its own with a seed of its own, the unit of every interval."""
+    """So many in a cell. Each is a DAPO run of its own with a seed of its own, the unit of every interval."""
     steps: list[PositiveInt]
     """Checkpoint number i is measured in training step `steps[i % len(steps)]` of its run."""
     groups: PositiveInt
@@ -34,9 +34,9 @@ class CreditTable(Table):
     checked: PositiveFloat
     """Share of the measured decisions that are checked so, and as many letters."""
     shuffles: PositiveInt
-    """Of each set of weights, their cosines averaged."""
+    """Shuffles of each set of weights, their cosines averaged."""
     learning_rate: PositiveFloat
-    """Of the first step; from step to step it is then steered to the cell's `spread`."""
+    """That of the first step; from step to step it is then steered to the cell's `spread`."""
 
 
 class Cell(Table):

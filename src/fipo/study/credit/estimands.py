@@ -42,7 +42,7 @@ def of_groups(records: Sequence[Record], key: str) -> Array:
 
 
 def correlation(sums: Array) -> float:
-    """Of [n, u, v, u^2, v^2, u v], each summed."""
+    """The correlation of u and v from [n, u, v, u^2, v^2, u v], each summed."""
     n, u, v, uu, vv, uv = sums
     return _ratio(n * uv - u * v, ((n * uu - u * u) * (n * vv - v * v)) ** 0.5)
 

@@ -9,7 +9,7 @@ Moments = dict[str, list[float]]
 
 
 def moments(m: Measured, first_mistakes: Tensor, rows: list[int]) -> Moments:
-    """Of one group, `rows` of [B, K].
+    """The moments of one group, `rows` of [B, K].
 
     x, A; F, A; future, A; F, R - V; base, A   [n, u, v, u^2, v^2, u v] of two quantities over tokens, summed
     P BOUNDS right, wrong   [f^2, a^2, f a] of f and a = sign(A_hat) A, each less its mean in the response

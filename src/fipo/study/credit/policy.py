@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fipo.beat import no_beat
 from fipo.grading.workers.pool import GraderPool
 from fipo.objective import future_kl, group_advantages
 from fipo.recipe.table import validate
@@ -16,7 +17,6 @@ from fipo.rollout.groups import Group, collect_groups
 from fipo.seeding import derive_seed
 from fipo.study.credit.design import Cell, Design
 from fipo.telemetry.clock import Clock
-from fipo.telemetry.heartbeat import no_beat
 from fipo.training.passes.packing import Pack, pack
 from fipo.training.recipe import Recipe
 from fipo.training.record import StepRecord

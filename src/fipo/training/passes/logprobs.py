@@ -4,7 +4,7 @@ The logits of all tokens never exist at once: they are made from the last hidden
 and made again in the backward pass. A 20,480-token response over 152k words would need 11.6 GiB per copy in float32.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from weakref import WeakKeyDictionary
@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
+from fipo.beat import Beat
 from fipo.training.passes.packed_attention import forward
 from fipo.training.passes.packing import Pack
 
@@ -55,7 +56,7 @@ def old_scores(
     model: PreTrainedModel,
     packs: Sequence[Pack],
     temperature: float,
-    beat: Callable[[], None],
+    beat: Beat,
     *,
     entropy: bool = True,
 ) -> list[Scores]:

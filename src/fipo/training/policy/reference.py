@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from fipo.beat import Beat, no_beat
 from fipo.training.passes.logprobs import old_scores
 from fipo.training.passes.packing import Pack
 from fipo.training.policy.lora import is_adapted, without_adapters
@@ -19,9 +20,7 @@ class Reference:
     model: PreTrainedModel
     frozen: Callable[[], AbstractContextManager[None]] = nullcontext  # inside, `model` is what the recipe names
 
-    def logprobs(
-        self, packs: Sequence[Pack], temperature: float, beat: Callable[[], None] = lambda: None
-    ) -> list[Tensor]:
+    def logprobs(self, packs: Sequence[Pack], temperature: float, beat: Beat = no_beat) -> list[Tensor]:
         """[B, K] of each pack, by the function and the kernels that score the policy: equal weights, equal bits."""
         with self.frozen():
             scores = old_scores(self.model, packs, temperature, beat, entropy=False)

@@ -12,7 +12,7 @@ class LoraTable(Table):
     """Train low-rank adapters on frozen weights (peft) instead of the whole model."""
 
     rank: Annotated[int, Field(gt=0, le=2**14)] = 32
-    """Of an adapter's two matrices: more can learn more, and takes more memory."""
+    """The rank of an adapter's two matrices: more can learn more, and takes more memory."""
     alpha: Annotated[float, Field(gt=0, le=1e6)] = 64.0
     """An adapter's product is scaled by alpha / rank."""
     targets: Literal["all-linear"] | Annotated[tuple[str, ...], Field(strict=False)] = "all-linear"

@@ -26,7 +26,7 @@ from fipo.telemetry.durable import DiskError, disk_errors, fsync, remove
 from fipo.telemetry.run_directory import RunDirectory
 from fipo.training.policy import lora
 from fipo.training.policy.optimizer import MasterAdamW
-from fipo.training.saving.history import HISTORY, History
+from fipo.training.saving.history import HISTORY, WrittenHistory
 
 MANIFEST = "manifest.json"
 ADAPTER = "adapter"  # transformers would take its files for the model, if they stood beside that
@@ -51,7 +51,7 @@ def save(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     optimizer: MasterAdamW,
-    history: History,
+    history: WrittenHistory,
     *,
     keep: int,
 ) -> Path:

@@ -6,15 +6,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from fipo.beat import Beat, no_beat
 from fipo.errors import UserError
-from fipo.telemetry.heartbeat import Beat, no_beat
 from fipo.telemetry.run_directory import RunDirectory
 
 HISTORY = "history.json"  # in a checkpoint
 BEST_BY = ("eval/reward", "eval/avg_at_k")  # the first that a step has: the reward, where graders give numbers
 
 
-class History:
+class WrittenHistory:
     """The steps 0, 1, 2, ... of a run and their files, followed as they are written: a save reads none of them."""
 
     def __init__(self, run: RunDirectory) -> None:
@@ -40,7 +40,7 @@ class History:
         self._files |= {str(path.relative_to(self.run.path)): _sha256(path) for path in files}
 
     @classmethod
-    def again(cls, run: RunDirectory, steps: Sequence[Mapping[str, float]], files: dict[str, str]) -> "History":
+    def again(cls, run: RunDirectory, steps: Sequence[Mapping[str, float]], files: dict[str, str]) -> "WrittenHistory":
         """The history of these steps, written before, with the SHA-256 of their files."""
         history = cls(run)
         for values in steps:
@@ -90,7 +90,7 @@ class FoundHistory:
                 "(is the disk mounted?), or begin again under another --run.name"
             )
 
-    def rewound(self, step: int, checkpoint: Path | None) -> tuple[History, list[dict[str, float]]]:
+    def rewound(self, step: int, checkpoint: Path | None) -> tuple[WrittenHistory, list[dict[str, float]]]:
         """Forget what was written after `step`, that of `checkpoint`: the history until then, and its metrics."""
         kept = self._steps[: step + 1]
         self.run.rewind([line for line, _ in kept])
@@ -100,7 +100,7 @@ class FoundHistory:
             files = {str(path.relative_to(self.run.path)): _sha256(path) for _, path in self.run.step_files()}
         else:
             files = vouched["files"]
-        return History.again(self.run, metrics, files), metrics
+        return WrittenHistory.again(self.run, metrics, files), metrics
 
     def missing(self, checkpoint: Path) -> list[str]:
         """The files that a checkpoint vouches for and that are gone."""

@@ -1,6 +1,7 @@
 """On the metrics and credit of a rehearsal: the real verl trainer, two steps."""
 
 import json
+import re
 from dataclasses import asdict
 from pathlib import Path
 
@@ -59,6 +60,20 @@ def test_what_a_step_generated_keeps_its_names(collected) -> None:
     assert line["policy/ratio_pos/p999"] == verl["actor/policy/ratio_pos/p999"]
     first, second = (line[f"fipo/mini_batch_{i}/influence_weight/std"] for i in range(2))
     assert first < 1e-6 < 1e-2 < second  # verl's own packs for the old log-probs: 0 up to rounding
+
+
+def test_every_metric_of_the_released_code_is_there_by_the_page() -> None:
+    """docs/verl.md has the released names, and ours with {a,b} for several."""
+    page = (Path(__file__).parents[4] / "docs" / "verl.md").read_text()
+    table = page.partition("| released, under `actor/` |")[2].partition("\n\n")[0].splitlines()[2:]
+    cells = [line.strip("|").split("|")[:2] for line in table]
+    assert sum(theirs.count("`") // 2 for theirs, _ in cells) == 28
+    step = verl_values(2)
+    for _, ours in cells:
+        for name in re.findall("`([^`]+)`", ours):
+            head, _, several = name.partition("{")
+            for end in several.strip("}").split(","):
+                assert f"actor/{head}{end}" in step
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 
 from fipo.doctor.findings import Finding
 from fipo.integrations.verl.launch.outlook import outlook
-from fipo.integrations.verl.launch.recipe import Place, load_launch_recipe
+from fipo.integrations.verl.launch.recipe import Destination, load_launch_recipe
 
 RECIPE = Path(__file__).parents[4] / "recipe" / "fipo" / "fipo_qwen2.5_32b.toml"
 ACTOR, ROLLOUT = "verl.actor_rollout_ref.actor", "verl.actor_rollout_ref.rollout"
@@ -22,7 +22,7 @@ def found(
 ) -> dict[str, Finding]:
     """By the first key of each."""
     recipe = load_launch_recipe(RECIPE, overrides or {}, {"RAY_DATA_HOME": "/data", **(environment or {})})
-    place = Place(address="http://head:8265", working_dir="/job", runtime_env=runtime_env and str(runtime_env))
+    place = Destination(address="http://head:8265", working_dir="/job", runtime_env=runtime_env and str(runtime_env))
     return {finding.keys[0]: finding for finding in outlook(recipe, place, environment or {})}
 
 

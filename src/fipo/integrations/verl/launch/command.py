@@ -11,7 +11,7 @@ from fipo.integrations.verl.launch.estimate import described
 from fipo.integrations.verl.launch.keys import overrides_of
 from fipo.integrations.verl.launch.objective import knobs_of
 from fipo.integrations.verl.launch.outlook import outlook
-from fipo.integrations.verl.launch.recipe import LaunchRecipe, Place, load_launch_recipe, place_of
+from fipo.integrations.verl.launch.recipe import Destination, LaunchRecipe, load_launch_recipe, place_of
 from fipo.integrations.verl.launch.rehearse import rehearse
 from fipo.integrations.verl.launch.submit import submit
 from fipo.integrations.verl.lengths import check_lengths
@@ -49,7 +49,7 @@ def launch(
 
 def load_job(
     path: Path, overrides: dict[str, str], environment: Mapping[str, str]
-) -> tuple[LaunchRecipe, Place, list[str]]:
+) -> tuple[LaunchRecipe, Destination, list[str]]:
     """The recipe, where it is submitted to, and verl's overrides. Raises UserError for a mistake in any of them."""
     recipe = load_launch_recipe(path, overrides, environment)
     place = place_of(path, environment)
@@ -67,7 +67,7 @@ def check(recipe: LaunchRecipe) -> None:
         raise UserError(f"verl.{error}") from None
 
 
-def shell_command(place: Place, entry: list[str], overrides: list[str]) -> str:
+def shell_command(place: Destination, entry: list[str], overrides: list[str]) -> str:
     """The `ray job submit` command, one override a line."""
     options = [f"--address={place.address}", f"--working-dir={place.working_dir}"]
     if place.runtime_env:

@@ -22,7 +22,7 @@ SHORT = 0.25  # of the full length
 
 @dataclass(frozen=True, kw_only=True)
 class Sizes:
-    """Of the recipe, checked against one another."""
+    """The recipe's sizes, checked against one another."""
 
     gpus: int
     prompts: int
@@ -72,7 +72,7 @@ def sizes_of(recipe: LaunchRecipe) -> Sizes:
 
 
 def estimate(recipe: LaunchRecipe) -> Estimate:
-    """Of the job as verl would run it with FSDP, over `fsdp_size` GPUs or all of them. Errors: as `sizes_of`."""
+    """What the job takes under FSDP in verl, over `fsdp_size` GPUs or all of them. Errors: as `sizes_of`."""
     shape, sizes = recipe.shape, sizes_of(recipe)
     weights = BF16 * shape.parameters / sizes.tensor_parallel
     share = recipe.number("actor_rollout_ref.rollout.gpu_memory_utilization")
@@ -113,7 +113,7 @@ def hours(recipe: LaunchRecipe, share: float) -> tuple[float, float]:
 
 
 def checkpoint_bytes(recipe: LaunchRecipe) -> int:
-    """Of one checkpoint, all ranks together."""
+    """The size of one checkpoint, all ranks together."""
     given = recipe.value("actor_rollout_ref.actor.checkpoint.save_contents")
     words = given if isinstance(given, list) else SAVED_BY_DEFAULT
     return sum(SAVED.get(word, 0) for word in words if isinstance(word, str)) * recipe.shape.parameters

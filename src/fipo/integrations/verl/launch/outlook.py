@@ -10,7 +10,7 @@ from fipo.integrations.verl.knobs import ACTOR
 from fipo.integrations.verl.launch.estimate import GIB, SHORT, checkpoint_bytes, estimate, hours
 from fipo.integrations.verl.launch.keys import VERL_VERSION
 from fipo.integrations.verl.launch.objective import knobs_of
-from fipo.integrations.verl.launch.recipe import LaunchRecipe, Place
+from fipo.integrations.verl.launch.recipe import Destination, LaunchRecipe
 from fipo.integrations.verl.launch.submit import environment_file
 
 KEPT = "trainer.max_actor_ckpt_to_keep"
@@ -28,7 +28,7 @@ PACKS = (
 )
 
 
-def outlook(recipe: LaunchRecipe, place: Place, environment: Mapping[str, str]) -> list[Finding]:
+def outlook(recipe: LaunchRecipe, place: Destination, environment: Mapping[str, str]) -> list[Finding]:
     """Everything, in no order of weight. environment: of this process, which is not the job's.
 
     Raises UserError for a runtime environment that cannot be read.
@@ -59,7 +59,7 @@ def steps_of(recipe: LaunchRecipe) -> int | None:
 
 
 def rows_of(path: Path) -> int | None:
-    """Of a parquet file; None for one that is not here or none."""
+    """The rows of a parquet file; None for one that is not here or none."""
     if not os.path.isfile(path):
         return None
     import pyarrow as pa
@@ -163,7 +163,7 @@ def _entry_point(recipe: LaunchRecipe) -> list[Finding]:
     ]
 
 
-def _tracker(recipe: LaunchRecipe, place: Place, environment: Mapping[str, str]) -> list[Finding]:
+def _tracker(recipe: LaunchRecipe, place: Destination, environment: Mapping[str, str]) -> list[Finding]:
     loggers = recipe.value("trainer.logger")
     if not isinstance(loggers, list) or "wandb" not in loggers:
         return []

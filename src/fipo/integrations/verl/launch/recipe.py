@@ -17,7 +17,7 @@ BESIDE_RECIPE = "runtime_env.yaml"
 MOST = 10**9  # of what the estimate counts
 
 
-class Job(Table):
+class JobTable(Table):
     """`[job]`: what runs where. A relative path lies under RAY_DATA_HOME, as every node sees it."""
 
     name: str = Field(min_length=1)
@@ -27,9 +27,9 @@ class Job(Table):
     gpus_per_node: Annotated[int, Field(gt=0, le=1024)]
     """GPUs of each machine."""
     gpu_memory_gib: float = Field(default=80.0, gt=0, le=1e6)
-    """Of one GPU, for the estimate alone."""
+    """One GPU's, for the estimate alone."""
     gpu_tflops: float = Field(default=989.0, ge=1e-3, le=1e6)
-    """Of one GPU in bfloat16, an H100's by its data sheet; for the estimate alone."""
+    """One GPU's in bfloat16, an H100's by its data sheet; for the estimate alone."""
     gpu_gb_per_second: float = Field(default=3350.0, ge=1e-3, le=1e6)
     """From the memory of one GPU, an H100's by its data sheet; for the estimate alone."""
     entry_point: str = "fipo.integrations.verl.main"
@@ -44,7 +44,7 @@ class Job(Table):
     """By default ckpts/<project>/<name>."""
 
 
-class Shape(Table):
+class ShapeTable(Table):
     """`[shape]`: the model's sizes, for the estimate alone."""
 
     parameters: Annotated[int, Field(gt=0, le=10**15)]
@@ -64,8 +64,8 @@ class Shape(Table):
 class LaunchRecipe(Table):
     """A whole file."""
 
-    job: Job
-    shape: Shape
+    job: JobTable
+    shape: ShapeTable
     verl: dict[str, Any]
     """verl's configuration, table by table; the text "null" is its null."""
 
@@ -108,7 +108,7 @@ class LaunchRecipe(Table):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
+class Destination:
     """Where the job is submitted from and to."""
 
     address: str
@@ -135,7 +135,7 @@ def load_launch_recipe(path: Path, overrides: dict[str, str], environment: Mappi
     return recipe.model_copy(update={"job": job.model_copy(update=absolute)})
 
 
-def place_of(path: Path, environment: Mapping[str, str]) -> Place:
+def place_of(path: Path, environment: Mapping[str, str]) -> Destination:
     """RAY_ADDRESS, WORKING_DIR and RUNTIME_ENV, or what stands for them: a local cluster, this folder, and the
     runtime_env.yaml beside the recipe.
 
@@ -145,7 +145,7 @@ def place_of(path: Path, environment: Mapping[str, str]) -> Place:
     if given and not Path(given).is_file():
         raise UserError(f"RUNTIME_ENV must be a YAML file, got {given}")
     beside = path.parent / BESIDE_RECIPE
-    return Place(
+    return Destination(
         address=environment.get("RAY_ADDRESS") or RAY_ADDRESS,
         working_dir=environment.get("WORKING_DIR") or os.getcwd(),
         runtime_env=given or (str(beside) if beside.is_file() else None),

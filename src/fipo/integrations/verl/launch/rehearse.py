@@ -65,4 +65,4 @@ def _last_line(folder: Path) -> str:
     except OSError:
         return "it wrote no log"
     said = [line.strip() for line in lines if line.strip()]
-    return said[-1][:300] if said else "it wrote nothing"
+    return said[-1].removeprefix("fipo: ")[:1000] if said else "it wrote nothing"

@@ -6,10 +6,10 @@ from typing import Any
 
 from fipo.errors import RunStopped, UserError
 from fipo.extras import install_hint
-from fipo.integrations.verl.launch.recipe import Place
+from fipo.integrations.verl.launch.recipe import Destination
 
 
-def submit(place: Place, entrypoint: str) -> None:
+def submit(place: Destination, entrypoint: str) -> None:
     """Submit the job and print its log until it ends.
 
     Raises UserError where Ray is missing or cannot be reached; RunStopped, with what to do next, for a job that did
@@ -57,7 +57,7 @@ async def _print_log(client: Any, job: str) -> None:
         print(text, end="", flush=True)
 
 
-def runtime_env(place: Place) -> dict[str, Any]:
+def runtime_env(place: Destination) -> dict[str, Any]:
     """The YAML file with the working directory in it, as `ray job submit` puts them together.
 
     Raises UserError for a folder or a file that is not what it must be.
@@ -67,7 +67,7 @@ def runtime_env(place: Place) -> dict[str, Any]:
     return {**environment_file(place), "working_dir": place.working_dir}
 
 
-def environment_file(place: Place) -> dict[str, Any]:
+def environment_file(place: Destination) -> dict[str, Any]:
     """Ray's runtime environment as its file has it, {} where there is none. Raises UserError for what is none."""
     found: Any = {}
     if place.runtime_env:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from fipo.telemetry.exit_codes import exit_code_of
 from fipo.telemetry.run_lock import run_lock
 
 ENVIRONMENT = {  # before verl is imported, here and in Ray's workers
@@ -65,7 +66,7 @@ def send_output_to(log: Path) -> None:
         os.dup2(file.fileno(), 2)
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m fipo.integrations.verl.rehearsal", description=__doc__)
     parser.add_argument("--folder", type=Path, required=True, help="for the model, data, metrics and checkpoints")
     parser.add_argument("--ranks", type=int, default=1, help="training processes")
@@ -77,12 +78,17 @@ def main() -> None:
     began = time.monotonic()
     job = json.loads(arguments.job.read_text())["job"] if arguments.job else None
     folder, log = arguments.folder.resolve(), arguments.log
-    with run_lock(folder):
-        if arguments.again and log is not None:
-            send_output_to(log)
-        rehearse(job, folder=folder, ranks=arguments.ranks, extra=arguments.overrides, log=log)
-    print(f"rehearsal: done in {time.monotonic() - began:.0f} s")
+
+    def command() -> int:
+        with run_lock(folder):
+            if arguments.again and log is not None:
+                send_output_to(log)
+            rehearse(job, folder=folder, ranks=arguments.ranks, extra=arguments.overrides, log=log)
+        print(f"rehearsal: done in {time.monotonic() - began:.0f} s")
+        return 0
+
+    return exit_code_of(command)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
