@@ -262,6 +262,7 @@ def test_work_by_weights_in_4_bits_is_counted_as_by_others() -> None:
 def test_a_run_on_a_base_in_4_bits_is_resumed_bit_for_bit(folder: Path, dtype: str) -> None:
     pytest.importorskip("bitsandbytes")
     settings = RECIPE | {"model__dtype": dtype, "model__lora__base": "4bit", "objective__kl_coef": "0.01"}
+    settings |= {"update__gradient_checkpointing": "true"}
     settings |= {"run__steps": "2", "checkpoint__every": "1", "eval__every": "1"}
     whole = run_recipe(folder, "whole", **settings)
     run_recipe(folder, "parts", **(settings | {"run__steps": "1"}))
