@@ -231,11 +231,13 @@ def _launch(options: argparse.Namespace, overrides: dict[str, str]) -> None:
 
 
 def _export(options: argparse.Namespace) -> None:
+    from fipo.publish.card import what_was_trained
     from fipo.publish.export import export
     from fipo.telemetry.run_directory import RunDirectory
 
-    export(RunDirectory.existing(options.run), options.folder, step=options.step)
-    print(f"model: {options.folder}")
+    run = RunDirectory.existing(options.run)
+    export(run, options.folder, step=options.step)
+    print(f"model: {options.folder} ({what_was_trained(run.read_config())})")
 
 
 def _push(options: argparse.Namespace) -> None:

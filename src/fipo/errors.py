@@ -7,6 +7,10 @@ class UserError(Exception):
     exit_code = 2
 
 
+class MissingExtra(UserError):
+    """What was asked for needs a library that is not installed. The message says how to install it."""
+
+
 class RunStopped(Exception):
     """A run that ended early with its state on disk. The message says why, and how to go on."""
 

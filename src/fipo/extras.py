@@ -1,10 +1,12 @@
 """How what is optional gets installed, beside the fipo that is running."""
 
 import json
+import logging
 import re
 import shlex
 import shutil
 import sys
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, distribution
 from importlib.util import find_spec
 from pathlib import Path
@@ -30,6 +32,19 @@ def requirements(extra: str) -> list[str]:
     except PackageNotFoundError:
         return [f"fipo[{extra}]"]
     return [need.partition(";")[0].strip() for need in every if marker.search(need)]
+
+
+def import_bitsandbytes() -> None:
+    """Raises ImportError without it. On some processors it would fetch a kernel from the hub and run it: it may not."""
+    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)  # it says that there is no such kernel
+    kernels = sys.modules.get("kernels")
+    sys.modules["kernels"] = None  # type: ignore[assignment]
+    try:
+        import_module("bitsandbytes")
+    finally:
+        del sys.modules["kernels"]
+        if kernels is not None:
+            sys.modules["kernels"] = kernels
 
 
 def _installer() -> str:

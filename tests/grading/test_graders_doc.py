@@ -38,10 +38,13 @@ def test_every_built_in_grader_is_in_the_first_table():
     assert re.findall(r"^\| `(\w+)`", table, re.MULTILINE) == list(GRADERS) and len(EXAMPLES) > 20
 
 
-@pytest.mark.parametrize(("code", "response", "reward"), [(CODE[0], "so 6", 1 / 3), (CODE[1], "so 4", 1.0)])
+@pytest.mark.parametrize(
+    ("code", "response", "reward"),
+    [(CODE[0], "so 6", 1 / 3), (CODE[1], "so 4", 1.0), (CODE[2], r"\boxed{4}", 1.1), (CODE[2], "4" * 500, -1.0)],
+)
 def test_the_functions_of_the_page_run(code, response, reward):
     names: dict[str, object] = {}
     exec(code, names)
-    (function,) = (value for name, value in names.items() if name != "__builtins__")
+    function = names[re.findall(r"^def (\w+)", code, re.MULTILINE)[-1]]
     problem = Problem(id="1", prompt="2+2=", answer="4", source="test")
     assert reward_of(FunctionGrader("mine:function", function)(response, problem)) == pytest.approx(reward)

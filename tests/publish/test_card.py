@@ -1,6 +1,6 @@
 import yaml
 
-from fipo.publish.card import model_card
+from fipo.publish.card import model_card, what_was_trained
 from fipo.telemetry.run_directory import RunDirectory
 
 
@@ -46,3 +46,9 @@ def test_the_curve_has_intervals_and_at_most_a_dozen_rows_with_the_last_one(tmp_
 def test_what_the_run_did_after_the_checkpoint_is_left_out(tmp_path):
     card = model_card(begun(tmp_path / "run"), name="mine", step=10)
     assert "| 10 | 10.0 [5.0, 20.0] |" in card and "| 11 |" not in card and "after step 10" in card
+
+
+def test_a_base_in_4_bits_is_said_to_be_dequantised():
+    lora = {"rank": 8, "base": "4bit"}
+    said = what_was_trained({"model": {"lora": lora}})
+    assert said == "adapters of rank 8, merged into the base dequantised from 4 bits (NF4)"

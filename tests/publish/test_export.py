@@ -22,7 +22,7 @@ def same(one, other):
 def test_the_folder_loads_by_itself_and_holds_the_newest_checkpoint_without_the_optimizer(run, tmp_path, capsys):
     folder = tmp_path / "model"
     assert main(["export", str(run.path), str(folder)]) == 0
-    assert capsys.readouterr().out == f"model: {folder}\n"
+    assert capsys.readouterr().out == f"model: {folder} (all weights)\n"
     names = {path.name for path in folder.iterdir()}
     assert {"config.json", "model.safetensors", "tokenizer.json", "README.md", "recipe.toml", "metrics.jsonl"} <= names
     assert not names & {"optimizer.safetensors", "state.json", "manifest.json", "adapter"}
@@ -38,13 +38,14 @@ def test_another_step_can_be_asked_for(run, tmp_path):
         export(run, tmp_path / "other", step=7)
 
 
-def test_adapters_are_merged(adapted, tmp_path):
-    export(adapted, tmp_path / "model")
+def test_adapters_are_merged(adapted, tmp_path, capsys):
+    assert main(["export", str(adapted.path), str(tmp_path / "model")]) == 0
+    assert capsys.readouterr().out.endswith("(adapters of rank 2, merged into the base)\n")
     base = load("embedded")[0].state_dict()
     merged = weights(tmp_path / "model")
     assert merged.keys() == base.keys()
     assert any(not torch.equal(merged[name], base[name]) for name in base)
-    assert "adapters of rank 2, merged into these weights" in (tmp_path / "model" / "README.md").read_text()
+    assert "adapters of rank 2, merged into the base)" in (tmp_path / "model" / "README.md").read_text()
 
 
 def test_a_folder_with_something_in_it_is_not_touched(run, tmp_path):

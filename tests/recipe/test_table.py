@@ -111,7 +111,8 @@ def test_a_mistake_is_one_line_with_the_key_the_rule_and_the_value(change, messa
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({}, "data is missing"),
+        ({}, "data and update are missing"),
+        ({"data": {}, "update": {}}, "data.train and update.rate are missing"),
         ({"data": GOOD["data"]}, "update is missing"),
         ({"data": GOOD["data"], "update": {}}, "update.rate is missing"),
         ({"data": {"train": {"count": 3}}, "update": {"rate": 0.5}}, "data.train.source is missing"),

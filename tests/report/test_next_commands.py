@@ -3,6 +3,7 @@ import sys
 import pytest
 from tests.report.rollouts import group
 
+from fipo.recipe.packaged import FOLDER
 from fipo.report.next_commands import called_as, next_commands
 from fipo.telemetry.run_directory import RunDirectory
 
@@ -33,6 +34,10 @@ def test_a_recipe_with_a_dapo_twin_names_it(make_run, tmp_path):
     (tmp_path / "mine_dapo.toml").touch()
     command, purpose = next_commands(make_run(), tmp_path / "mine.toml")[2]
     assert command == f"fipo train {tmp_path / 'mine_dapo.toml'}" and "DAPO" in purpose
+
+
+def test_the_twin_of_a_packaged_recipe_goes_by_its_name(make_run):
+    assert next_commands(make_run(), FOLDER / "quickstart.toml")[2][0] == "fipo train quickstart_dapo"
 
 
 def test_the_twin_of_a_run_that_is_there_is_compared_with_it(make_run, tmp_path):

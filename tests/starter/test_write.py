@@ -46,7 +46,7 @@ def test_a_folder_that_is_not_there_is_made_and_named_in_what_to_type(tmp_path, 
 def test_training_and_evaluation_share_no_question_and_the_files_travel_with_the_package(tmp_path, repository):
     write_starter(tmp_path)
     rows = {name: (tmp_path / f"{name}.jsonl").read_text().splitlines() for name in ("train", "eval")}
-    questions = {name: {json.loads(row)["problem"] for row in lines} for name, lines in rows.items()}
+    questions = {name: {json.loads(row)["prompt"] for row in lines} for name, lines in rows.items()}
     assert len(questions["train"]) == 400 and len(questions["eval"]) == 64
     assert not questions["train"] & questions["eval"]
     assert (

@@ -6,6 +6,12 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
+    """A question and what is right.
+
+    >>> Problem(id="7", prompt="1+2=", answer="3", source="mine", metadata={"level": 1}).text
+    '1+2='
+    """
+
     id: str
     prompt: str | list[dict[str, str]]  # raw text, or chat messages with role and content
     answer: str

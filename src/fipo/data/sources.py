@@ -128,7 +128,7 @@ class File(Rows):
 
 
 class Hub(Rows):
-    """A dataset of the Hugging Face hub (`pip install fipo[hub]`), the one source that touches the network."""
+    """A dataset of the Hugging Face hub (the extra `hub`), the one source that touches the network."""
 
     source: Literal["hub"]
     name: Annotated[str, Field(pattern=r"^\w[\w.-]*/\w[\w.-]*$")]
@@ -142,13 +142,13 @@ class Hub(Rows):
 
 
 class Champ(Published):
-    """The competition problems of the champ-dataset package (`pip install fipo[champ]`); for `math` grading."""
+    """The competition problems of the champ-dataset package (the extra `champ`); for `math` grading."""
 
     source: Literal["champ"]
 
 
 class ReasoningGym(SourceTable):
-    """A task of the reasoning-gym package by its name there (`pip install fipo[gym]`)."""
+    """A task of the reasoning-gym package by its name there (the extra `gym`)."""
 
     source: Literal["reasoning_gym"]
     task: str

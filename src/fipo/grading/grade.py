@@ -9,6 +9,14 @@ Outcome = Literal["correct", "wrong", "no_answer", "timeout", "crash"]
 
 @dataclass(frozen=True, kw_only=True)
 class Grade:
+    """What a grader says: right, wrong, no answer, or that it failed; and a reward where that says more.
+
+    Raises ValueError for a score that is not a finite number.
+
+    >>> Grade(outcome="wrong", answer="5", score=0.3).correct
+    False
+    """
+
     outcome: Outcome
     answer: str | None  # what was read from the response, in the form that was compared
     reason: str | None = None  # why the grader failed, for the user who has to mend it

@@ -9,6 +9,15 @@ class Grader:
     """One rule of right and wrong. All of its methods run in worker processes, each call within a deadline.
 
     A subclass has to have `grade`; the rest says more of it where there is more to say.
+
+    >>> class Parity(Grader):
+    ...     name = "parity"
+    ...     def grade(self, response, problem):
+    ...         right = response.strip().isdigit() and int(response) % 2 == int(problem.answer) % 2
+    ...         return Grade(outcome="correct" if right else "wrong", answer=response.strip())
+    >>> even = Problem(id="1", prompt="An even number:", answer="2", source="mine")
+    >>> Parity()("<think>no idea</think> 14", even).correct
+    True
     """
 
     name: str

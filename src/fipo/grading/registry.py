@@ -47,6 +47,11 @@ def resolve(name: str) -> Grader:
 
     The user's `module:function` is a `FunctionGrader`'s; what stands there may be a Grader, too. Raises UserError for a
     name that is none, or whose module or function cannot be had.
+
+    >>> from fipo.data.problem import Problem
+    >>> grade = resolve("math")(r"\\boxed{0.5}", Problem(id="1", prompt="", answer="1/2", source="mine"))
+    >>> grade.outcome, grade.answer
+    ('correct', '0.5')
     """
     try:
         _known(name)

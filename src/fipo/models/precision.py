@@ -6,6 +6,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from fipo.errors import UserError
+from fipo.models.four_bit import quantise
 from fipo.models.head import widen_head
 from fipo.models.loading import dtype_of, load
 from fipo.models.norm import fuse_norms
@@ -13,17 +14,20 @@ from fipo.models.table import ModelTable
 
 
 def load_as(
-    table: ModelTable, device: torch.device, path: str | Path | None = None
+    table: ModelTable, device: torch.device, path: str | Path | None = None, *, four_bit: bool = False
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """(model, tokenizer) of a `[model]` table, or of another `path` in its place. Sums are never rounded half-way.
 
+    four_bit: frozen, its linear layers but the output layer in 4 bits (`fipo.models.four_bit`).
     Raises UserError if it cannot be loaded, or cannot compute as the table says.
     """
     name = str(path or table.path)
     multiply_in(table.matmul)
-    model, tokenizer = load(name, device, dtype_of(table.dtype, device))
+    model, tokenizer = load(name, "cpu" if four_bit else device, dtype_of(table.dtype, device))
     if model.dtype == torch.float16:
         _check_range(model, name)
+    if four_bit:
+        quantise(model, device)
     fuse_norms(model)
     half = model.dtype.itemsize < 4
     if half and table.head_dtype != "model" and not widen_head(model) and table.head_dtype == "float32":

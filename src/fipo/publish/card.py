@@ -59,14 +59,21 @@ def _header(config: Mapping[str, Any]) -> str:
     return f"{HUB_LAYOUT}{chr(10).join(lines)}\n{HUB_LAYOUT}"
 
 
+def what_was_trained(config: Mapping[str, Any]) -> str:
+    """Which weights, and where they are in a checkpoint."""
+    lora = config.get("model", {}).get("lora")
+    if not lora:
+        return "all weights"
+    base = "the base dequantised from 4 bits (NF4)" if lora.get("base") == "4bit" else "the base"
+    return f"adapters of rank {lora.get('rank')}, merged into {base}"
+
+
 def _what(config: Mapping[str, Any], step: int) -> str:
     model, data = config.get("model", {}), config.get("data", {})
     preset = config.get("objective", {}).get("preset", "an objective of its own")
-    lora = model.get("lora")
-    how = f"by adapters of rank {lora.get('rank')}, merged into these weights" if lora else "all weights"
     return (
-        f"`{model.get('path')}` trained by reinforcement learning with fipo's `{preset}` for {step} steps ({how}), on "
-        f"{_source(data.get('train', {}))}, graded by `{data.get('grader')}`."
+        f"`{model.get('path')}` trained by reinforcement learning with fipo's `{preset}` for {step} steps "
+        f"({what_was_trained(config)}), on {_source(data.get('train', {}))}, graded by `{data.get('grader')}`."
     )
 
 

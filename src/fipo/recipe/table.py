@@ -27,18 +27,27 @@ Seed = Annotated[int, Field(ge=0)]  # as far as TOML's 64 bits go
 
 PathText = Annotated[str, Field(pattern=r"^[^\x00]+$", max_length=4096)]
 
+MISSING = " is missing"
+ABSENT = ("missing", "union_tag_not_found")  # what pydantic calls it
+
 TableType = TypeVar("TableType", bound=Table)
 
 
 def validate(model: type[TableType], values: dict[str, Any], where: str) -> TableType:
     """`values` as a `model`.
 
-    Raises UserError with one line: `where`, the key, the rule and the value of the first mistake.
+    Raises UserError with one line: `where`, the key, the rule and the value of the first mistake, or all missing keys.
     """
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        raise UserError(f"{where}: {_describe(error.errors()[0], model, values)}") from None
+        mistakes = error.errors()
+        first = _describe(mistakes[0], model, values)
+        named = (_describe(one, model, values).removesuffix(MISSING) for one in mistakes if one["type"] in ABSENT)
+        missing = list(dict.fromkeys(named))
+        if first.endswith(MISSING) and len(missing) > 1:
+            first = f"{', '.join(missing[:-1])} and {missing[-1]} are missing"
+        raise UserError(f"{where}: {first}") from None
 
 
 def _describe(mistake: ErrorDetails, model: type[Table], values: dict[str, Any]) -> str:
@@ -50,12 +59,12 @@ def _describe(mistake: ErrorDetails, model: type[Table], values: dict[str, Any])
         case "extra_forbidden":
             return f"unknown key {key}{did_you_mean(path[-1], _known_keys(model, location[:-1]))}"
         case "missing":
-            return f"{key} is missing"
+            return f"{key}{MISSING}"
         case "value_error":
             rule = str(mistake["ctx"]["error"])
             return f"{key}: {rule}" if key else rule
         case "union_tag_not_found":
-            return f"{key}.{mistake['ctx']['discriminator'].strip(chr(39))} is missing"
+            return f"{key}.{mistake['ctx']['discriminator'].strip(chr(39))}{MISSING}"
         case "union_tag_invalid":
             choice = mistake["ctx"]
             name = choice["discriminator"].strip("'")

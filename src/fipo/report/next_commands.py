@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from fipo.errors import UserError
+from fipo.recipe.packaged import FOLDER
 from fipo.report.credit_sample import first_rollout
 from fipo.telemetry.run_directory import RunDirectory
 
@@ -21,7 +22,8 @@ def next_commands(run: RunDirectory, recipe: Path) -> list[tuple[str, str]]:
         both = f"{shlex.quote(str(other))} {path}"
         compare = (f"{program} report {both} --out both.html", "beside its twin, in one page")
     elif twin.is_file():
-        compare = (f"{program} train {shlex.quote(str(twin))}", "the same with DAPO, to compare with")
+        called = twin.stem if twin.parent == FOLDER else str(twin)  # a packaged one goes by its name
+        compare = (f"{program} train {shlex.quote(called)}", "the same with DAPO, to compare with")
     else:
         compare = (f"{program} report {path} ANOTHER_RUN --out both.html", "two runs in one page")
     return [

@@ -48,6 +48,14 @@ def train(recipe: Recipe, *, resume: bool = False, quiet: bool = False, control:
     `control`: weights in place of FIPO's, for a study.
 
     Raises UserError for what the user can mend, RunStopped for a run that ended early with its state saved.
+
+    >>> import tempfile
+    >>> from fipo.recipe.packaged import FOLDER
+    >>> from fipo.training import load_recipe
+    >>> short = {"run.steps": "1", "run.folder": tempfile.mkdtemp(), "data.eval.count": "8", "eval.samples": "1"}
+    >>> run = train(load_recipe(FOLDER / "quickstart.toml", short), quiet=True)
+    >>> [line["step"] for line in run.read_metrics()]
+    [0, 1]
     """
     recipe = with_found_model(recipe)
     run = RunDirectory(Path(recipe.run.folder) / recipe.run.name)

@@ -89,6 +89,22 @@ def test_adapters_alone_have_gradients_and_a_state(recipe):
     assert parts.update["gradients"] == 4 * outline.trainable
 
 
+def test_a_base_in_4_bits_takes_a_quarter_of_half_precision_and_its_checkpoint_none_less(recipe):
+    pytest.importorskip("peft")
+    pytest.importorskip("bitsandbytes")
+    lora = LoraTable(rank=4)
+    half, small = (
+        outline_of("embedded", BFLOAT16, lora.model_copy(update={"base": base})) for base in ("model", "4bit")
+    )
+    assert small.weight_bytes < 0.4 * half.weight_bytes  # norms, embedding and head stay
+    for one in ("parameters", "trainable", "half_precision", "saved_bytes"):
+        assert getattr(small, one) == getattr(half, one)
+    assert small.kept_per_token == pytest.approx(half.kept_per_token, rel=0.01)
+    parts = estimated(recipe(model__dtype="bfloat16", model__lora='{ rank = 4, base = "4bit" }'), CUDA)
+    assert parts.stays["weights"] == small.weight_bytes
+    assert parts.sampling["dequantised weights"] == parts.update["dequantised weights"] > 0
+
+
 def test_weights_masters_gradients_and_state_are_those_of_the_real_optimizer(recipe):
     for dtype in (FLOAT32, BFLOAT16):
         model, _ = load("embedded", dtype=dtype)
@@ -269,6 +285,7 @@ def test_without_peft_adapters_are_advised_all_the_same(recipe, monkeypatch):
     monkeypatch.setitem(sys.modules, "peft", None)
     outline_of.cache_clear()
     texts = [finding.text for finding in fit(recipe(), 0.1).findings()]
-    (said,) = (text for text in texts if text.startswith("model.lora = "))
-    assert said == f"model.lora = {{ rank = 32 }} would help; to see how much: {install_hint('lora')}"
+    said = [text for text in texts if text.startswith("model.lora = ")]
+    tables = ("{ rank = 32 }", '{ rank = 32, base = "4bit" }')
+    assert said == [f"model.lora = {table} would help; to see how much: {install_hint('lora')}" for table in tables]
     assert not any("what remains is the model" in text for text in texts)

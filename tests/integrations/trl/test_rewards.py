@@ -1,6 +1,8 @@
 """Our graders and DAPO's overlong penalty as reward functions of TRL."""
 
 import datetime
+import doctest
+import inspect
 import os
 import subprocess
 import sys
@@ -13,6 +15,7 @@ pytest.importorskip("trl", reason="TRL is not installed here; make test-trl has 
 from tests.integrations.trl.helpers import logged, make_trainer
 
 from fipo.errors import UserError
+from fipo.integrations import trl
 from fipo.integrations.trl import grader_reward, overlong_penalty
 from fipo.integrations.trl.rewards import GraderReward
 from fipo.training.reward import overlong_penalty as ours
@@ -161,3 +164,12 @@ def test_the_overlong_penalty_is_our_own(buffer: int) -> None:
 def test_a_buffer_longer_than_the_completion_is_refused() -> None:
     with pytest.raises(ValueError, match=r"buffer must be in \[0, 20\] tokens, got 21"):
         overlong_penalty(20, buffer=21)
+
+
+@pytest.mark.parametrize("name", trl.__all__)
+def test_the_example_in_the_help_of_a_public_name_runs(name):
+    found = getattr(trl, name)
+    [example] = doctest.DocTestFinder(recurse=False).find(found, name, globs=vars(inspect.getmodule(found)).copy())
+    said = []
+    failed, tried = doctest.DocTestRunner(verbose=False).run(example, out=said.append)
+    assert tried and not failed, "".join(said)

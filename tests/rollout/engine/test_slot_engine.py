@@ -1,4 +1,5 @@
 import gc
+import warnings
 import weakref
 
 import pytest
@@ -46,6 +47,12 @@ def test_reported_logprobs_equal_those_of_a_fresh_forward_pass(any_model: PreTra
     for response, prompt in zip(sampler.sample(prompts, SAMPLED, seed=3), prompts, strict=True):
         expected = forward_logprobs(any_model, prompt, response.tokens, SAMPLED.temperature)
         torch.testing.assert_close(torch.tensor(response.logprobs), expected, atol=1e-5, rtol=0)
+
+
+def test_no_argument_of_a_forward_pass_is_deprecated(any_model: PreTrainedModel) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", FutureWarning)
+        engine(any_model).sample(PROMPTS, GREEDY, seed=0)
 
 
 def test_what_all_prompts_begin_with_is_read_once_and_changes_nothing(

@@ -18,6 +18,7 @@ from transformers.models.qwen2.modeling_qwen2 import Qwen2RMSNorm
 
 from fipo.errors import UserError
 from fipo.extras import install_hint
+from fipo.models.four_bit import quantise
 from fipo.objective import ALGORITHMS
 from fipo.rollout.engine.select import make_sampler
 from fipo.rollout.engine.slot_engine import SlotEngine
@@ -213,6 +214,63 @@ def test_a_missing_package_is_one_line_that_says_how_to_get_it(monkeypatch: pyte
     with pytest.raises(UserError) as error:
         adapt(random_model(), TABLE)
     assert str(error.value) == f"[model.lora] needs the extra: {install_hint('lora')}"
+
+
+def four_bit(model: PreTrainedModel) -> PreTrainedModel:
+    pytest.importorskip("bitsandbytes")
+    quantise(model, model.device)
+    return model
+
+
+def test_on_a_base_in_4_bits_the_sampler_and_the_scorer_compute_one_policy(any_model: PreTrainedModel) -> None:
+    base = four_bit(any_model)
+    model = adapted(copy.deepcopy(base))
+    assert {p.dtype for name, p in model.named_parameters() if ".lora_" in name} == {torch.float32}
+    with without_adapters(model):
+        assert torch.equal(logits(model), logits(base))
+    said: list[str] = []
+    sampler = make_sampler(model, stop_tokens=[], slots=2, say=said.append)
+    assert isinstance(sampler, SlotEngine) and layout_of(model, said.append) == "packed" and not said
+    for prompt, response in zip(
+        PROMPTS, sampler.sample(PROMPTS, SamplingParams(temperature=1.0, max_tokens=12), seed=0), strict=True
+    ):
+        ids = torch.tensor([prompt + response.tokens])
+        with torch.no_grad():
+            fresh = model(input_ids=ids, use_cache=False).logits.log_softmax(-1)[0, len(prompt) - 1 : -1]
+        found = fresh.gather(-1, ids[0, len(prompt) :, None])[:, 0]
+        torch.testing.assert_close(found, torch.tensor(response.logprobs), atol=1e-3, rtol=1e-3)
+    first, second = mini_batches_of(model, count=2)
+    outcomes = [run_update(model, batch, ALGORITHMS["release_7b"], learning_rate=0.1) for batch in (first, second)]
+    ratios = [torch.cat([one.output.log_ratio.flatten() for one in outcome.packs]) for outcome in outcomes]
+    assert bool((ratios[0] == 0).all()) and float(ratios[1].abs().max()) > 1e-3
+
+
+def test_merged_weights_of_a_base_in_4_bits_compute_the_policy(any_model: PreTrainedModel) -> None:
+    plain = copy.deepcopy(any_model)
+    model = adapted(four_bit(any_model))
+    assert merged_weights(model).keys() == plain.state_dict().keys()
+    plain.load_state_dict(merged_weights(model))
+    torch.testing.assert_close(logits(plain), logits(model), atol=1e-4, rtol=1e-5)
+
+
+def test_work_by_weights_in_4_bits_is_counted_as_by_others() -> None:
+    assert compute_of(adapted(four_bit(random_model()))).per_token == compute_of(adapted(random_model())).per_token
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_run_on_a_base_in_4_bits_is_resumed_bit_for_bit(folder: Path, dtype: str) -> None:
+    pytest.importorskip("bitsandbytes")
+    settings = RECIPE | {"model__dtype": dtype, "model__lora__base": "4bit", "objective__kl_coef": "0.01"}
+    settings |= {"update__gradient_checkpointing": "true"}
+    settings |= {"run__steps": "2", "checkpoint__every": "1", "eval__every": "1"}
+    whole = run_recipe(folder, "whole", **settings)
+    run_recipe(folder, "parts", **(settings | {"run__steps": "1"}))
+    assert digests(run_recipe(folder, "parts", resume=True, **settings)) == digests(whole)
+    assert whole.read_metrics()[-1]["policy/kl"] != 0
+    assert "bitsandbytes" in whole.read_config()["versions"]
+    weights = load_file(whole.all_checkpoints()[-1] / "model.safetensors")
+    assert weights.keys() == load_file(folder / "model" / "model.safetensors").keys()
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])

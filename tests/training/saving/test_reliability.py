@@ -29,8 +29,8 @@ def poisoned_backward(monkeypatch: pytest.MonkeyPatch) -> set[int]:
     poisoned: set[int] = set()
     load = policy_setup.load_as
 
-    def load_with_hook(*arguments):
-        model, tokenizer = load(*arguments)
+    def load_with_hook(*arguments, **named):
+        model, tokenizer = load(*arguments, **named)
         passes = iter(range(10_000))
         weight = next(model.parameters())
         weight.register_hook(lambda grad: grad * float("nan") if next(passes) in poisoned else grad)

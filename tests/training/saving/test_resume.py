@@ -130,8 +130,8 @@ def test_another_commit_of_a_hub_model_is_named(
 ) -> None:
     load = policy_setup.load_as
 
-    def from_the_hub(*arguments):
-        model, tokenizer = load(*arguments)
+    def from_the_hub(*arguments, **named):
+        model, tokenizer = load(*arguments, **named)
         model.config._commit_hash = "2222"
         return model, tokenizer
 

@@ -7,10 +7,8 @@ from fipo.doctor.findings import Finding, Level
 from fipo.doctor.recipe.machine import Machine, amount
 from fipo.doctor.recipe.memory import MemoryEstimate, estimate
 from fipo.doctor.recipe.outline import Outline, outline_of
-from fipo.errors import UserError
-from fipo.extras import install_hint
+from fipo.errors import MissingExtra, UserError
 from fipo.models.loading import dtype_of
-from fipo.training.policy.lora import MissingPeft
 from fipo.training.policy.table import LoraTable
 from fipo.training.recipe import Recipe
 
@@ -51,11 +49,14 @@ class Fit:
         lines = []
         for change in CHANGES:
             if changed := change(self.recipe, self.machine):
-                freed = self._freed(peak, changed[1])
-                if freed is None:
-                    text = f"{changed[0]} would help; to see how much: {install_hint('lora')}"
+                try:
+                    freed = self._freed(peak, changed[1])
+                except MissingExtra as missing:
+                    command = str(missing).partition("needs the extra: ")[2]
+                    text = f"{changed[0]} would help; to see how much: {command}"
                     lines.append(Finding(level=level, keys=(), text=text))
-                elif freed > WORTH_SAYING * peak:
+                    continue
+                if freed > WORTH_SAYING * peak:
                     useful.append((freed, changed[0], change))
         useful.sort(key=lambda one: -one[0])
         unknown = bool(lines)
@@ -72,12 +73,12 @@ class Fit:
             lines.append(Finding(level=level, keys=(), text=text))
         return lines
 
-    def _freed(self, peak: float, changed: Recipe) -> float | None:
-        """How many bytes less it takes; 0 where it cannot be had, None where that needs peft to be known."""
+    def _freed(self, peak: float, changed: Recipe) -> float:
+        """How many bytes less it takes; 0 where it cannot be had. Raises MissingExtra where nobody can say yet."""
         try:
             return peak - self._estimate(changed).peak
-        except MissingPeft:
-            return None
+        except MissingExtra:
+            raise
         except UserError:  # adapters of a model without linear layers
             return 0.0
 
@@ -136,6 +137,14 @@ def adapters(recipe: Recipe, _: Machine) -> Change | None:
     return f"model.lora = {{ rank = {lora.rank} }}", _with(recipe, "model", lora=lora)
 
 
+def four_bit_base(recipe: Recipe, _: Machine) -> Change | None:
+    lora = recipe.model.lora or LoraTable()
+    if lora.base == "4bit":
+        return None
+    changed = lora.model_copy(update={"base": "4bit"})
+    return f'model.lora = {{ rank = {lora.rank}, base = "4bit" }}', _with(recipe, "model", lora=changed)
+
+
 def no_reference(recipe: Recipe, _: Machine) -> Change | None:
     if recipe.objective.kl_coef == 0 or recipe.model.lora is not None:
         return None
@@ -149,6 +158,7 @@ CHANGES: tuple[Callable[[Recipe, Machine], Change | None], ...] = (
     small_state,
     half_precision,
     adapters,
+    four_bit_base,
     no_reference,
 )
 

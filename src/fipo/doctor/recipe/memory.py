@@ -58,7 +58,7 @@ def estimate(
     own_copy = recipe.objective.kl_coef > 0 and recipe.model.lora is None  # else the adapters are switched off for it
     gradients = {"gradients": float(FLOAT32 * outline.trainable)}
     sampling = _sampling(recipe, outline, slots, width, prompts=max(rollout.generation_batch, eval_problems))
-    wide_head = _wide_head(recipe, outline, device, width)
+    wide_head = _wide_head(recipe, outline, device, width) | _dequantised(recipe, outline, width)
     # What recorded steps compute with on CUDA has places of its own, also while they are not replayed.
     kept = sampling.pop("choosing tokens") if device.type == "cuda" else 0.0
     return MemoryEstimate(
@@ -82,7 +82,7 @@ def estimate(
 def checkpoint_bytes(recipe: Recipe, outline: Outline) -> float:
     """The bytes of one checkpoint: the weights with the optimizer's state beside them."""
     state = STATE_BYTES[recipe.update.optimizer] * outline.trainable
-    return outline.weight_bytes + FLOAT32 * outline.half_precision + state
+    return outline.saved_bytes + FLOAT32 * outline.half_precision + state
 
 
 def tokens_at_once(recipe: Recipe) -> int:
@@ -149,6 +149,13 @@ def _wide_head(recipe: Recipe, outline: Outline, device: torch.device, width: in
     if device.type == "cuda" or width >= FLOAT32 or recipe.model.head_dtype == "model":
         return {}
     return {"output layer in float32": float(FLOAT32 * outline.vocabulary * outline.hidden)}
+
+
+def _dequantised(recipe: Recipe, outline: Outline, width: int) -> dict[str, float]:
+    """The largest matrix of a base in 4 bits, made anew for each product; while it is, there may be the one before."""
+    if recipe.model.lora is None or recipe.model.lora.base != "4bit":
+        return {}
+    return {"dequantised weights": float(2 * width * outline.hidden * outline.feed_forward)}
 
 
 def _traced(outline: Outline, device: torch.device) -> bool:

@@ -10,6 +10,7 @@ from transformers import AttentionInterface, AutoModelForCausalLM, PreTrainedCon
 from transformers.masking_utils import AttentionMaskInterface
 
 from fipo.errors import UserError
+from fipo.models.four_bit import quantise
 from fipo.models.limits import positions_of
 from fipo.models.loading import check_trainable, config_of
 from fipo.training.policy.lora import adapt
@@ -24,6 +25,7 @@ class Outline:
     architecture: str
     parameters: int  # weights, adapters included
     weight_bytes: int  # of all of them
+    saved_bytes: int  # of those of a checkpoint, which has none in 4 bits
     trainable: int  # all of them, or those of the adapters
     half_precision: int  # trainable ones with a float32 master beside them
     layers: int
@@ -47,13 +49,18 @@ def outline_of(path: str, dtype: torch.dtype, lora: LoraTable | None) -> Outline
     text = config.get_text_config()
     size = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
     heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
+    parameters = sum(p.numel() for p in model.parameters())
     if lora is not None:
+        if lora.base == "4bit":
+            quantise(model, torch.device("meta"))
         adapt(model, lora)
     trainable = [p for p in model.parameters() if p.requires_grad]
+    parameters += sum(p.numel() for p in trainable) if lora is not None else 0
     return Outline(
         architecture=type(model).__name__,
-        parameters=sum(p.numel() for p in model.parameters()),
+        parameters=parameters,
         weight_bytes=sum(p.numel() * p.element_size() for p in model.parameters()),
+        saved_bytes=parameters * dtype.itemsize,
         trainable=sum(p.numel() for p in trainable),
         half_precision=sum(p.numel() for p in trainable if p.element_size() < 4),
         layers=text.num_hidden_layers,

@@ -55,6 +55,9 @@ class FIPOTrainingConfig(GRPOConfig):
     with influence weights, because there they are all exactly 1 and FIPO is DAPO.
 
     Errors: ValueError, one line with the option, the rule and the value.
+
+    >>> FIPOTrainingConfig("out", preset="release_7b", mini_batches=4, use_cpu=True, bf16=False).steps_per_generation
+    4
     """
 
     preset: str = field(default="release_32b", metadata=_help(f"The algorithm: one of {', '.join(ALGORITHMS)}."))

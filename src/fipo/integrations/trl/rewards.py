@@ -87,6 +87,10 @@ def grader_reward(
     not trained on; more failures than this in one process raise RuntimeError.
     Raises UserError for a grader that cannot be had, ValueError for a limit that is not > 0 and, when it is called,
     for a dataset without the column.
+
+    >>> reward = grader_reward("number", workers=1)
+    >>> reward(prompts=["1+2=", "2+2="], completions=["It is 3.", "5"], answer=["3", "4"])
+    [1.0, -1.0]
     """
     return GraderReward(
         grader,
@@ -102,6 +106,9 @@ def overlong_penalty(max_completion_length: int, *, buffer: int) -> Callable[...
     """0 up to `max_completion_length - buffer` tokens, then linear to -1 (DAPO, arXiv 2503.14476, Eq. 13): TRL's own.
 
     Dynamic sampling judges the accuracy alone, so this comes after it in `reward_funcs`.
+
+    >>> overlong_penalty(100, buffer=20)(completion_ids=[[7] * 80, [7] * 90])
+    [0.0, -0.5]
     """
     if not 0 <= buffer <= max_completion_length:
         raise ValueError(f"buffer must be in [0, {max_completion_length}] tokens, got {buffer}")

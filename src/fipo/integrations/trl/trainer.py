@@ -43,6 +43,10 @@ class FIPOTrainer(GRPOTrainer):
     """`GRPOTrainer` with a `FIPOTrainingConfig`; every other argument is GRPOTrainer's own.
 
     Raises TypeError for another config, ValueError for a model or launcher under which the gradient would be wrong.
+
+    >>> FIPOTrainer("a/model", args=None)
+    Traceback (most recent call last):
+    TypeError: args must be a FIPOTrainingConfig, got NoneType
     """
 
     _name = "FIPO"

@@ -1,4 +1,4 @@
-"""FIPO in an unmodified, pip-installed verl: `pip install "fipo[verl]"`.
+"""FIPO in an unmodified, pip-installed verl: `pip install ".[verl]"`.
 
     plugin.py       the entry point that verl loads in every process: registers the policy loss `future_kl`
     compat.py       is this the verl that we know? Says which name changed

@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from fipo.rollout.engine.choose import choose
-from fipo.rollout.engine.slots import SlotCache, visible
+from fipo.rollout.engine.slots import SlotCache, cache_argument, visible
 from fipo.rollout.sampler import SamplingParams
 
 
@@ -84,8 +84,8 @@ def decode_step(
         input_ids=tokens[:, None],
         position_ids=positions[:, None],
         attention_mask=visible(positions, shape.length, model.dtype),
-        past_key_values=cache,
         use_cache=True,
+        **{cache_argument(type(model)): cache},
     ).logits[:, -1]
     choice = choose(logits, shape.params, uniforms[:, : shape.rows].index_select(0, turn)[0])
     values = torch.stack([choice.tokens.double(), choice.logprobs.double()])

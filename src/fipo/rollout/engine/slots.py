@@ -4,8 +4,10 @@ The models stay as they are: they ask a Cache for keys and values and an attenti
 both are ours. Storage is one tensor, so that moving a sequence to another slot is one copy.
 """
 
+import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import torch
@@ -160,6 +162,12 @@ def prefill(model: PreTrainedModel, prompts: Sequence[tuple[int, ...]], tokens: 
     return prefixes
 
 
+@cache
+def cache_argument(kind: type[PreTrainedModel]) -> str:
+    """What a model's forward calls the cache of keys and values: transformers has renamed it in 5.24."""
+    return "cache" if "cache" in inspect.signature(kind.forward).parameters else "past_key_values"
+
+
 def _shared(prompts: Sequence[tuple[int, ...]]) -> int:
     """How many tokens all prompts begin with, 0 if too few; each of them has two more at least."""
     if len(prompts) == 1:
@@ -174,5 +182,6 @@ def _forward(model: PreTrainedModel, rows: list[tuple[int, ...]], head: Tensor |
     if head is not None:
         for i, (keys, values) in enumerate(head):
             cache.update(keys.expand(len(rows), -1, -1, -1), values.expand(len(rows), -1, -1, -1), i)
-    model(input_ids=torch.tensor(rows, device=model.device), past_key_values=cache, use_cache=True, logits_to_keep=1)
+    ids = torch.tensor(rows, device=model.device)
+    model(input_ids=ids, **{cache_argument(type(model)): cache}, use_cache=True, logits_to_keep=1)
     return torch.stack([torch.stack([layer.keys, layer.values]) for layer in cache.layers])

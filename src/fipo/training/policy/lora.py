@@ -6,7 +6,7 @@ weights with the adapters merged into them would round otherwise than what is tr
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +15,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from fipo.errors import UserError
-from fipo.extras import install_hint
+from fipo.errors import MissingExtra, UserError
+from fipo.extras import import_bitsandbytes, install_hint
+from fipo.models.four_bit import FourBitLinear
 from fipo.training.policy.table import LoraTable
 
 if TYPE_CHECKING:
@@ -27,19 +28,17 @@ WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"  # the file
 PREFIX = "base_model.model."  # of a weight's name in them
 
 
-class MissingPeft(UserError):
-    """The library of the adapters is not installed. The message says how to install it."""
-
-
 def adapt(model: PreTrainedModel, table: LoraTable) -> None:
     """Freeze a model's weights and give it adapters, A random and B zero: it computes what it did before.
 
     Raises UserError if peft is missing, or for a target that is not the name of a linear layer.
     """
     try:
+        with suppress(ImportError):
+            import_bitsandbytes()  # peft would, if it is there
         from peft import LoraConfig, inject_adapter_in_model
     except ImportError:
-        raise MissingPeft(f"[model.lora] needs the extra: {install_hint('lora')}") from None
+        raise MissingExtra(f"[model.lora] needs the extra: {install_hint('lora')}") from None
     possible = _linear_layers(model)
     targets = possible if table.targets == "all-linear" else list(table.targets)
     unknown = [target for target in targets if target not in possible]
@@ -90,7 +89,7 @@ def merged_weights(model: PreTrainedModel) -> dict[str, Tensor]:
     """
     layers, adapters = _layers(model), _adapters(model)
     merged = {}
-    for name, tensor in model.state_dict().items():
+    for name, tensor in _unpacked(model):
         owner, _, field = name.rpartition(".base_layer.")
         if owner not in layers:
             if name.replace(f".{ADAPTER}.", ".") not in adapters:
@@ -151,7 +150,18 @@ def _adapters(model: PreTrainedModel) -> dict[str, Tensor]:
     }
 
 
+def _unpacked(model: PreTrainedModel) -> Iterator[tuple[str, Tensor]]:
+    """A model's state, the weights of layers in 4 bits as they compute, one at a time and on the CPU."""
+    packed = {name: module for name, module in model.named_modules() if isinstance(module, FourBitLinear)}
+    for name, tensor in model.state_dict().items():
+        owner, _, field = name.rpartition(".")
+        if owner not in packed or field == "bias":
+            yield name, tensor
+        elif field == "codes":
+            yield f"{owner}.weight", packed[owner].weight.cpu()
+
+
 def _merged(layer: "LoraLayer", weight: Tensor) -> Tensor:
     wide = torch.promote_types(weight.dtype, torch.float32)
     a, b = (matrix[ADAPTER].get_parameter("weight").to(wide) for matrix in (layer.lora_A, layer.lora_B))
-    return (weight.to(wide) + layer.scaling[ADAPTER] * (b @ a)).to(weight.dtype)
+    return (weight.to(a.device, wide) + layer.scaling[ADAPTER] * (b @ a)).to(weight.dtype)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 from transformers import PreTrainedModel
 
 # Dense peaks of data sheets in half precision, FLOP/s, by a part of the name that CUDA reports; the first that fits.
@@ -65,11 +66,16 @@ def compute_of(model: PreTrainedModel) -> Compute:
     looked_up = None if head is not None and head.weight is embedding.weight else embedding.weight
     multiplied = [weight for weight in model.parameters() if weight.dim() > 1 and weight is not looked_up]
     return Compute(
-        per_token=2.0 * sum(weight.numel() for weight in multiplied),
-        frozen_per_token=2.0 * sum(weight.numel() for weight in multiplied if not weight.requires_grad),
+        per_token=2.0 * sum(map(_numbers, multiplied)),
+        frozen_per_token=2.0 * sum(_numbers(weight) for weight in multiplied if not weight.requires_grad),
         per_pair=4.0 * config.num_hidden_layers * config.num_attention_heads * size,
         peak=peak_flops(model.device, model.dtype),
     )
+
+
+def _numbers(weight: Tensor) -> int:
+    """How many it stands for: two in a byte where they are kept in 4 bits."""
+    return weight.numel() * (2 if weight.dtype == torch.uint8 else 1)
 
 
 def peak_flops(device: torch.device, dtype: torch.dtype) -> float:

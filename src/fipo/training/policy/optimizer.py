@@ -9,7 +9,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from fipo.errors import UserError
-from fipo.extras import install_hint
+from fipo.extras import import_bitsandbytes, install_hint
 
 Kind = Literal["adamw", "adamw_8bit", "paged_adamw_8bit"]
 
@@ -99,6 +99,7 @@ def _adamw(kind: Kind, masters: Sequence[Tensor], *, lr: float, weight_decay: fl
             f'run.device must be "cuda", got {masters[0].device.type!r} ("adamw_8bit" runs there)'
         )
     try:
+        import_bitsandbytes()
         from bitsandbytes.optim import AdamW8bit
     except ImportError:
         raise UserError(f"update.optimizer: {kind!r} needs the extra: {install_hint('bitsandbytes')}") from None

@@ -29,11 +29,12 @@ def load_policy(recipe: Recipe, say: Callable[[str], None]) -> Policy:
     """Raises UserError for a model that cannot be had, or that cannot do what the recipe asks of it."""
     device = device_of(recipe.run.device, key="run.device")
     check_trainable(recipe.model.path)
-    model, tokenizer = load_as(recipe.model, device)
+    lora = recipe.model.lora
+    model, tokenizer = load_as(recipe.model, device, four_bit=lora is not None and lora.base == "4bit")
     stops = stop_tokens(model, tokenizer) + stopping_at(recipe.rollout.stop, tokenizer, key="rollout.stop")
     fingerprint = fingerprint_of(model, tokenizer, stops)
-    if recipe.model.lora is not None:
-        adapt(model, recipe.model.lora)
+    if lora is not None:
+        adapt(model, lora)
     _check_context(recipe.rollout, recipe.model.path, positions_of(model.config))
     if recipe.update.gradient_checkpointing:
         check_recomputing(model)

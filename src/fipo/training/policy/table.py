@@ -15,6 +15,9 @@ class LoraTable(Table):
     """The rank of an adapter's two matrices: more can learn more, and takes more memory."""
     alpha: Annotated[float, Field(gt=0, le=1e6)] = 64.0
     """An adapter's product is scaled by alpha / rank."""
+    base: Literal["model", "4bit"] = "model"
+    """The frozen weights: those of the model in model.dtype, or linear layers but the head in 4 bits (NF4,
+    bitsandbytes), which take a quarter of the memory and more time."""
     targets: Literal["all-linear"] | Annotated[tuple[str, ...], Field(strict=False)] = "all-linear"
     """Names of the layers that get an adapter, such as q_proj; "all-linear" = every linear layer but the head."""
 

@@ -92,8 +92,9 @@ def _given(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _packages(recipe: Recipe) -> list[str]:
-    adapters = ["peft"] if recipe.model.lora else []
-    return [*PACKAGES, *adapters, *(["bitsandbytes"] if recipe.update.optimizer != "adamw" else [])]
+    lora = recipe.model.lora
+    in_bits = recipe.update.optimizer != "adamw" or (lora is not None and lora.base == "4bit")
+    return [*PACKAGES, *(["peft"] if lora else []), *(["bitsandbytes"] if in_bits else [])]
 
 
 def fingerprint(problems: Sequence[Problem]) -> str:
