@@ -85,7 +85,7 @@ def decode_step(
         position_ids=positions[:, None],
         attention_mask=visible(positions, shape.length, model.dtype),
         use_cache=True,
-        **{cache_argument(type(model)): cache},
+        **{cache_argument(type(model).forward): cache},
     ).logits[:, -1]
     choice = choose(logits, shape.params, uniforms[:, : shape.rows].index_select(0, turn)[0])
     values = torch.stack([choice.tokens.double(), choice.logprobs.double()])

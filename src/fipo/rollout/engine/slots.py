@@ -5,7 +5,7 @@ both are ours. Storage is one tensor, so that moving a sequence to another slot 
 """
 
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from typing import Any
@@ -163,9 +163,9 @@ def prefill(model: PreTrainedModel, prompts: Sequence[tuple[int, ...]], tokens: 
 
 
 @cache
-def cache_argument(kind: type[PreTrainedModel]) -> str:
+def cache_argument(forward: Callable[..., Any]) -> str:
     """What a model's forward calls the cache of keys and values: transformers has renamed it in 5.24."""
-    return "cache" if "cache" in inspect.signature(kind.forward).parameters else "past_key_values"
+    return "cache" if "cache" in inspect.signature(forward).parameters else "past_key_values"
 
 
 def _shared(prompts: Sequence[tuple[int, ...]]) -> int:
@@ -183,5 +183,5 @@ def _forward(model: PreTrainedModel, rows: list[tuple[int, ...]], head: Tensor |
         for i, (keys, values) in enumerate(head):
             cache.update(keys.expand(len(rows), -1, -1, -1), values.expand(len(rows), -1, -1, -1), i)
     ids = torch.tensor(rows, device=model.device)
-    model(input_ids=ids, **{cache_argument(type(model)): cache}, use_cache=True, logits_to_keep=1)
+    model(input_ids=ids, **{cache_argument(type(model).forward): cache}, use_cache=True, logits_to_keep=1)
     return torch.stack([torch.stack([layer.keys, layer.values]) for layer in cache.layers])
