@@ -298,6 +298,10 @@ def test_a_sampling_option_out_of_range_is_refused(option, value, rule, refusal)
     assert refusal("sample", "embedded", "1+2=", option, value) == rule
 
 
+def test_a_prompt_that_is_no_text_is_refused(refusal):
+    assert refusal("sample", "embedded", "1+2=", "\udc80") == r"a prompt must be text in UTF-8, got '\udc80'"
+
+
 def test_a_model_that_is_not_there_is_refused(refusal):
     rule = 'model.path must be "embedded", an existing folder, or a hub name OWNER/MODEL'
     assert refusal("sample", "/no/such/model", "1+2=") == f"{rule}, got '/no/such/model'"

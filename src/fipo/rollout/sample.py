@@ -19,6 +19,9 @@ def sample_texts(
     model_path: str, prompts: Sequence[str], *, samples: int, temperature: float, max_tokens: int, seed: int
 ) -> list[list[str]]:
     """`samples` responses to each prompt. A run directory stands for its newest checkpoint, prompt format and stops."""
+    for prompt in prompts:
+        if any("\ud800" <= character <= "\udfff" for character in prompt):  # what is no UTF-8 on a command line
+            raise UserError(f"a prompt must be text in UTF-8, got {prompt!r:.80}")
     prompting, stop = Prompting(), []
     run = RunDirectory(Path(model_path))
     if run.config.is_file():
