@@ -219,7 +219,7 @@ def test_every_way_of_quantising_is_seen(folder, keys, how):
         check_trainable(str(folder))
 
 
-@pytest.mark.parametrize("eos", ["<eos>", ["<eos>", 1], True, 1.5])
+@pytest.mark.parametrize("eos", ["<eos>", ["<eos>", 1], True, 1.5, 10**30])
 def test_stop_tokens_are_numbers(eos):
     model, tokenizer = load("embedded")
     model.generation_config.eos_token_id = eos

@@ -219,6 +219,6 @@ def stop_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> l
     listed = configured if isinstance(configured, list) else [configured]
     stops = [token for token in [*listed, tokenizer.eos_token_id] if token is not None]
     for token in stops:
-        if not isinstance(token, int) or isinstance(token, bool):
-            raise UserError(f"model.path: eos_token_id must be a number, or a list of numbers, got {token!r:.40}")
+        if not isinstance(token, int) or isinstance(token, bool) or token >= 2**31:
+            raise UserError(f"model.path: eos_token_id must be a number < 2^31, or a list of such, got {token!r:.40}")
     return sorted({token for token in stops if token >= 0})
