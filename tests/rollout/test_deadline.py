@@ -1,4 +1,5 @@
 import threading
+import time
 
 import pytest
 
@@ -17,6 +18,22 @@ def test_what_does_not_end_is_left_alone():
     with pytest.raises(TimeoutError):
         within(0.05, released.wait)
     released.set()
+
+
+def test_a_loop_that_does_not_end_is_stopped():
+    turns = []
+
+    def forever():
+        while True:
+            turns.append(1)
+            time.sleep(0.001)
+
+    with pytest.raises(TimeoutError):
+        within(0.05, forever)
+    seen = -1
+    while len(turns) != seen:
+        seen = len(turns)
+        time.sleep(0.1)
 
 
 def test_what_fills_the_memory_is_left_alone(monkeypatch):

@@ -168,7 +168,9 @@ def test_a_template_that_does_not_end_is_refused_within_its_deadline(tokenizer, 
     monkeypatch.setattr(prompts, "TEMPLATE_SECONDS", 0.1)
     endless = "{% for a in range(9999) %}{% for b in range(9999) %}{% endfor %}{% endfor %}"
     monkeypatch.setattr(tokenizer, "chat_template", endless)
-    with pytest.raises(UserError, match=r"^the chat template must be filled in within 0\.1 s: it does not end$"):
+    with pytest.raises(
+        UserError, match=r"^the chat template must be filled in within 0\.1 s and 512 MiB: it does not end$"
+    ):
         encode(problem("2+2="), tokenizer, CHATTING)
 
 

@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerBase
 from fipo.data.problem import Problem
 from fipo.errors import UserError
 from fipo.recipe.table import Table
-from fipo.rollout.deadline import within
+from fipo.rollout.deadline import MOST_MEMORY, within
 from fipo.rollout.sandbox import bounded_templates
 from fipo.rollout.today import today_is
 
@@ -138,7 +138,8 @@ def _from_template(
     try:
         return within(TEMPLATE_SECONDS, fill_in)
     except TimeoutError:
-        raise UserError(f"the chat template must be filled in within {TEMPLATE_SECONDS} s: it does not end") from None
+        limits = f"{TEMPLATE_SECONDS} s and {MOST_MEMORY >> 20} MiB"
+        raise UserError(f"the chat template must be filled in within {limits}: it does not end") from None
     except MemoryError:
         raise UserError("the chat template must be filled in with little memory: it ran out") from None
     except TemplateSyntaxError as error:
