@@ -5,6 +5,8 @@ import threading
 from collections.abc import Callable
 from types import FrameType
 
+from fipo.telemetry.run_directory import RunDirectory
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -42,3 +44,11 @@ class StopRequests:
         for other in SIGNALS:  # no handler of Python's: that would wait for the end of a long operation in C
             signal.signal(other, signal.SIG_DFL)
         self.say("stopping at the next safe moment, then saving; once more to quit at once")
+
+
+def what_is_safe(run: RunDirectory) -> str:
+    """How a run goes on that something ended."""
+    newest = run.newest_checkpoint()
+    if newest is None:
+        return "no checkpoint had been written yet, so --resume begins again"
+    return f"the run can continue from {newest.name} with --resume"

@@ -20,7 +20,7 @@ from fipo.telemetry.run_directory import RunDirectory
 from fipo.telemetry.run_lock import run_lock
 from fipo.telemetry.trackers import Trackers
 from fipo.training.control import Control
-from fipo.training.interruption import StepDropped, StopRequests
+from fipo.training.interruption import StepDropped, StopRequests, what_is_safe
 from fipo.training.recipe import Recipe, with_found_model
 from fipo.training.record import StepRecord, failed_grades, last_evaluation
 from fipo.training.saving.anomaly import write_anomalies
@@ -68,12 +68,12 @@ def train(recipe: Recipe, *, resume: bool = False, quiet: bool = False, control:
                 stop = StopRequests(progress.say)
                 _Loop(recipe, control, run, progress, trackers, graders, heartbeat, stop).run_all(resume=resume)
         except DiskError as error:
-            raise RunStopped(f"{error}; {_what_is_safe(run)}") from error
+            raise RunStopped(f"{error}; {what_is_safe(run)}") from error
         except (RuntimeError, MemoryError) as error:
             reason = out_of_memory(error)
             if reason is None:
                 raise
-            raise RunStopped(f"{reason}; {SMALLER}; {_what_is_safe(run)}") from error
+            raise RunStopped(f"{reason}; {SMALLER}; {what_is_safe(run)}") from error
     return run
 
 
@@ -296,10 +296,3 @@ class _Loop:
         self.progress.beat(done, total)
         if self.stop.signal is not None and self.stop.droppable:
             raise StepDropped
-
-
-def _what_is_safe(run: RunDirectory) -> str:
-    newest = run.newest_checkpoint()
-    if newest is None:
-        return "no checkpoint had been written yet, so --resume begins again"
-    return f"the run can continue from {newest.name} with --resume"
