@@ -78,6 +78,22 @@ def test_on_the_meta_device_it_has_the_same_sizes() -> None:
     assert sizes[0] == sizes[1]
 
 
+def test_a_small_change_of_weights_that_were_in_4_bits_is_lost_in_4_bits_again_and_one_of_other_weights_is_not() -> (
+    None
+):
+    torch.manual_seed(0)
+    linear = nn.Linear(256, 64, bias=False)
+    rounded = FourBitLinear(linear, CPU).weight
+    change = 0.01 * rounded.std() * torch.randn_like(rounded)
+    left = []
+    for weights in (rounded, linear.weight.detach()):
+        changed = nn.Linear(256, 64, bias=False)
+        changed.weight.data = weights + change
+        difference = FourBitLinear(changed, CPU).weight - rounded
+        left.append(float((difference * change).sum() / change.square().sum()))
+    assert abs(left[0]) < 0.05 and left[1] == pytest.approx(1, abs=0.3)
+
+
 def test_weights_of_a_run_on_such_a_base_are_not_rounded_again(tmp_path: Path) -> None:
     model, _ = load("embedded")
     four_bit(model)
