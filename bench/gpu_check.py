@@ -27,6 +27,7 @@ SECTIONS = {
     "decode": "gpu_generation",
     "gap": "gpu_generation",
     "updates": "gpu_training",
+    "scoring": "gpu_kernels",
     "objective": "gpu_kernels",
     "precision": "gpu_programs",
     "resume": "gpu_programs",

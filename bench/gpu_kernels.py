@@ -1,16 +1,17 @@
-"""Sections of gpu_check.py about single operations: what the device can do, attention, the objective."""
+"""Sections of gpu_check.py about single operations: what the device can do, attention, scoring, the objective."""
 
 import itertools
 import platform
 import shutil
 from argparse import Namespace
 from collections.abc import Callable
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from device import DEVICE, HALF, SMALL, captured, milliseconds, seconds
+from device import DEVICE, HALF, SMALL, WORDS, captured, free_memory, milliseconds, peak_gib, seconds
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
@@ -18,10 +19,15 @@ import fipo
 from fipo.models.attention import attend
 from fipo.models.loading import device_of
 from fipo.objective import FIPOConfig, LossInputs, fipo_influence, fused, policy_loss
+from fipo.rollout.engine import slots
+from fipo.training.passes import logprobs
 from fipo.training.passes.packed_attention import Geometry, packed_attention
 from fipo.training.passes.segments import Segment
 
 BYTES_PER_TOKEN = 13  # of the objective: two log-probs and a mask in, a gradient out
+BYTES_PER_LOGIT = 12  # of scoring: read for the value and for the gradient, which is written
+BLOCKS = ((4096, 8), (2048, 4), (8192, 8), (8192, 16))  # (words, warps) of a program of the kernels that score
+PARTS = (512, 256, 1024)  # tokens of a program of the kernels of decoding
 PROGRAMS = ((512, 4), (256, 1), (512, 1), (256, 2), (1024, 4))  # (tokens, warps) of a program of the kernels
 
 
@@ -42,7 +48,7 @@ def environment(_: Namespace) -> dict[str, Any]:
             "cudnn": torch.backends.cudnn.version(),
             "cudnn_attention": torch.backends.cuda.cudnn_sdp_enabled(),
             "free_gib": torch.cuda.mem_get_info()[0] / 2**30,
-            "objective_obstacle": fused.obstacle(),
+            "obstacles": [fused.obstacle(), logprobs.obstacle(), slots.obstacle()],
         }
     return found
 
@@ -64,7 +70,7 @@ def copy_rate() -> float:
 
 
 def attention(_: Namespace) -> dict[str, Any]:
-    """Of one token per row over a cache by each of torch's kernels, and of prompts of a new length each."""
+    """Of one token per row over a cache by each of torch's kernels and by ours, and of prompts of a new length each."""
     shapes = [(4, 2, 7, 16, 64)] if SMALL else [(128, 2, 7, 64, 384), (512, 2, 7, 64, 384), (128, 8, 2, 128, 1024)]
     found: dict[str, Any] = {}
     for rows, heads, folded, size, length in shapes:
@@ -81,12 +87,32 @@ def attention(_: Namespace) -> dict[str, Any]:
                 exact,
             )
             for kernel in (SDPBackend.EFFICIENT_ATTENTION, SDPBackend.CUDNN_ATTENTION, SDPBackend.MATH)
-        }
+        } | _ragged(query, keys, values, last[:, 0], exact)
     new = []
     for length in (97, 131, 211, 305):
         query, key = (torch.randn(4, heads, length, 64, device=DEVICE, dtype=HALF) for heads in (14, 2))
         new.append(1e3 * seconds(lambda q=query, k=key: attend(q, k, k, mask=None, scale=None)))
     return {**found, "prompts_of_a_new_length_ms": new}
+
+
+def _ragged(query: Tensor, keys: Tensor, values: Tensor, last: Tensor, exact: Tensor) -> dict[str, Any]:
+    """Our kernels, which read each row as far as it goes: rows of these lengths, and all of them as long as can be."""
+    if SMALL:
+        return {}
+    from fipo.rollout.engine import ragged_kernels
+
+    found: dict[str, Any] = {}
+    known, full = ragged_kernels.PART, torch.full_like(last, keys.shape[2] - 1)
+    for ragged_kernels.PART in PARTS:
+        run = partial(ragged_kernels.attend_to_own, query, keys, values, scale=query.shape[-1] ** -0.5)
+        found[f"own kernels, {ragged_kernels.PART} tokens"] = {
+            "graph_ms": milliseconds(captured(lambda r=run: r(last))),
+            "full_graph_ms": milliseconds(captured(lambda r=run: r(full))),
+            "relative_error": _error(run(last), exact),
+        }
+    ragged_kernels.PART = known
+    read = 2 * keys.element_size() * keys.shape[1] * keys.shape[3] * int((last + 1).sum())
+    return found | {"own_floor_ms": 1e3 * read / copy_rate()}
 
 
 def _tried(kernel: SDPBackend, run: Callable[[], Tensor], exact: Tensor) -> dict[str, Any]:
@@ -122,6 +148,38 @@ def packed(_: Namespace) -> dict[str, Any]:
         assert max(errors) < 0.02, f"size {size}, heads {heads}/{shared}: {errors}"
         found[f"size {size}, heads {heads}/{shared}"] = errors
     return {"relative_errors_of_output_and_gradients": found}
+
+
+def scoring(_: Namespace) -> dict[str, Any]:
+    """Milliseconds and peak of log-probs, entropies and the gradient of a chunk of logits, by both ways."""
+    rows = 8 if SMALL else logprobs.CHUNK["cuda"] // WORDS
+    logits = (4 * torch.randn(rows, WORDS, device=DEVICE)).requires_grad_()
+    tokens = torch.randint(WORDS, (rows,), device=DEVICE)
+    equations = partial(logprobs._scores, with_entropy=True, entropy_graph=False)
+    expected = _scored(equations, logits, tokens)
+    floor = 1e3 * BYTES_PER_LOGIT * logits.numel() / copy_rate()
+    found: dict[str, Any] = {"floor_ms": floor, "equations": _timed_scoring(equations, logits, tokens, expected)}
+    if SMALL:
+        return found
+    from fipo.training.passes import logprob_kernels as kernels
+
+    known = kernels.BLOCK, kernels.WARPS
+    for kernels.BLOCK, kernels.WARPS in BLOCKS:
+        name = f"{kernels.BLOCK} words, {kernels.WARPS} warps"
+        found[name] = _timed_scoring(kernels.token_scores, logits, tokens, expected)
+    kernels.BLOCK, kernels.WARPS = known
+    return found
+
+
+def _timed_scoring(way: Callable[..., Any], logits: Tensor, tokens: Tensor, expected: Tensor) -> dict[str, Any]:
+    free_memory()
+    off = float((_scored(way, logits, tokens) - expected).abs().max())
+    peak = peak_gib()
+    return {"ms": milliseconds(lambda: _scored(way, logits, tokens)), "peak_gib": peak, "largest_difference": off}
+
+
+def _scored(way: Callable[..., Any], logits: Tensor, tokens: Tensor) -> Tensor:
+    return torch.autograd.grad(way(logits, tokens, 0.9)[0].sum(), logits)[0]
 
 
 def objective(_: Namespace) -> dict[str, Any]:
@@ -168,5 +226,6 @@ SECTIONS = {
     "ceilings": ceilings,
     "attention": attention,
     "packed": packed,
+    "scoring": scoring,
     "objective": objective,
 }

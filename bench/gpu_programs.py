@@ -80,12 +80,13 @@ def tests(_: Namespace) -> dict[str, Any]:
 
 
 def sanitizer(_: Namespace) -> dict[str, Any]:
-    """The objective's kernels under compute-sanitizer, which finds accesses out of bounds."""
+    """All kernels under compute-sanitizer, which finds accesses out of bounds."""
     program = shutil.which("compute-sanitizer") or "/usr/local/cuda/bin/compute-sanitizer"
     if SMALL or not Path(program).is_file():
         return {"skipped": "no compute-sanitizer here, or no GPU"}
     small_case = "import torch; from gpu_kernels import _batch, _gradient; _gradient(_batch(3, 700), None)"
-    code = f"import sys; sys.path.insert(0, 'bench'); {small_case}; torch.cuda.synchronize()"
+    trials = "from gpu_kernels import logprobs, slots; assert logprobs.obstacle() is slots.obstacle() is None"
+    code = f"import sys; sys.path.insert(0, 'bench'); {small_case}; {trials}; torch.cuda.synchronize()"
     return {"output": started(program, "--error-exitcode", "1", sys.executable, "-c", code, timeout=150)[-500:]}
 
 

@@ -12,12 +12,14 @@ from fipo.grading.panel import Graders
 from fipo.models.loading import rows_of
 from fipo.modules import source_sha256
 from fipo.objective import fused
+from fipo.rollout.engine import slots
 from fipo.rollout.engine.select import make_sampler
 from fipo.rollout.groups import PolicyRoller, ProblemStream
 from fipo.rollout.problems import PromptLimit, problem_sets, training_sets
 from fipo.rollout.sampler import Sampler
 from fipo.training.control import Control
 from fipo.training.determinism import deterministic_operations, seed_global_generators
+from fipo.training.passes import logprobs
 from fipo.training.passes.layout import layout_of
 from fipo.training.policy.loss_scale import LossScale
 from fipo.training.policy.mfu import compute_of
@@ -45,8 +47,8 @@ def set_up(recipe: Recipe, graders: Graders, say: Say, beat: Beat, control: Cont
     policy = load_policy(recipe, say)
     model, tokenizer = policy.model, policy.tokenizer
     algorithm = recipe.objective.algorithm()
-    if model.device.type == "cuda" and (reason := fused.obstacle()):
-        say(f"note: the objective goes by torch's operations, which is slower: {reason}")
+    if model.device.type == "cuda":
+        _note_slower_ways(say)
     train, held_out = _problems(recipe, policy, graders, say)
     weights = [source.weight or 1.0 for source in sources_of(recipe.data.train, "data.train").values()]
     longest = recipe.rollout.longest
@@ -97,6 +99,18 @@ def set_up(recipe: Recipe, graders: Graders, say: Say, beat: Beat, control: Cont
         eval_sets={name: len(held_out[f"data.eval.{name}"]) for name in recipe.data.eval_names},
         fingerprint=policy.fingerprint | _sources(recipe, graders),
     )
+
+
+def _note_slower_ways(say: Say) -> None:
+    """What has Triton kernels that do not run here, with the reason: one line for each reason."""
+    obstacles = {
+        "the objective": fused.obstacle(),
+        "scoring": logprobs.obstacle(),
+        "attention of sampling": slots.obstacle(),
+    }
+    for reason in dict.fromkeys(filter(None, obstacles.values())):
+        affected = [what for what, why in obstacles.items() if why == reason]
+        say(f"note: by torch's operations, which is slower: {', '.join(affected)}: {reason}")
 
 
 def _sources(recipe: Recipe, graders: Graders) -> dict[str, str]:

@@ -17,7 +17,7 @@ STATE_BYTES = {"adamw": 8.0, "adamw_8bit": 2.1, "paged_adamw_8bit": 2.1}  # per 
 CHUNK_COPIES = 5  # of a chunk of logits in float32: themselves, one by temperature, a softmax, and two gradients
 HEAD_GRADIENTS = 2  # in the model's precision: their sum so far, and a chunk's
 CHOICE_BYTES = 16  # per logit: of float32 copies while a token is chosen
-SORTING_BYTES = 40  # more, where top-p sorts in float64
+SORTING_BYTES = 40  # more, where top-p sorts and adds up in float64
 TRACES = 40 * 2**20  # per layer of a small model on a CPU: recorded decode steps of some 20 sizes
 CUDA_CONTEXT = GIB  # CUDA itself, its libraries, recorded decode steps
 

@@ -84,6 +84,7 @@ def decode_step(
         input_ids=tokens[:, None],
         position_ids=positions[:, None],
         attention_mask=visible(positions, shape.length, model.dtype),
+        slot_positions=positions,
         use_cache=True,
         **{cache_argument(type(model).forward): cache},
     ).logits[:, -1]

@@ -7,7 +7,7 @@ both are ours. Storage is one tensor, so that moving a sequence to another slot 
 import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -18,6 +18,7 @@ from transformers.cache_utils import CacheLayerMixin
 from transformers.masking_utils import AttentionMaskInterface
 
 from fipo.models.attention import attend
+from fipo.models.kernels import kernel_obstacle
 from fipo.rollout.prompts import common_head
 
 ATTENTION = "fipo_slots"
@@ -101,10 +102,13 @@ def slot_attention(
     value: Tensor,
     attention_mask: Tensor | None,
     scaling: float | None = None,
+    *,
+    slot_positions: Tensor | None = None,
     **_: Any,
 ) -> tuple[Tensor, None]:
     """Attention of one new token per row. Heads that share keys are queries of one head: nothing is repeated.
 
+    On CUDA each row is read up to its own position, elsewhere all of them as far as the mask goes.
     Without a mask it is a prompt that is read, with plain causal attention to itself and all of its head.
     """
     rows, heads, tokens, size = query.shape
@@ -114,8 +118,38 @@ def slot_attention(
         mixed = attend(query, key, value, mask=mask, scale=scaling)
         return mixed.transpose(1, 2).contiguous(), None
     folded = query.view(rows, key.shape[1], -1, size)
+    if slot_positions is not None and ragged(folded):
+        own = _own(folded, key, value, slot_positions, size**-0.5 if scaling is None else scaling)
+        return own.reshape(rows, 1, heads, size), None
     mixed = F.scaled_dot_product_attention(folded, key, value, attn_mask=attention_mask, scale=scaling)
     return mixed.reshape(rows, 1, heads, size), None
+
+
+def ragged(query: Tensor) -> bool:
+    """Whether Triton kernels read each row's own tokens alone: on CUDA, in no more than float32, where they run."""
+    return query.is_cuda and query.element_size() <= 4 and query.shape[-1] <= 256 and obstacle() is None
+
+
+@cache
+def obstacle() -> str | None:
+    """Why the kernels of attention to a row's own tokens do not run on this process's GPU; None if they do."""
+    return kernel_obstacle(partial(_kernels_are_right, torch.device("cuda")))
+
+
+def _own(query: Tensor, key: Tensor, value: Tensor, positions: Tensor, scale: float) -> Tensor:
+    from fipo.rollout.engine.ragged_kernels import attend_to_own  # needs triton
+
+    return attend_to_own(query, key, value, positions, scale)
+
+
+def _kernels_are_right(device: torch.device) -> bool:
+    """Rows of several lengths beside torch's attention."""
+    positions = torch.tensor([0, 63, 700], device=device)
+    numbers = torch.linspace(0, 400, 3 * 2 * 800 * 32, device=device).sin().view(3, 2, 800, 32)
+    query, key, value = numbers[:, :, :7], numbers, numbers.flip(2)
+    mask = visible(positions, 800, numbers.dtype)
+    expected = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=0.3)
+    return torch.allclose(_own(query, key, value, positions, 0.3), expected, rtol=1e-3, atol=1e-3)
 
 
 AttentionInterface.register(ATTENTION, slot_attention)

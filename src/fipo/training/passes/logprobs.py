@@ -6,7 +6,7 @@ and made again in the backward pass. A 20,480-token response over 152k words wou
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from weakref import WeakKeyDictionary
 
 import torch
@@ -15,6 +15,7 @@ from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
 from fipo.beat import Beat
+from fipo.models.kernels import kernel_obstacle
 from fipo.training.passes.packed_attention import forward
 from fipo.training.passes.packing import Pack
 
@@ -84,6 +85,16 @@ def _score(
 ) -> tuple[Tensor, Tensor]:
     """(log-probs [N], entropies [N] or [0]), in float32 at least."""
     logits = model.get_output_embeddings()(last) if has_plain_head(model) else last
+    if fused(logits):
+        logprobs, entropy = _kernel_scores(logits, tokens, temperature)
+        return logprobs, (entropy if entropy_graph else entropy.detach()) if with_entropy else entropy.new_empty(0)
+    return _scores(logits, tokens, temperature, with_entropy=with_entropy, entropy_graph=entropy_graph)
+
+
+def _scores(
+    logits: Tensor, tokens: Tensor, temperature: float, *, with_entropy: bool, entropy_graph: bool
+) -> tuple[Tensor, Tensor]:
+    """The equations in torch's operations."""
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     if temperature != 1:
         logits = logits / temperature
@@ -93,6 +104,36 @@ def _score(
     with torch.set_grad_enabled(entropy_graph and torch.is_grad_enabled()):
         entropy = normaliser - torch.linalg.vecdot(logits.softmax(-1), logits) if with_entropy else logits.new_empty(0)
     return logprobs, entropy
+
+
+def fused(logits: Tensor) -> bool:
+    """Whether Triton kernels score these logits: on CUDA, in no more than float32, where they run."""
+    known = logits.is_cuda and logits.is_floating_point() and logits.element_size() <= 4 and logits.numel() > 0
+    return known and obstacle() is None
+
+
+@cache
+def obstacle() -> str | None:
+    """Why the kernels that score logits do not run on this process's GPU; None if they do."""
+    return kernel_obstacle(partial(_kernels_are_right, torch.device("cuda")))
+
+
+def _kernel_scores(logits: Tensor, tokens: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+    from fipo.training.passes.logprob_kernels import token_scores  # needs triton
+
+    return token_scores(logits, tokens, temperature)
+
+
+def _kernels_are_right(device: torch.device) -> bool:
+    """Log-probs, entropies and gradients of some logits beside those of the equations."""
+    tokens = torch.tensor([0, 4999, 1234], device=device)
+    results = []
+    for scores in (_kernel_scores, partial(_scores, with_entropy=True, entropy_graph=True)):
+        logits = torch.linspace(-9, 9, 15000, device=device).view(3, 5000).sin().mul(5).requires_grad_()
+        logprobs, entropy = scores(logits, tokens, 0.7)
+        (gradient,) = torch.autograd.grad((logprobs + 0.5 * entropy).sum(), logits)
+        results.append((logprobs.detach(), entropy.detach(), gradient))
+    return all(torch.allclose(a, b, rtol=1e-4, atol=1e-5) for a, b in zip(*results, strict=True))
 
 
 def _placed(pack: Pack, values: list[Tensor]) -> Tensor:
