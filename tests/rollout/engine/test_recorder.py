@@ -41,6 +41,20 @@ def test_a_recorded_step_gives_the_bits_of_an_eager_one(
     assert recorded == sample(any_model)
 
 
+def test_a_recorded_step_computes_no_sizes(any_model: PreTrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    traces, trace = [], torch.jit.trace
+
+    def kept(*args, **options):
+        traces.append(trace(*args, **options))
+        return traces[-1]
+
+    monkeypatch.setattr(torch.jit, "trace", kept)
+    sample(any_model)
+    kinds = {node.kind() for traced in traces for node in traced.graph.nodes()}
+    assert "aten::linear" in kinds or "aten::addmm" in kinds
+    assert not {"aten::size", "aten::Int", "prim::NumToTensor"} & kinds
+
+
 def test_recorded_steps_follow_weights_that_change_in_place(
     any_model: PreTrainedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -54,8 +54,8 @@ class Recorder:
 
     def run(self, shape: StepShape) -> None:
         """One step. A shape that has come up often enough is recorded, if it can be."""
-        if shape in self.replays:
-            self.replays[shape]()
+        if (known := self.replays.get(shape)) is not None:
+            known()
             return
         self.uses[shape] += 1
         if self.uses[shape] != EAGER_STEPS or not self.recordable:
@@ -102,6 +102,7 @@ class Recorder:
         try:
             with _looks(torch.jit.TracerWarning) as looks:
                 traced = torch.jit.trace(step, (state, weights), check_trace=False)
+                _fold_sizes(traced.graph)
         except Exception as error:
             self._give_up(error)
             for tensor, value in zip(self.state.moving(), before, strict=True):
@@ -136,6 +137,16 @@ class Recorder:
             self._give_up(error)
             return None
         return graph.replay
+
+
+def _fold_sizes(graph: Any) -> None:
+    """Make the sizes in a trace, which are always the same, constants: a third of its operations compute nothing else.
+
+    torch keeps such passes to its own optimiser, which would change bits as well.
+    """
+    torch._C._jit_pass_peephole(graph, False)
+    torch._C._jit_pass_constant_propagation(graph)
+    torch._C._jit_pass_dce(graph)
 
 
 @contextmanager
