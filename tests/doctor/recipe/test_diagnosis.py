@@ -30,10 +30,10 @@ def test_a_sound_recipe_is_looked_at_sampled_and_timed(small, capsys):
     assert (code, err) == (0, "")
     assert "Qwen2ForCausalLM, 30," in out.replace("\n", " ") or "Qwen2ForCausalLM" in out
     assert "memory on cpu, estimated, at its peak in " in out
-    assert "sampled: 8 problems x 2 responses" in out
+    assert "sampled: 8 problems x 4 responses" in out
     assert re.search(r"stopped by themselves \d+%, with an answer \d+%, right \d+%", out)
     assert re.search(r"the run: 4 steps +│ +[\d.]+ (s|min) +│", out)
-    assert "based on 16 responses" in out
+    assert "based on 32 responses" in out
     assert out.splitlines()[-1].startswith("nothing stops this run")
     assert sorted(small.parent.rglob("*")) == before  # nothing is written
 
@@ -126,7 +126,7 @@ def test_a_model_that_never_answers_is_noticed(small, capsys):
     rows = [{"prompt": f"{i}=", "reward_model": {"ground_truth": "12345"}, "data_source": "digits"} for i in range(40)]
     (small.parent / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     _, out, _ = doctor(capsys, small)
-    assert "warning: data.train: all of 16 responses are wrong" in out
+    assert "warning: data.train: all of 32 responses are wrong" in out
 
 
 REFUSED = [

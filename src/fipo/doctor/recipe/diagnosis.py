@@ -26,7 +26,7 @@ from fipo.telemetry.progress import PatientConsole
 from fipo.training.recipe import Recipe, load_recipe, with_found_model
 
 PROBLEMS = 8  # that are sampled
-RESPONSES = 2  # to each of them
+RESPONSES = 4  # to each of them
 
 
 @dataclass(frozen=True, kw_only=True)
