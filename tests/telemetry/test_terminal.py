@@ -4,6 +4,7 @@ import re
 import shlex
 import subprocess
 import sys
+from contextlib import suppress
 
 import pytest
 from rich.table import Table
@@ -61,6 +62,7 @@ def test_a_line_of_the_console_is_one_line_whatever_is_in_it():
 
 PROGRAM = """
 import sys
+from contextlib import suppress
 from fipo.telemetry.progress import PatientConsole
 from fipo.telemetry.run_directory import RunDirectory
 from fipo.telemetry.terminal import prepare_output
@@ -105,3 +107,33 @@ def test_output_that_cannot_be_written_changes_no_exit_code(arguments, code, out
     assert done.returncode == code, done
     assert "Traceback" not in done.stderr and "Exception" not in done.stderr
     assert run.report.exists() == (code == 0)
+
+
+BAR = """
+import time
+from fipo.telemetry.terminal import prepare_output
+
+prepare_output()
+from fipo.telemetry.progress import TrainingProgress
+
+with TrainingProgress(steps=3) as progress:
+    progress.phase("generate")
+    progress.say("of a model: \\x1b[2J")
+    print("of a library")
+    time.sleep(0.3)
+"""
+
+
+def test_a_bar_moves_in_a_terminal_and_shows_no_escape_sequence_of_its_own():
+    ours, theirs = os.openpty()
+    environment = os.environ | {"TERM": "xterm-256color", "COLUMNS": "80"}
+    process = subprocess.Popen([sys.executable, "-c", BAR], stdin=theirs, stdout=theirs, stderr=theirs, env=environment)
+    os.close(theirs)
+    shown = b""
+    with suppress(OSError):  # that of a terminal whose other end is closed
+        while piece := os.read(ours, 4096):
+            shown += piece
+    os.close(ours)
+    assert process.wait() == 0
+    assert shown.count(b"\x1b[2K") > 1 and shown.count(b"\\x1b") == 1
+    assert rb"of a model: \x1b[2J" in shown and b"of a library" in shown

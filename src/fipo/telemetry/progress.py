@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from datetime import timedelta
 from statistics import fmean
-from typing import Any
+from typing import IO, Any
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import Progress, ProgressColumn, SpinnerColumn, Task, TextColumn
@@ -34,6 +34,18 @@ class PatientConsole(Console):
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(markup=False, emoji=False, highlight=False, **settings)
+
+    @property
+    def file(self) -> IO[str]:
+        """Where rich's own escape sequences are meant: behind what else is printed goes through, be it twice."""
+        file = super().file
+        while (proxied := getattr(file, "rich_proxied_file", None)) is not None:
+            file = proxied
+        return file
+
+    @file.setter
+    def file(self, file: IO[str]) -> None:
+        self._file = file
 
     def print(self, *objects: Any, **settings: Any) -> None:
         with suppress(OSError):
