@@ -1,4 +1,5 @@
 import sys
+from pathlib import Path
 
 import pytest
 from tests.report.rollouts import group
@@ -64,6 +65,7 @@ def test_the_program_is_called_as_the_user_called_it(tmp_path, monkeypatch):
     script.chmod(0o755)
     assert called_as("bin/fipo") == "bin/fipo"
     assert called_as(str(script)) == "bin/fipo"
+    assert called_as("bin/fipo", Path("mine")) == "../bin/fipo"
     monkeypatch.setenv("PATH", str(script.parent))
     assert called_as(str(script)) == "fipo"
     assert called_as("/usr/lib/fipo/cli.py") == "fipo"

@@ -1,5 +1,6 @@
 """What to look at after a run: three commands."""
 
+import os
 import shlex
 import shutil
 import sys
@@ -33,12 +34,13 @@ def next_commands(run: RunDirectory, recipe: Path) -> list[tuple[str, str]]:
     ]
 
 
-def called_as(program: str) -> str:
-    """How the user calls `fipo`: by its name where that finds it, else by the path of it."""
+def called_as(program: str, folder: Path = Path()) -> str:
+    """How the user calls `fipo`, once in `folder`: by its name where that finds it, else by the path of it."""
     if Path(program).name != "fipo" or shutil.which("fipo") == program:
         return "fipo"
     path = Path(program)
-    return shlex.quote(str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path))
+    near = not path.is_absolute() or path.is_relative_to(Path.cwd())
+    return shlex.quote(os.path.relpath(path, folder) if near else str(path))
 
 
 def _prompt(run: RunDirectory) -> str:

@@ -1,8 +1,11 @@
 """Copies of the files in `files/`, in the user's folder."""
 
+import shlex
+import sys
 from pathlib import Path
 
 from fipo.errors import UserError
+from fipo.report.next_commands import called_as
 
 FILES = Path(__file__).parent / "files"
 NAMES = ("my_recipe.toml", "my_reward.py", "train.jsonl", "eval.jsonl")
@@ -22,11 +25,12 @@ def write_starter(folder: Path) -> list[Path]:
 
 def next_steps(folder: Path) -> str:
     """What to type now."""
-    into = "" if folder == Path(".") else f"cd {folder}\n    "
+    into = "" if folder == Path(".") else f"cd {shlex.quote(str(folder))}\n    "
+    fipo = called_as(sys.argv[0], folder)
     return (
         "now, with the model that comes with fipo, on a CPU:\n\n"
-        f"    {into}fipo doctor my_recipe.toml     # is it all right? what will it cost?\n"
-        "    fipo train my_recipe.toml      # a minute or two\n"
-        "    fipo report runs/my_run        # the page that training leaves, once more\n\n"
+        f"    {into}{fipo} doctor my_recipe.toml     # is it all right? what will it cost?\n"
+        f"    {fipo} train my_recipe.toml      # a minute or two\n"
+        f"    {fipo} report runs/my_run        # the page that training leaves, once more\n\n"
         "then change the reward, the data and the model, one at a time: my_recipe.toml says how"
     )
