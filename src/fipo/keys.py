@@ -14,7 +14,7 @@ from fipo.study.config import Study
 from fipo.training.recipe import Recipe
 
 RECIPES: dict[str, type[Table]] = {"train": Recipe, "eval": EvalRecipe, "study": Study, "launch": LaunchRecipe}
-WIDTH = 100
+WIDTH = 80
 HEAD = """# The keys of a recipe
 
 Made by `fipo keys --markdown` from the tables that validate a recipe; `fipo keys rollout` prints one of them.

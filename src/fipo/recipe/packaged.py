@@ -46,17 +46,11 @@ def packaged() -> Iterator[Packaged]:
 
 
 def listing() -> str:
-    """All of them in columns, under the command that takes them."""
+    """All of them under the command that takes them, each with its machine, and what it is on the next line."""
     every = list(packaged())
-    name, machine = (max(len(getattr(each, field)) for each in every) for field in ("name", "machine"))
     blocks = [
         "\n".join(
-            [command]
-            + [
-                f"  {each.name:<{name}}  {each.machine:<{machine}}  {each.summary}"
-                for each in every
-                if each.kind == kind
-            ]
+            [command] + [f"  {each.name}: {each.machine}\n      {each.summary}" for each in every if each.kind == kind]
         )
         for kind, command in COMMANDS.items()
     ]
