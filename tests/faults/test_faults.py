@@ -24,7 +24,7 @@ def test_nor_do_they_with_adapters_or_states_in_8_bits(tmp_path: Path, mode: str
 
 @pytest.mark.slow
 def test_killed_evaluations_end_with_the_same_results(tmp_path: Path) -> None:
-    assert kill_evals_and_compare(tmp_path, kills=8, seed=0, say=print) > 1
+    assert kill_evals_and_compare(tmp_path, kills=8, seed=0, say=print) >= 1  # how many it takes is a matter of speed
 
 
 @pytest.mark.slow
