@@ -1,5 +1,6 @@
 from tests.report.rollouts import group
 
+from fipo.doctor.run.rules_drift import SIGNAL_STEPS
 from fipo.report.introduction import introduction
 from fipo.telemetry.run_directory import RunDirectory
 
@@ -35,6 +36,12 @@ def test_a_run_that_says_nothing_of_its_task_is_introduced_all_the_same(tmp_path
     told = introduction({"cluster": run_of(tmp_path / "cluster")})
     assert "The task." not in told
     assert "What f is." in told and "What good looks like." in told
+
+
+def test_what_good_looks_like_holds_for_a_lower_bound_of_1_and_a_signal_in_its_band(tmp_path):
+    told = introduction({"first": run_of(tmp_path / "first")})
+    assert "few are at a bound\nother than 1" in told
+    assert "judges the mean of up to 50 steps" in told and SIGNAL_STEPS == 50
 
 
 def test_a_damaged_rollout_is_no_example(tmp_path):

@@ -215,7 +215,7 @@ CHAPTERS = (
             ),
             Figure(
                 title="Response signal",
-                look_for="Above the band the log-ratios know good responses from bad; in it the weights are noise.",
+                look_for="Above the band the log-ratios know good responses from bad; a step inside it may be chance.",
                 y="correlation",
                 series=(
                     Curve(

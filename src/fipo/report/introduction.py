@@ -20,8 +20,11 @@ same problem. FIPO multiplies it by a weight <b>f</b>, token by token: above 1 w
 became likelier since they were sampled, below 1 where they became less likely. DAPO is f = 1 everywhere."""
 
 GOOD = """Held-out accuracy rises, and with it the reward; responses grow longer where that makes them right, not by
-themselves; the entropy falls slowly. f leaves 1 by some hundredths or more for many tokens, few are at its bounds, and
-the response signal lies above its band. Whether FIPO is better than DAPO shows over several seeds alone."""
+themselves; the entropy falls slowly. f leaves 1 by some hundredths or more for many tokens, and few are at a bound
+other than 1; how many are at a bound of 1, as in (1, 1.2), is no matter, because f does nothing there. Early in a run
+the response signal lies above its band. A step inside it cannot be told from chance, and its weights may be noise;
+<code>fipo doctor</code> judges the mean of up to 50 steps. Whether FIPO is better than DAPO shows over several seeds
+alone."""
 
 
 def introduction(runs: Mapping[str, RunDirectory]) -> str:
