@@ -356,20 +356,32 @@ def plain_run(path, objective=RESOLVED, **records):
     return run
 
 
-def of_dapo(path):
-    """As DAPO's rollouts are recorded: every weight 1, and the marks of what would have been outside its bounds."""
-    resolved = {
-        **RESOLVED,
-        "resolved": {"objective": RESOLVED["resolved"]["objective"] | {"influence_clip": [1.0, 1.0]}},
-    }
+def with_bounds(path, low, high):
+    """A run with these bounds of f: its weights, and the marks of what lies outside 0.8 and 1.2."""
     run = RunDirectory(path)
-    run.create({"run": {"name": path.name}, **resolved})
+    objective = RESOLVED["resolved"]["objective"] | {"influence_clip": [low, high]}
+    run.create({"run": {"name": path.name}, **RESOLVED, "resolved": {"objective": objective}})
     records = group(1, log_ratios=MARKED)
     for record in records:
-        record["influence_weight"] = [1.0] * len(record["tokens"])
+        record["influence_weight"] = [min(max(weight, low), high) for weight in record["influence_weight"]]
         record["left_out"] = None
     run.write_rollouts(1, records)
     return run
+
+
+def of_dapo(path):
+    """As DAPO's rollouts are recorded: every weight 1, and the marks of what would have been outside its bounds."""
+    return with_bounds(path, 1.0, 1.0)
+
+
+def test_a_token_at_a_lower_bound_of_1_is_not_underlined_and_says_why_f_is_1(open_page, tmp_path):
+    run = with_bounds(tmp_path / "upwards", 1.0, 1.2)
+    write_report([run], run.report)
+    responses = ready(open_page(run.report)).locator("#credit-responses")
+    assert responses.locator(".weight_clipped_high").count() > 0
+    assert responses.locator(".weight_clipped_low").count() == 0
+    token = responses.locator(".credit-response", has_text="6 tokens").locator(".credit-token").nth(5)
+    assert tip_of(token)[1][-1] == "Weight at its bound: exp(FutureKL) = 0.741 is below influence_clip (1, 1.2)."
 
 
 def test_a_run_of_dapo_shows_no_weight_at_a_bound_and_is_coloured_by_its_log_ratios(open_page, tmp_path):
@@ -378,7 +390,7 @@ def test_a_run_of_dapo_shows_no_weight_at_a_bound_and_is_coloured_by_its_log_rat
     write_report([run], run.report)
     page = ready(open_page(run.report))
     assert page.locator("#credit-responses .weight_clipped_high, #credit-responses .weight_clipped_low").count() == 0
-    assert "f at its bound" not in page.inner_text("#credit-group")
+    assert "f at a bound" not in page.inner_text("#credit-group")
     assert page.input_value("#credit-quantity") == "log_ratio"
     assert page.locator("#credit-quantity option[value=influence_weight]").count() == 0
     assert page.inner_text("#credit-gallery") == "This run's objective has no weights: f is 1 at every token."

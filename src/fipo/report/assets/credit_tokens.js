@@ -35,6 +35,13 @@ function truthOf(response, i) {
   return !truth ? [] : [truth > 0 ? "truth-high" : "truth-low"];
 }
 
+// Those to be seen on the token: at a bound of 1 f does nothing.
+function drawnMarks(response, i, objective) {
+  const [low, high] = objective.influence_clip ?? [];
+  const still = [low === 1 ? "weight_clipped_low" : "", high === 1 ? "weight_clipped_high" : ""];
+  return marksOf(response, i, objective).filter((name) => !still.includes(name));
+}
+
 function marksOf(response, i, objective) {
   const known = Object.keys(MARKS).filter((name) => !(weightless(objective) && name.startsWith("weight_")));
   return known.filter((name) => response.marks?.[name]?.includes(i));
@@ -141,7 +148,7 @@ function drawTokens(response, run, reason) {
   let painter = () => {};
   const drawUntil = (end) => {
     for (let i = spans.length; i < Math.min(end, response.tokens.length); i++) {
-      const span = made("span", ["credit-token", ...marksOf(response, i, run.objective), ...truthOf(response, i)].join(" "), visible(response.tokens[i]));
+      const span = made("span", ["credit-token", ...drawnMarks(response, i, run.objective), ...truthOf(response, i)].join(" "), visible(response.tokens[i]));
       span.tabIndex = i ? -1 : 0;
       span.credit = { response, i, objective: run.objective, reason: credited ? null : reason ?? "No credit recorded." };
       spans.push(span);
