@@ -80,7 +80,21 @@ def problems(page):
     return page.locator("#credit-rows td:nth-child(2)").all_inner_texts()
 
 
-def test_it_opens_at_the_last_step_and_mini_batch_with_the_response_that_varies_most(page):
+def test_it_opens_at_the_group_whose_weights_differ_most_and_not_at_the_last_step(open_page, tmp_path):
+    run = RunDirectory(tmp_path / "run")
+    run.create({"run": {"name": "run"}, **RESOLVED})
+    run.write_rollouts(1, group(1, "sums/wide", mini_batch=1, log_ratios={1.0: [0.1, 0.0], -1.0: [-0.1, 0.1]}))
+    run.write_rollouts(2, group(2, "sums/dull", mini_batch=2))
+    write_report([run], run.report)
+    page = ready(open_page(run.report))
+    assert page.inner_text("#credit-title") == "Step 1, sums/wide: 2 responses, expected 7"
+    assert page.input_value("#credit-step") == "1" and page.input_value("#credit-mini-batch") == "1"
+    assert problems(page) == ["sums/wide"] * 2
+    assert page.locator("#credit-rows tr[aria-current=true]").count() == 1
+    assert page.evaluate("scrollY") == 0
+
+
+def test_it_opens_with_the_filters_set_to_where_the_group_is(page):
     assert page.input_value("#credit-step") == "3"
     assert page.input_value("#credit-mini-batch") == "1"
     assert page.inner_text("#credit-title") == "Step 3, sums/marked: 4 responses, expected 7"

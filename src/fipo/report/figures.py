@@ -233,7 +233,7 @@ CHAPTERS = (
             ),
             Figure(
                 title="Influence weights at a bound",
-                look_for="Where most sit at a bound other than 1, the credit is a constant; at a bound of 1 f does nothing.",
+                look_for="Where most sit at a bound other than 1, credit is a constant; at 1 f does nothing.",
                 y="share of tokens",
                 unit="share",
                 series=(

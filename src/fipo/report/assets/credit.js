@@ -215,11 +215,22 @@ async function openAt(step, group, member, position) {
   if (position === undefined) byId("title").scrollIntoView({ block: "start" });
 }
 
+// The group of the gallery whose weights differ most, with the filters set to where it is.
+async function openWidest() {
+  if (!run.gallery.length) return;
+  const { step, group, members } = run.gallery.reduce((widest, one) => one.sd > widest.sd ? one : widest);
+  const rollout = run.rollouts.find((one) => one.step === step && one.group === group && one.member === members[0]);
+  byId("step").value = step;
+  byId("mini-batch").value = rollout.mini_batch ?? "";
+  await show(rollout);
+}
+
 async function choose(number) {
   run = await readRun(number);
   fillFilters();
   drawRanked();
   await drawGallery(byId("gallery"), run, groupsOf, openAt);
+  await openWidest();
   await filter();
 }
 
