@@ -76,8 +76,8 @@ def test_runs_of_one_name_are_called_by_their_paths_and_one_run_twice_is_one():
     assert list(named([RunDirectory(monday), RunDirectory(Path("monday/../monday/first"))])) == ["first"]
 
 
-def test_a_baseline_whose_weights_are_all_1_has_none_at_a_bound():
-    line = {"step": 1, "fipo/influence_weight/clipped_low": 0.3, "fipo/influence_weight/max": 1.0}
-    keys = ["fipo/influence_weight/clipped_low"]
-    assert keys[0] not in drawn_columns([line | {"fipo/influence_weight/min": 1.0}], keys)
-    assert keys[0] in drawn_columns([line | {"fipo/influence_weight/min": 0.9}], keys)
+@pytest.mark.parametrize("key", ["fipo/influence_weight/clipped_low", "fipo/influence_weight/std"])
+def test_a_baseline_whose_weights_are_all_1_has_none_at_a_bound_and_no_spread(key):
+    line = {"step": 1, key: 0.3, "fipo/influence_weight/max": 1.0}
+    assert key not in drawn_columns([line | {"fipo/influence_weight/min": 1.0}], [key])
+    assert key in drawn_columns([line | {"fipo/influence_weight/min": 0.9}], [key])

@@ -26,6 +26,11 @@ def test_each_figure_says_in_one_sentence_what_to_look_for():
     assert all(re.fullmatch(r"[A-Z1][^.!?]*\.", figure.look_for) for figure in all_figures())
 
 
+def test_the_spread_of_f_in_use_stands_beside_the_one_before_its_bounds():
+    spread = next(figure for figure in all_figures() if figure.title.startswith("Spread of f"))
+    assert spread.needs() == ["fipo/raw_influence_weight/std", "fipo/influence_weight/std"]
+
+
 def test_titles_are_different():
     titles = [figure.title for figure in all_figures()] + [chapter.title for chapter in CHAPTERS]
     assert len({title.lower() for title in titles}) == len(titles)

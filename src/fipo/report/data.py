@@ -10,7 +10,12 @@ from typing import Any
 from fipo.telemetry.run_directory import RunDirectory
 
 EXTREMES = ("fipo/influence_weight/min", "fipo/influence_weight/max")
-AT_A_BOUND = ("fipo/influence_weight/clipped_low", "fipo/influence_weight/clipped_high", "fipo/safety_capped")
+OF_WEIGHTS = (  # what a run whose every weight is 1 has not
+    "fipo/influence_weight/clipped_low",
+    "fipo/influence_weight/clipped_high",
+    "fipo/safety_capped",
+    "fipo/influence_weight/std",
+)
 
 Columns = dict[str, list[float | None]]
 
@@ -40,10 +45,10 @@ def columns(metrics: Sequence[Mapping[str, float]], keys: Iterable[str]) -> Colu
 
 
 def drawn_columns(metrics: Sequence[Mapping[str, float]], keys: Iterable[str]) -> Columns:
-    """`columns` of what a figure may show: where every weight is 1, as in DAPO, none is at a bound."""
+    """`columns` of what a figure may show: where every weight is 1, as in DAPO, none is at a bound or differs."""
     weights = [line[key] for line in metrics for key in EXTREMES if key in line]
     constant = bool(weights) and set(weights) == {1.0}
-    return columns(metrics, [key for key in keys if not (constant and key in AT_A_BOUND)])
+    return columns(metrics, [key for key in keys if not (constant and key in OF_WEIGHTS)])
 
 
 def arms(configs: Mapping[str, Mapping[str, Any]]) -> list[RunGroup]:

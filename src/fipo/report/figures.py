@@ -196,10 +196,13 @@ CHAPTERS = (
                 series=_one("fipo/influence_weight/mean", "mean"),
             ),
             Figure(
-                title="Spread of f before its bounds",
-                look_for="Below one hundredth FIPO is DAPO, at a tenth it is at work; for DAPO it is what f would do.",
-                y="standard deviation of exp(FutureKL)",
-                series=_one("fipo/raw_influence_weight/std", "sd"),
+                title="Spread of f, before its bounds and in use",
+                look_for="Below one hundredth before them FIPO is DAPO; for DAPO it is what f would do.",
+                y="standard deviation",
+                series=(
+                    Curve(key="fipo/raw_influence_weight/std", label="exp(FutureKL), before the bounds"),
+                    Curve(key="fipo/influence_weight/std", label="f, in use"),
+                ),
             ),
             Figure(
                 title="Mean ratio",
