@@ -383,6 +383,21 @@ def with_bounds(path, low, high):
     return run
 
 
+def test_where_a_bound_lets_nothing_be_attenuated_that_card_is_coloured_before_the_bounds(open_page, tmp_path):
+    run = RunDirectory(tmp_path / "upwards")
+    run.create({"run": {"name": "upwards"}, **RESOLVED})
+    for step, log_ratios in enumerate(({1.0: [0.1, 0.1]}, {1.0: [-0.1, -0.1]}), start=1):
+        records = group(step, log_ratios=log_ratios)
+        for record in records:
+            record["influence_weight"] = [max(weight, 1.0) for weight in record["influence_weight"]]
+        run.write_rollouts(step, records)
+    write_report([run], run.report)
+    up, down = ready(open_page(run.report)).locator("#credit-gallery .credit-card").all()
+    assert (up.locator(".credit-high").count(), up.locator(".credit-low").count()) == (2, 0)
+    assert (down.locator(".credit-high").count(), down.locator(".credit-low").count()) == (0, 2)
+    assert "So the colour is that of the FutureKL, before the bounds." in down.inner_text()
+
+
 def of_dapo(path):
     """As DAPO's rollouts are recorded: every weight 1, and the marks of what would have been outside its bounds."""
     return with_bounds(path, 1.0, 1.0)

@@ -2,16 +2,19 @@
 const GALLERY = {
   amplified: { title: "Most amplified", why: (pick) => `The largest mean f of all stored groups: ${few(pick.mean)}.` },
   attenuated: { title: "Most attenuated", why: (pick) => pick.held == null ? `The smallest mean f: ${few(pick.mean)}.`
-    : `None is: the bounds of f hold it at 1. Without them it would be ${few(pick.held)} on average here, the smallest.` },
+    : `None is: the bounds of f hold it at 1. Without them it would be ${few(pick.held)} on average here, the smallest. So the colour is that of the FutureKL, before the bounds.` },
   widest: { title: "Widest spread", why: (pick) => `Of the other groups f differs most from token to token: sd ${few(pick.sd)}.` },
 };
 
 // `groupsOf(step)` gives the groups of a step, `open(step, group, member)` shows one below.
 async function drawGallery(place, run, groupsOf, open) {
   const groups = await Promise.all(run.gallery.map(async (pick) => (await groupsOf(pick.step))[pick.group]));
-  const quantity = QUANTITIES.influence_weight;
-  const scale = scaleOf(groups.flatMap((group) => group.responses).filter((one) => one.left_out == null), quantity);
-  place.replaceChildren(...run.gallery.map((pick, i) => galleryCard(pick, groups[i], scale, run, open)));
+  const inLoss = groups.flatMap((group) => group.responses).filter((one) => one.left_out == null);
+  place.replaceChildren(...run.gallery.map((pick, i) => {
+    const quantity = pick.held == null ? QUANTITIES.influence_weight : QUANTITIES.future_kl;
+    const paint = (tokens) => tokens.paint(quantity, scaleOf(inLoss, quantity));
+    return galleryCard(pick, groups[i], paint, run, open);
+  }));
   if (!run.gallery.length) place.append(made("p", "credit-small", whyNoGallery(run)));
 }
 
@@ -20,7 +23,7 @@ function whyNoGallery(run) {
   return "No weight of a stored response has left 1, so there is no group to point at.";
 }
 
-function galleryCard(pick, group, scale, run, open) {
+function galleryCard(pick, group, paint, run, open) {
   const { title, why } = GALLERY[pick.kind];
   const card = made("article", "credit-card");
   card.append(
@@ -33,7 +36,7 @@ function galleryCard(pick, group, scale, run, open) {
     const response = group.responses[member];
     card.append(made("p", "credit-small", [RESULTS[response.outcome] ?? response.outcome, standing(response)].filter(Boolean).join(": ")));
     const tokens = drawTokens(response, run, null);
-    tokens.paint(QUANTITIES.influence_weight, scale);
+    paint(tokens);
     card.append(tokens.place, tokens.more);
   }
   const button = made("button", "", `all ${group.responses.length} responses`);
