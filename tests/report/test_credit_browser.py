@@ -423,6 +423,11 @@ def test_a_run_of_dapo_shows_no_weight_at_a_bound_and_is_coloured_by_its_log_rat
     assert page.input_value("#credit-quantity") == "log_ratio"
     assert page.locator("#credit-quantity option[value=influence_weight]").count() == 0
     assert page.inner_text("#credit-gallery") == "This run's objective has no weights: f is 1 at every token."
+    shown = page.inner_text("#credit").lower()
+    for furniture in ("amplified", "attenuated", "spread of f", "future kl", "by construction"):
+        assert furniture not in shown
+    assert len(page.locator("#credit-rows tr").first.locator("td").all()) == 5
+    assert page.locator("#credit-responses .not_summed").count() == 0
     assert "This objective has no weights: f is 1." in tip_of(page.locator("#credit-responses .credit-token").first)[1]
 
 

@@ -44,6 +44,13 @@ def test_what_good_looks_like_holds_for_a_lower_bound_of_1_and_a_signal_in_its_b
     assert "judges the mean of up to 50 steps" in told and SIGNAL_STEPS == 50
 
 
+def test_of_a_run_without_weights_nothing_is_said_of_how_far_they_should_go(tmp_path):
+    dapo, fipo = RunDirectory(tmp_path / "dapo"), run_of(tmp_path / "fipo")
+    dapo.create({"resolved": {"objective": {"influence_clip": [1.0, 1.0]}}})
+    assert "f leaves 1" not in introduction({"dapo": dapo})
+    assert "f leaves 1" in introduction({"dapo": dapo, "fipo": fipo})
+
+
 def test_a_damaged_rollout_is_no_example(tmp_path):
     run = run_of(tmp_path / "first", {"source": "relay"}, prompt="1")
     run.rollout_files()[1].write_text("{\n")

@@ -20,7 +20,9 @@ same problem. FIPO multiplies it by a weight <b>f</b>, token by token: above 1 w
 became likelier since they were sampled, below 1 where they became less likely. DAPO is f = 1 everywhere."""
 
 GOOD = """Held-out accuracy rises, and with it the reward; responses grow longer where that makes them right, not by
-themselves; the entropy falls slowly. f leaves 1 by some hundredths or more for many tokens, and few are at a bound
+themselves; the entropy falls slowly."""
+
+GOOD_WEIGHTS = """f leaves 1 by some hundredths or more for many tokens, and few are at a bound
 other than 1; how many are at a bound of 1, as in (1, 1.2), is no matter, because f does nothing there. Early in a run
 the response signal lies above its band. A step inside it cannot be told from chance, and its weights may be noise;
 <code>fipo doctor</code> judges the mean of up to 50 steps. Whether FIPO is better than DAPO shows over several seeds
@@ -30,8 +32,15 @@ alone."""
 def introduction(runs: Mapping[str, RunDirectory]) -> str:
     """Three paragraphs of HTML. Of runs with different tasks the first one's is told."""
     told = [("The task.", told_task)] if (told_task := _task(runs.values())) else []
-    told += [("What f is.", WEIGHT), ("What good looks like.", GOOD)]
+    good = f"{GOOD} {GOOD_WEIGHTS}" if any(map(_has_weights, runs.values())) else GOOD
+    told += [("What f is.", WEIGHT), ("What good looks like.", good)]
     return "".join(f'<p class="lead"><b>{title}</b> {text}</p>' for title, text in told)
+
+
+def _has_weights(run: RunDirectory) -> bool:
+    """False where the bounds hold every f at one number, as DAPO's do at 1."""
+    bounds = run.read_config().get("resolved", {}).get("objective", {}).get("influence_clip")
+    return bounds is None or bounds[0] != bounds[1]
 
 
 def _task(runs: Iterable[RunDirectory]) -> str:

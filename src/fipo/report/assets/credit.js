@@ -48,7 +48,7 @@ function fillFilters() {
   const distinct = (name) => [...new Set(run.rollouts.map((one) => one[name]).filter((value) => value != null))].sort();
   const numbers = distinct("mini_batch").map(Number).sort((a, b) => a - b);
   const last = numbers.at(-1) ?? "";
-  fill(byId("mini-batch"), [["", "any"], ...numbers.map((n) => [n, `${run.miniBatchName(n).slice(11)}${n === 0 ? " (f = 1)" : ""}`])], last);
+  fill(byId("mini-batch"), [["", "any"], ...numbers.map((n) => [n, `${run.miniBatchName(n).slice(11)}${n === 0 && !weightless(run.objective) ? " (f = 1)" : ""}`])], last);
   const steps = run.rollouts.filter((one) => last === "" || one.mini_batch === last).map((one) => one.step);
   fill(byId("step"), [["", "all"], ...run.steps.map((step) => [step, step])], steps.at(-1));
   fill(byId("result"), [["", "any"], ...distinct("outcome").map((name) => [`outcome ${name}`, name.replace("_", " ")]),
@@ -125,7 +125,8 @@ function list(status) {
 }
 
 function row(one) {
-  const cells = [one.step, one.problem, one.reward, one.length, one.mini_batch == null ? null : one.mini_batch + 1, one.spread];
+  const cells = [one.step, one.problem, one.reward, one.length, one.mini_batch == null ? null : one.mini_batch + 1,
+    ...(weightless(run.objective) ? [] : [one.spread])];
   const element = made("tr");
   element.append(...cells.map((value) => made("td", typeof value === "string" ? "credit-text" : "",
     value == null ? "" : typeof value === "string" ? value : few(value))));
@@ -160,7 +161,7 @@ function drawRanked() {
   byId("ranked-from").textContent = from;
   const bound = run.objective.influence_clip?.[0];
   const bounded = (name) => name === "attenuated" && bound >= 1 ? `: its lower bound is ${few(bound)}` : "";
-  const tables = ranked.mini_batch == null || weightless(run.objective) ? [] : [["amplified", "above"], ["attenuated", "below"]].flatMap(([name, side]) => [
+  const tables = ranked.mini_batch == null ? [] : [["amplified", "above"], ["attenuated", "below"]].flatMap(([name, side]) => [
     rankedTable(`Most ${name}, by token`, ["token", "times", "mean f", "smallest", "largest"], ranked[name].by_token.map((one) =>
       [code(one.token), one.n, few(one.mean), few(one.min), few(one.max)]), `No token has a mean f ${side} 1${bounded(name)}.`),
     rankedTable(`Most ${name}, single tokens`, ["where", "", "f", "FutureKL", "advantage"], ranked[name].single.map((one) =>

@@ -43,7 +43,7 @@ function drawnMarks(response, i, objective) {
 }
 
 function marksOf(response, i, objective) {
-  const known = Object.keys(MARKS).filter((name) => !(weightless(objective) && name.startsWith("weight_")));
+  const known = Object.keys(MARKS).filter((name) => !(weightless(objective) && OF_WEIGHTS.includes(name)));
   return known.filter((name) => response.marks?.[name]?.includes(i));
 }
 

@@ -62,6 +62,7 @@ const MARKS = {
   weight_clipped_low: (o, v) => `Weight at its bound: exp(FutureKL) = ${v.raw} is below influence_clip${o.influence_clip ? ` (${o.influence_clip.join(", ")})` : ""}.`,
   safety_capped: (o, v) => `Safety rule: the advantage is negative and the ratio ${v.ratio} is above ${knob(o, "safety_threshold")}. f is held between ${knob(o, "safety_floor")} and 1.`,
 };
+const OF_WEIGHTS = ["not_summed", "weight_clipped_high", "weight_clipped_low", "safety_capped"];
 const LEFT_OUT = {
   masked: (o, r) => r.truncated
     ? "Masked: it reached the length limit, so none of its tokens is trained on and none has credit."
