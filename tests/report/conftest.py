@@ -19,6 +19,7 @@ def evaluation(greedy: float, avg: float, passed: float, length: float) -> dict[
         "eval/cons_at_k": avg + 0.125,
         **{f"eval/ci/{name}/low": value - 0.0625 for name, value in values.items()},
         **{f"eval/ci/{name}/high": value + 0.03125 for name, value in values.items()},
+        "eval/reward": 2 * avg - 1,
         "eval/response_length/mean": length,
         "time/eval": 30.0,
     }

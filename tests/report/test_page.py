@@ -7,7 +7,7 @@ import pytest
 
 from fipo.errors import UserError
 from fipo.report import write_report
-from fipo.report.figures import all_figures
+from fipo.report.figures import CHAPTERS, all_figures
 from fipo.telemetry.run_directory import RunDirectory
 
 
@@ -87,14 +87,15 @@ def test_a_name_is_text_and_not_html(make_run, tmp_path):
     assert list(data_of(text)["runs"]) == names
 
 
-def test_a_figure_whose_keys_no_run_has_says_so(tmp_path):
+def test_figures_whose_keys_no_run_has_are_named_in_one_line_of_their_chapter(tmp_path):
     run = RunDirectory(tmp_path / "bare")
     run.create({})
     run.append_metrics({"step": 1, "reward/mean": 0.5})
     write_report([run], run.report)
     page = run.report.read_text(encoding="utf-8")
-    assert page.count("No data: none of the runs has these keys.") == len(all_figures()) - 1
-    assert page.count('<div class="plot">') == 1
+    assert page.count("<figure ") == page.count('<div class="plot">') == 1
+    signal = "Nothing to show: Held-out reward, Generation batches, Length-weighted advantage."
+    assert page.count("Nothing to show: ") == len(CHAPTERS) and signal in page
 
 
 def test_a_run_that_has_only_begun_gets_a_page_too(tmp_path):

@@ -197,7 +197,7 @@ CHAPTERS = (
             ),
             Figure(
                 title="Spread of f, before its bounds and in use",
-                look_for="Below one hundredth before them FIPO is DAPO; for DAPO it is what f would do.",
+                look_for="Below one hundredth before its bounds FIPO is DAPO; of DAPO it is what f would do.",
                 y="standard deviation",
                 series=(
                     Curve(key="fipo/raw_influence_weight/std", label="exp(FutureKL), before the bounds"),

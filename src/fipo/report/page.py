@@ -72,24 +72,28 @@ CONTROLS = f"""<div class="controls" role="group" aria-label="All figures"><div 
 
 
 def _chapter(chapter: Chapter, drawn: Mapping[str, Columns]) -> str:
-    figures = "".join(_figure(figure, drawn) for figure in chapter.figures)
-    return f'<section><h2 id="{_id(chapter.title)}">{chapter.title}</h2><div class="figures">{figures}</div></section>'
+    there = [figure for figure in chapter.figures if _has_data(figure, drawn)]
+    figures = "".join(map(_figure, there))
+    missing = ", ".join(escape(figure.title) for figure in chapter.figures if figure not in there)
+    left_out = f'<p class="nodata">Nothing to show: {missing}.</p>' if missing else ""
+    title = f'<h2 id="{_id(chapter.title)}">{chapter.title}</h2>'
+    return f'<section>{title}<div class="figures">{figures}</div>{left_out}</section>'
 
 
-def _figure(figure: Figure, drawn: Mapping[str, Columns]) -> str:
-    there = any(figure.x.key in run and series.key in run for run in drawn.values() for series in figure.series)
+def _has_data(figure: Figure, drawn: Mapping[str, Columns]) -> bool:
+    return any(figure.x.key in run and series.key in run for run in drawn.values() for series in figure.series)
+
+
+def _figure(figure: Figure) -> str:
     keys = ", ".join(f"<code>{key}</code>" for key in figure.needs())
     title = escape(figure.title)
     button = f'<button class="csv" type="button" aria-label="CSV of {title}">CSV</button>'
     plot = '<ul class="legend"></ul><div class="plot"></div>'
     return (
         f'<figure data-figure="{all_figures().index(figure)}" aria-label="{title}">'
-        f'<div class="head"><h3>{title}</h3>{button if there else ""}</div>'
-        f"<p>{escape(figure.look_for)}</p>{plot if there else NO_DATA}<figcaption>{keys}</figcaption></figure>"
+        f'<div class="head"><h3>{title}</h3>{button}</div>'
+        f"<p>{escape(figure.look_for)}</p>{plot}<figcaption>{keys}</figcaption></figure>"
     )
-
-
-NO_DATA = '<p class="nodata">No data: none of the runs has these keys.</p>'
 
 
 def _script_data(groups: Sequence[RunGroup], drawn: Mapping[str, Columns]) -> str:
