@@ -1,6 +1,7 @@
 """What several tests need: small random models, and a run that is over in seconds."""
 
 import copy
+import gc
 import os
 import signal
 from pathlib import Path
@@ -47,6 +48,12 @@ def pytest_configure() -> None:
     """A shell starts background jobs with Ctrl-C ignored, and so would be what the tests start and interrupt."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_finish() -> None:
+    """What is there by now stays to the end: thousands of tests and all libraries are no work for each collection."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

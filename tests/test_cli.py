@@ -155,7 +155,7 @@ def test_the_version_is_printed(capsys):
     with pytest.raises(SystemExit) as stopped:
         main(["--version"])
     assert stopped.value.code == 0
-    assert re.fullmatch(r"fipo [0-9.]+\n", capsys.readouterr().out)
+    assert re.fullmatch(r"fipo [0-9.]+(\.dev[0-9]+)?\n", capsys.readouterr().out)
 
 
 def test_an_unknown_argument_of_a_command_is_named(refusal, tmp_path):
