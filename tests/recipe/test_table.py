@@ -125,3 +125,13 @@ def test_what_is_missing_is_named(values, message):
 
 def test_of_several_mistakes_one_is_told():
     assert refusal({"data": 3, "update": 4, "x": 5}) == "data must be a table, got 3"
+
+
+@pytest.mark.parametrize("key", ["[x", "<x>", '[\n"/}'])
+def test_a_key_that_looks_like_one_of_pydantics_own_words_is_unknown_like_any_other(key):
+    class Small(Table):
+        size: int = 1
+
+    with pytest.raises(UserError) as error:
+        validate(Small, {key: 1}, "here")
+    assert str(error.value) == f"here: unknown key {key}"

@@ -52,7 +52,12 @@ def validate(model: type[TableType], values: dict[str, Any], where: str) -> Tabl
 
 def _describe(mistake: ErrorDetails, model: type[Table], values: dict[str, Any]) -> str:
     """`rollout.group_size: must be greater than 0, got -1`."""
-    location = tuple(part for part in mistake["loc"] if not str(part).startswith(("<", "[")))  # pydantic's own words
+    written = mistake["loc"][-1:] if mistake["type"] == "extra_forbidden" else ()  # by the user, whatever it looks like
+    between = mistake["loc"][: len(mistake["loc"]) - len(written)]
+    location = (
+        *(part for part in between if not str(part).startswith(("<", "["))),
+        *written,
+    )  # less pydantic's own words
     path = _written_path(location, values)
     key = ".".join(path)
     match mistake["type"]:
