@@ -8,7 +8,11 @@ class UserError(Exception):
 
 
 class MissingExtra(UserError):
-    """What was asked for needs a library that is not installed. The message says how to install it."""
+    """What was asked for needs a library that is not installed. The message ends with the command that installs it."""
+
+    def __init__(self, what: str, command: str) -> None:
+        super().__init__(f"{what} needs the extra: {command}")
+        self.command = command
 
 
 class RunStopped(Exception):

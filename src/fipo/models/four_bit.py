@@ -69,7 +69,7 @@ def quantise(model: PreTrainedModel, device: torch.device) -> None:
     try:
         import_bitsandbytes()
     except ImportError:
-        raise MissingExtra(f'model.lora.base: "4bit" needs the extra: {install_hint("bitsandbytes")}') from None
+        raise MissingExtra('model.lora.base: "4bit"', install_hint("bitsandbytes")) from None
     if hasattr(model.config, ROUNDED_TO):
         raise UserError(
             'model.lora.base: "4bit" would round away what adapters on a 4-bit base have learned, and '

@@ -52,12 +52,9 @@ def validate(model: type[TableType], values: dict[str, Any], where: str) -> Tabl
 
 def _describe(mistake: ErrorDetails, model: type[Table], values: dict[str, Any]) -> str:
     """`rollout.group_size: must be greater than 0, got -1`."""
-    written = mistake["loc"][-1:] if mistake["type"] == "extra_forbidden" else ()  # by the user, whatever it looks like
-    between = mistake["loc"][: len(mistake["loc"]) - len(written)]
-    location = (
-        *(part for part in between if not str(part).startswith(("<", "["))),
-        *written,
-    )  # less pydantic's own words
+    found = mistake["loc"]  # with pydantic's own words between the user's; an unknown key at the end is the user's
+    users = len(found) - 1 if mistake["type"] == "extra_forbidden" else None
+    location = tuple(part for i, part in enumerate(found) if i == users or not str(part).startswith(("<", "[")))
     path = _written_path(location, values)
     key = ".".join(path)
     match mistake["type"]:

@@ -52,8 +52,7 @@ class Fit:
                 try:
                     freed = self._freed(peak, changed[1])
                 except MissingExtra as missing:
-                    command = str(missing).partition("needs the extra: ")[2]
-                    text = f"{changed[0]} would help; to see how much: {command}"
+                    text = f"{changed[0]} would help; to see how much: {missing.command}"
                     lines.append(Finding(level=level, keys=(), text=text))
                     continue
                 if freed > WORTH_SAYING * peak:

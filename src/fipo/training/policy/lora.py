@@ -38,7 +38,7 @@ def adapt(model: PreTrainedModel, table: LoraTable) -> None:
             import_bitsandbytes()  # peft would, if it is there
         from peft import LoraConfig, inject_adapter_in_model
     except ImportError:
-        raise MissingExtra(f"[model.lora] needs the extra: {install_hint('lora')}") from None
+        raise MissingExtra("[model.lora]", install_hint("lora")) from None
     possible = _linear_layers(model)
     targets = possible if table.targets == "all-linear" else list(table.targets)
     unknown = [target for target in targets if target not in possible]
