@@ -131,7 +131,7 @@ def _train(options: argparse.Namespace, overrides: dict[str, str]) -> None:
     console.print()
     console.print(summary_table(run))
     console.print(f"report: {run.report}\n", soft_wrap=True)
-    for command, purpose in next_commands(run, path):
+    for command, purpose in next_commands(run, path, overrides):
         console.print(f"{purpose}:\n    {command}", soft_wrap=True)
 
 

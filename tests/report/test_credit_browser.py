@@ -128,6 +128,20 @@ def test_the_tooltip_says_in_words_what_the_numbers_mean(page):
     assert "So FIPO makes its push 20% weaker: f is 0.8." in tip_of(tokens.nth(5))[1]
 
 
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_tooltip_covers_nothing_of_the_response_that_it_explains(width, open_page, report):
+    page = ready(open_page(report, width=width))
+    for place in ("#credit-gallery", "#credit-responses"):
+        texts = page.locator(f"{place} .credit-tokens", has=page.locator(".credit-token"))
+        for text in texts.all():
+            text.scroll_into_view_if_needed()
+            tip_of(text.locator(".credit-token").first)
+            tip, own = page.locator("#credit-tip").bounding_box(), text.bounding_box()
+            beside = tip["x"] + tip["width"] <= own["x"] or own["x"] + own["width"] <= tip["x"]
+            assert beside or tip["y"] + tip["height"] <= own["y"] or own["y"] + own["height"] <= tip["y"]
+            assert tip["x"] >= 0 and tip["x"] + tip["width"] <= width
+
+
 def test_a_response_says_how_far_its_weights_went(page):
     choose(page, "sums/hostile")
     said = page.locator("#credit-responses .credit-response", has_text="2 tokens").inner_text()
@@ -395,7 +409,7 @@ def test_where_a_bound_lets_nothing_be_attenuated_that_card_is_coloured_before_t
     up, down = ready(open_page(run.report)).locator("#credit-gallery .credit-card").all()
     assert (up.locator(".credit-high").count(), up.locator(".credit-low").count()) == (2, 0)
     assert (down.locator(".credit-high").count(), down.locator(".credit-low").count()) == (0, 2)
-    assert "So the colour is that of the FutureKL, before the bounds." in down.inner_text()
+    assert "the colour shows f as it would be." in down.inner_text()
 
 
 def of_dapo(path):

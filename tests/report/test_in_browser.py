@@ -197,15 +197,35 @@ def test_a_large_number_on_an_axis_is_written_out(make_run, open_page):
 
 def test_the_page_says_what_the_task_is_what_f_is_and_what_good_looks_like_before_any_key(make_run, open_page):
     text = shown(open_page, [make_run()]).inner_text("body")
-    assert 0 < text.index("What f is.") < text.index("What good looks like.") < text.index("metrics.jsonl")
+    told = ["This page.", "What f is.", "What good looks like.", "metrics.jsonl"]
+    at = [text.index(title) for title in told]
+    assert at == sorted(at)
 
 
 def test_a_phone_reaches_the_token_credit_from_the_top(make_run, open_page):
     page = shown(open_page, [make_run()], width=390)
     link = page.get_by_role("link", name="Token credit")
-    assert link.bounding_box()["y"] < 844
+    assert link.bounding_box()["y"] < 200
     link.tap()
     page.wait_for_function("document.getElementById('credit').getBoundingClientRect().top < 844")
+
+
+def test_on_a_phone_all_chapters_but_the_first_are_closed_until_a_link_or_a_print_opens_them(make_run, open_page):
+    page = shown(open_page, [make_run()], width=390)
+    is_open = "[...document.querySelectorAll('.chapter')].map(chapter => chapter.open)"
+    assert page.evaluate(is_open) == [True, *[False] * (len(CHAPTERS) - 1)]
+    page.get_by_role("link", name="Policy").tap()
+    page.wait_for_function("document.getElementById('policy').closest('details').open")
+    page.get_by_role("heading", name="Speed").tap()
+    page.wait_for_function("document.getElementById('speed').closest('details').open")
+    assert sum(page.evaluate(is_open)) == 3
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert all(page.evaluate(is_open))
+
+
+def test_a_computer_shows_every_chapter(make_run, open_page):
+    page = shown(open_page, [make_run()])
+    assert page.locator(".chapter[open]").count() == len(CHAPTERS)
 
 
 def test_the_theme_follows_the_system_until_it_is_chosen(make_run, open_page):
@@ -230,7 +250,13 @@ def test_a_phone_shows_one_column_without_scrolling_sideways(make_run, open_page
     page.locator(".plot").first.scroll_into_view_if_needed()
     page.wait_for_function("document.querySelector('.plot').data")
     assert page.evaluate("document.documentElement.scrollWidth") == 390
-    assert len(set(page.locator("figure").evaluate_all("all => all.map(one => one.getBoundingClientRect().x)"))) == 1
+    caption, drawn = (
+        page.locator("figcaption").first.bounding_box(),
+        page.locator(".plot .main-svg").first.bounding_box(),
+    )
+    assert drawn["y"] + drawn["height"] <= caption["y"] + 1
+    shown_figures = page.locator(".chapter[open] figure")
+    assert len(set(shown_figures.evaluate_all("all => all.map(one => one.getBoundingClientRect().x)"))) == 1
     heights = page.locator(".controls button, .controls select").evaluate_all(
         "all => all.map(one => one.getBoundingClientRect().height)"
     )

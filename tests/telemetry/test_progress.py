@@ -170,6 +170,19 @@ def test_a_long_phase_says_how_far_it_is(monkeypatch, capsys):
     assert capsys.readouterr().out == "generate 60/128, 0:01:00 so far\n"
 
 
+def test_the_update_counts_on_where_each_mini_batch_enters_it(monkeypatch, capsys):
+    now = [0.0]
+    monkeypatch.setattr("fipo.telemetry.progress.time.monotonic", lambda: now[0])
+    with TrainingProgress(steps=4) as progress:
+        progress.start(0)
+        for mini_batch in range(4):
+            progress.phase("update")
+            now[0] += 20.0
+            progress.beat()
+            progress.beat(mini_batch + 1, 4)
+    assert capsys.readouterr().out == "update 2/4, 0:01:00 so far\n"
+
+
 def test_a_quiet_run_shows_nothing(capsys):
     with TrainingProgress(steps=1, quiet=True) as progress:
         progress.say("a note")
@@ -192,17 +205,36 @@ def last_shown(capsys):
     return [line for line in shown.splitlines() if line.strip()][-1]
 
 
-def test_a_terminal_of_80_columns_loses_neither_the_figures_nor_the_time_left_nor_the_phase(monkeypatch, capsys):
+def at_80_columns(monkeypatch, steps=50, phase="generate", done=96, total=192, **metrics):
+    """A TrainingProgress in a terminal, in the midst of a phase after step 17."""
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setattr("fipo.telemetry.progress.SECONDS_BETWEEN_LOOKS", 0.0)
-    with TrainingProgress(steps=50) as progress:
-        progress.start(0)
-        progress.step(17, METRICS)
-        progress.phase("generate")
-        progress.beat(96, 192)
-    last = last_shown(capsys)
-    assert "17/50 0:00:00 left reward -0.12  accuracy 0.44  length 18  generate 96/192" in last and len(last) <= 80
+    with TrainingProgress(steps=steps) as progress:
+        progress.start(16)
+        progress.step(17, METRICS | metrics)
+        progress.phase(phase)
+        progress.beat(done, total)
+
+
+def test_a_terminal_of_80_columns_loses_neither_the_figures_nor_the_time_left_nor_the_phase(monkeypatch, capsys):
+    at_80_columns(monkeypatch)
+    shown = last_shown(capsys).rstrip()
+    assert shown.endswith("17/50 0:00:00 left reward -0.12  accuracy 0.44  length 18  generate 96/192")
+
+
+@pytest.mark.parametrize(
+    ("settings", "shown"),
+    [
+        ({"phase": "grade", "total": 0}, "length 18  grade"),
+        ({"phase": "eval", "done": 10230, "total": 20480}, "length 18  evaluate"),
+        ({"steps": 12345, "response_length/mean": 20480.0}, "length 20480  generate"),
+    ],
+)
+def test_what_does_not_fit_is_left_out_and_not_cut(settings, shown, monkeypatch, capsys):
+    at_80_columns(monkeypatch, **settings)
+    line = last_shown(capsys).rstrip()
+    assert "17/" in line and "left reward -0.12  accuracy 0.44" in line and line.endswith(shown) and len(line) <= 80
 
 
 def test_a_resumed_run_shows_no_step_before_it_knows_which(monkeypatch, capsys):

@@ -5,13 +5,14 @@ import shlex
 import subprocess
 import sys
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from rich.table import Table
 
 from fipo.telemetry.progress import PatientConsole
 from fipo.telemetry.run_directory import RunDirectory
-from fipo.telemetry.terminal import LONGEST_LINE, in_one_line, say_failure, visible
+from fipo.telemetry.terminal import LONGEST_LINE, called_as, in_one_line, say_failure, visible
 
 OBEYED = "\x1b[2J\x1b]0;title\x07\x9b31m\u202e\u2028\x00\x7f\rdone\ud800"
 SHOWN = r"\x1b[2J\x1b]0;title\x07\x9b31m\u202e\u2028\x00\x7f\rdone\ud800"
@@ -63,6 +64,7 @@ def test_a_line_of_the_console_is_one_line_whatever_is_in_it():
 PROGRAM = """
 import sys
 from contextlib import suppress
+from pathlib import Path
 from fipo.telemetry.progress import PatientConsole
 from fipo.telemetry.run_directory import RunDirectory
 from fipo.telemetry.terminal import prepare_output
@@ -137,3 +139,17 @@ def test_a_bar_moves_in_a_terminal_and_shows_no_escape_sequence_of_its_own():
     assert process.wait() == 0
     assert shown.count(b"\x1b[2K") > 1 and shown.count(b"\\x1b") == 1
     assert rb"of a model: \x1b[2J" in shown and b"of a library" in shown
+
+
+def test_the_program_is_called_as_the_user_called_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bin").mkdir()
+    script = tmp_path / "bin" / "fipo"
+    script.write_text("#!/bin/sh\n")
+    script.chmod(0o755)
+    assert called_as("bin/fipo") == "bin/fipo"
+    assert called_as(str(script)) == "bin/fipo"
+    assert called_as("bin/fipo", Path("mine")) == "../bin/fipo"
+    monkeypatch.setenv("PATH", str(script.parent))
+    assert called_as(str(script)) == "fipo"
+    assert called_as("/usr/lib/fipo/cli.py") == "fipo"

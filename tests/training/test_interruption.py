@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from fipo.telemetry.run_directory import RunDirectory
+from fipo.training.interruption import what_to_type
 
 
 def start(folder: Path, *overrides: str) -> subprocess.Popen[str]:
@@ -31,7 +32,18 @@ def test_an_interrupted_run_saves_and_says_how_to_go_on(folder: Path, number: An
     run = RunDirectory(folder / "runs" / "test")
     last = run.read_metrics()[-1]["step"]
     assert run.all_checkpoints()[-1].name == f"step_{last:06d}"
-    assert errors == f"fipo: interrupted after step {last}; add --resume to continue\n"
+    assert errors == f"fipo: interrupted after step {last}; {what_to_type(run)}\n"
+
+
+def test_what_to_look_at_is_named_where_there_is_something(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["fipo"])
+    run = RunDirectory(tmp_path / "a run")
+    run.create({"run": {"name": "a run"}})
+    assert what_to_type(run) == "add --resume to continue"
+    run.metrics.touch()
+    assert what_to_type(run) == f"add --resume to continue; fipo report '{run.path}' shows it so far"
+    monkeypatch.setenv("FIPO_AGAIN", "make train")
+    assert what_to_type(run).startswith("`make train` goes on from there; fipo report ")
 
 
 @pytest.mark.slow

@@ -15,6 +15,9 @@ TASKS = {  # of the sources that fipo makes itself
     "relay": "Digits that are handed on in blocks: a task in which the worth of every token is known.",
 }
 
+PAGE = """What a language model learned by trial: it answered problems, and the right answers were made likelier, the
+wrong ones less likely. First come the curves of the training, then, for single answers, what it did to each token."""
+
 WEIGHT = """Each token of a response has the advantage of its response: how much better that is than the others to the
 same problem. FIPO multiplies it by a weight <b>f</b>, token by token: above 1 where the token and those that follow it
 became likelier since they were sampled, below 1 where they became less likely. DAPO is f = 1 everywhere."""
@@ -23,15 +26,15 @@ GOOD = """Held-out accuracy rises, and with it the reward; responses grow longer
 themselves; the entropy falls slowly."""
 
 GOOD_WEIGHTS = """f leaves 1 by some hundredths or more for many tokens, and few are at a bound
-other than 1; how many are at a bound of 1, as in (1, 1.2), is no matter, because f does nothing there. Early in a run
-the response signal lies above its band. A step inside it cannot be told from chance, and its weights may be noise;
-<code>fipo doctor</code> judges the mean of up to 50 steps. Whether FIPO is better than DAPO shows over several seeds
-alone."""
+other than 1; at a bound of 1 f does nothing. Early in a run the response signal lies above its band; a single step
+inside it may be chance, so that <code>fipo doctor</code> judges the mean of up to 50 steps. Whether FIPO is better than
+DAPO shows over several seeds alone."""
 
 
 def introduction(runs: Mapping[str, RunDirectory]) -> str:
-    """Three paragraphs of HTML. Of runs with different tasks the first one's is told."""
-    told = [("The task.", told_task)] if (told_task := _task(runs.values())) else []
+    """Four paragraphs of HTML. Of runs with different tasks the first one's is told."""
+    told = [("This page.", PAGE)]
+    told += [("The task.", told_task)] if (told_task := _task(runs.values())) else []
     good = f"{GOOD} {GOOD_WEIGHTS}" if any(map(_has_weights, runs.values())) else GOOD
     told += [("What f is.", WEIGHT), ("What good looks like.", good)]
     return "".join(f'<p class="lead"><b>{title}</b> {text}</p>' for title, text in told)

@@ -45,8 +45,8 @@ def _page(runs: Mapping[str, RunDirectory]) -> str:
 <title>fipo: {names}</title><style>{_asset("page.css")}{_asset("credit.css")}</style></head>
 <body>
 <h1>{names}</h1>
-{introduction(runs)}
 <nav aria-label="Chapters"><a class="first" href="#credit">Token credit: the weight of every token</a>{links}</nav>
+{introduction(runs)}
 <section class="runs">{cards}</section>
 {CONTROLS}
 <main><p class="lead">{NOTE}</p>{chapters}{credit}</main>
@@ -76,8 +76,8 @@ def _chapter(chapter: Chapter, drawn: Mapping[str, Columns]) -> str:
     figures = "".join(map(_figure, there))
     missing = ", ".join(escape(figure.title) for figure in chapter.figures if figure not in there)
     left_out = f'<p class="nodata">Nothing to show: {missing}.</p>' if missing else ""
-    title = f'<h2 id="{_id(chapter.title)}">{chapter.title}</h2>'
-    return f'<section>{title}<div class="figures">{figures}</div>{left_out}</section>'
+    title = f'<summary><h2 id="{_id(chapter.title)}">{chapter.title}</h2></summary>'
+    return f'<details class="chapter" open>{title}<div class="figures">{figures}</div>{left_out}</details>'
 
 
 def _has_data(figure: Figure, drawn: Mapping[str, Columns]) -> bool:

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from fipo.errors import UserError
-from fipo.report.next_commands import called_as
+from fipo.telemetry.terminal import called_as
 
 FILES = Path(__file__).parent / "files"
 NAMES = ("my_recipe.toml", "my_reward.py", "train.jsonl", "eval.jsonl")

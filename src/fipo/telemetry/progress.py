@@ -2,13 +2,15 @@
 
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import timedelta
 from statistics import fmean
 from typing import IO, Any
 
-from rich.console import Console, ConsoleOptions, RenderableType
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.progress import Progress, ProgressColumn, SpinnerColumn, Task, TextColumn
 from rich.segment import Segment
 from rich.table import Column
@@ -19,6 +21,7 @@ from fipo.telemetry.terminal import in_one_line, visible
 SECONDS_BETWEEN_LINES = 10.0
 SECONDS_OF_A_LONG_PHASE = 60.0
 SECONDS_BETWEEN_LOOKS = 0.2  # of a line that changes
+LONGEST_PHASE = len("generate 192/192")
 STEPS_LOOKED_BACK = 10  # for the time that the next ones take
 PHASES = {
     "generate": "generate",
@@ -26,6 +29,7 @@ PHASES = {
     "old_logprobs": "log-probs",
     "reference": "reference",
     "update": "update",
+    "eval": "evaluate",
 }
 
 
@@ -86,17 +90,14 @@ class TrainingProgress:
             SpinnerColumn(),
             TextColumn("{task.fields[count]}"),
             _LeftColumn(self.left),
-            TextColumn(
-                "{task.description}",
-                markup=False,
-                table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1),
-            ),
+            _FiguresColumn(table_column=Column(no_wrap=True, ratio=1)),
             console=self.console,
-            expand=True,  # so that a narrow terminal cuts the last figures alone
+            expand=True,
             disable=quiet or not self.console.is_terminal,
         )
-        self.task = self.bar.add_task("starting", total=steps, count="")
-        self.key_figures = self.figures = ""
+        self.task = self.bar.add_task("starting", total=steps, count="", figures=["starting"])
+        self.key_figures: list[str] = []
+        self.figures: list[str] = []
 
     def __enter__(self) -> "TrainingProgress":
         self.bar.start()
@@ -118,8 +119,11 @@ class TrainingProgress:
         self.console.say(text)
 
     def phase(self, name: str) -> None:
-        """What is being done now."""
-        self.phase_name, self.counted = "evaluate" if name == "eval" else PHASES.get(name, name), ""
+        """What is being done now; entered again, as the update is by each mini-batch, it goes on."""
+        shown = PHASES.get(name, name)
+        if shown == self.phase_name:
+            return
+        self.phase_name, self.counted = shown, ""
         self.phase_began = self.phase_line = time.monotonic()
         self._show()
 
@@ -133,45 +137,51 @@ class TrainingProgress:
             self._show()
         elif not changes and now - self.phase_line >= SECONDS_OF_A_LONG_PHASE:
             self.phase_line = now
-            self.say(self._doing())
+            self.say("".join(self._doing()))
 
     def step(self, step: int, metrics: dict[str, float]) -> None:
         """The figures of a finished step."""
         self.left.step(step)
-        self.key_figures = (
-            f"reward {metrics['reward/mean']:+.2f}  accuracy {metrics['accuracy/mean']:.2f}  "
-            f"length {metrics['response_length/mean']:.0f}"
-        )
-        self.figures = (
-            f"mean f {metrics.get('fipo/influence_weight/mean', 1.0):.3f}  "
-            f"{metrics['time/tokens_per_second']:,.0f} tokens/s ({_split(metrics)})"
-        )
+        self.key_figures = [
+            f"reward {metrics['reward/mean']:+.2f}",
+            f"  accuracy {metrics['accuracy/mean']:.2f}",
+            f"  length {metrics['response_length/mean']:.0f}",
+        ]
+        self.figures = [
+            f"  mean f {metrics.get('fipo/influence_weight/mean', 1.0):.3f}",
+            f"  {metrics['time/tokens_per_second']:,.0f} tokens/s",
+            f" ({_split(metrics)})",
+        ]
         self.bar.update(self.task, count=f"{step}/{self.steps}")
         self.phase_name = self.counted = ""
         due = time.monotonic() - self.last_line >= SECONDS_BETWEEN_LINES or step == self.steps
         if self.line is None and not self.console.is_terminal and due:
             self.last_line = time.monotonic()
-            self.say(f"step {step}/{self.steps}  {self.key_figures}  {self.figures}  {self.left.text()}")
+            figures = "".join((*self.key_figures, *self.figures))
+            self.say(f"step {step}/{self.steps}  {figures}  {self.left.text()}")
         self._show()
 
     def evaluated(self, seconds: float) -> None:
         """An evaluation is over, which took so long."""
         self.left.evaluated(seconds)
 
-    def _doing(self) -> str:
+    def _doing(self) -> tuple[str, str, str]:
         """The phase, how far it is, and where it takes long since when."""
         took = time.monotonic() - self.phase_began
         long = f", {_duration(took)} so far" if took >= SECONDS_OF_A_LONG_PHASE else ""
-        return f"{self.phase_name}{self.counted}{long}"
+        return self.phase_name, self.counted, long
 
     def _show(self) -> None:
         """In the line that changes, if there is one: what a narrow terminal is not to lose comes first."""
         self.shown = time.monotonic()
-        text = "  ".join(filter(None, (self.key_figures, self._doing(), self.figures)))
-        self.bar.update(self.task, description=text)
+        name, counted, long = self._doing()
+        if self.figures:  # what stands behind the phase stays where it is while it counts
+            name, counted = f"  {name}", counted.ljust(LONGEST_PHASE - len(name))
+        pieces = [*self.key_figures, name, counted, long, *self.figures]
+        self.bar.update(self.task, figures=pieces)
         if self.line is not None:
             at = f"step {self.left.done}/{self.steps}" if self.left.begun else ""
-            self.line.show("  ".join(filter(None, (at, text, self.left.text()))))
+            self.line.show("  ".join(filter(None, (at, "".join(pieces), self.left.text()))))
 
 
 class TimeLeft:
@@ -225,6 +235,26 @@ class _LeftColumn(ProgressColumn):
 
     def render(self, task: Task) -> Text:
         return Text(self.left.text())
+
+
+class _FiguresColumn(ProgressColumn):
+    """As many of the task's `figures`, from the first on, as there is room for: none is cut."""
+
+    def render(self, task: Task) -> "_Whole":
+        return _Whole(task.fields["figures"])
+
+
+@dataclass(frozen=True)
+class _Whole:
+    pieces: Sequence[str]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        text = ""
+        for piece in self.pieces:
+            if cell_len(text + piece) > options.max_width:
+                break
+            text += piece
+        yield Text(text.rstrip(), no_wrap=True)
 
 
 class NotebookLine:

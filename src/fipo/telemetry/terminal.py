@@ -2,8 +2,11 @@
 
 import os
 import re
+import shlex
+import shutil
 import sys
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 LONGEST_LINE = 400  # characters of what a command that failed says
@@ -31,6 +34,15 @@ def say_failure(text: str) -> None:
     """The one line on stderr of a command that failed. Where it cannot be written the exit code says enough."""
     with suppress(OSError, ValueError):
         print(in_one_line(f"fipo: {text}", LONGEST_LINE), file=sys.stderr, flush=True)
+
+
+def called_as(program: str, folder: Path = Path()) -> str:
+    """How the user calls `fipo`, once in `folder`: by its name where that finds it, else by the path of it."""
+    if Path(program).name != "fipo" or shutil.which("fipo") == program:
+        return "fipo"
+    path = Path(program)
+    near = not path.is_absolute() or path.is_relative_to(Path.cwd())
+    return shlex.quote(os.path.relpath(path, folder) if near else str(path))
 
 
 def prepare_output() -> None:

@@ -1,11 +1,15 @@
 """Ctrl-C, SIGTERM and a terminal that goes away: the step in hand is finished or dropped, then the state is saved."""
 
+import shlex
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from types import FrameType
 
+from fipo.telemetry.exit_codes import to_go_on
 from fipo.telemetry.run_directory import RunDirectory
+from fipo.telemetry.terminal import called_as
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -52,3 +56,11 @@ def what_is_safe(run: RunDirectory) -> str:
     if newest is None:
         return "no checkpoint had been written yet, so --resume begins again"
     return f"the run can continue from {newest.name} with --resume"
+
+
+def what_to_type(run: RunDirectory) -> str:
+    """How an interrupted run goes on, and how to look at it, if there is anything to see."""
+    again = to_go_on("add --resume to continue")
+    if not run.metrics.exists():
+        return again
+    return f"{again}; {called_as(sys.argv[0])} report {shlex.quote(str(run.path))} shows it so far"

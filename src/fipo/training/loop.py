@@ -13,14 +13,13 @@ from fipo.rollout.groups import Group, failures_of
 from fipo.seeding import derive_seed
 from fipo.telemetry.clock import Clock
 from fipo.telemetry.durable import DiskError
-from fipo.telemetry.exit_codes import to_go_on
 from fipo.telemetry.heartbeat import Heartbeat
 from fipo.telemetry.progress import TrainingProgress
 from fipo.telemetry.run_directory import RunDirectory
 from fipo.telemetry.run_lock import run_lock
 from fipo.telemetry.trackers import Trackers
 from fipo.training.control import Control
-from fipo.training.interruption import StepDropped, StopRequests, what_is_safe
+from fipo.training.interruption import StepDropped, StopRequests, what_is_safe, what_to_type
 from fipo.training.recipe import Recipe, with_found_model
 from fipo.training.record import StepRecord, failed_grades, last_evaluation
 from fipo.training.saving.anomaly import write_anomalies
@@ -278,10 +277,8 @@ class _Loop:
 
     def interrupted(self, position: Position) -> NoReturn:
         self.checkpoint(position)
-        raise RunStopped(
-            f"interrupted after step {position.step}; {to_go_on('add --resume to continue')}",
-            exit_code=self.stop.exit_code,
-        )
+        said = f"interrupted after step {position.step}; {what_to_type(self.run)}"
+        raise RunStopped(said, exit_code=self.stop.exit_code)
 
     def enter(self, phase: str) -> None:
         """A new phase begins; with the update a step is no longer one that could be dropped."""

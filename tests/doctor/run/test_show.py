@@ -1,10 +1,12 @@
 import io
 
+import pytest
 from rich.console import Console
 
 from fipo.doctor.findings import Finding
-from fipo.doctor.run.examination import Examination, examine
+from fipo.doctor.run.examination import RULES, Examination, examine
 from fipo.doctor.run.show import show_examination, standing, verdict
+from fipo.doctor.show import show_finding
 from fipo.telemetry.run_directory import RunDirectory
 
 
@@ -35,7 +37,25 @@ def test_notes_of_a_short_run_do_not_make_it_healthy(history):
 def test_rules_that_could_not_be_checked_for_one_reason_stand_together():
     console = Console(file=io.StringIO())
     show_examination(console, Examination({}, [], {"a": "no steps", "b": "not recorded", "c": "no steps"}))
-    assert console.file.getvalue().startswith("not checked: a, c (no steps); b (not recorded)\n")
+    assert console.file.getvalue().startswith("not checked:\n  a, c (no steps)\n  b (not recorded)\n")
+
+
+def test_a_long_list_of_rules_reads_at_80_columns_and_names_each_of_them():
+    console = Console(file=io.StringIO())
+    show_examination(console, Examination({}, list(RULES), {}))
+    out = console.file.getvalue()
+    assert max(map(len, out.splitlines())) <= 80
+    assert out.startswith("nothing found by: ") and all(f" {rule}" in out for rule in RULES)
+
+
+@pytest.mark.parametrize("in_terminal", [True, False])
+def test_a_finding_is_broken_between_words_in_a_terminal_and_one_line_in_a_file(in_terminal):
+    console = Console(file=io.StringIO(), force_terminal=in_terminal, width=80, color_system=None)
+    show_finding(console, Finding(level="note", steps=(1, 2), text="word " * 30 + "end", advice="key " * 30), "rule")
+    lines = console.file.getvalue().splitlines()
+    assert (len(lines) > 2) is in_terminal
+    assert " ".join(console.file.getvalue().split()).count("word word") == 15
+    assert (max(map(len, lines)) <= 80) is in_terminal
 
 
 def test_a_finished_run_says_so(history):

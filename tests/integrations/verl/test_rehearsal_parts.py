@@ -6,11 +6,15 @@ import torch
 from hydra import compose, initialize_config_module
 
 from fipo.integrations.verl.compat import VerlMismatch
+from fipo.integrations.verl.knobs import ACTOR, POLICY_LOSS
+from fipo.integrations.verl.main import train
 from fipo.integrations.verl.rehearsal import overrides
 from fipo.integrations.verl.rehearsal.materials import write_materials
 from fipo.integrations.verl.rehearsal.rollout import nucleus
 from fipo.integrations.verl.validate import check_config
+from fipo.telemetry.exit_codes import exit_code_of
 
+KWARGS = "reward.custom_reward_function.reward_kwargs"
 PATHS = {"model": "m", "train": "t", "validate": "v"}
 
 
@@ -62,6 +66,21 @@ def test_what_the_user_says_wins_over_the_job_and_the_rehearsal():
 def test_a_mistake_in_verls_configuration_is_refused_before_any_work(override, error, message):
     with pytest.raises(error, match=message):
         check_config(composed(override))
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("actor_rollout_ref.actor.clip_ratio_high=0.2", f"{ACTOR}.clip_ratio_high must be 0.28, the clip_high of its"),
+        (f"{POLICY_LOSS}.preset=fipoo", f"{POLICY_LOSS}: preset must be one of release_32b, "),
+        (f"++{POLICY_LOSS}.halflife=3", f"{POLICY_LOSS}: FIPOPolicyLossConfig.__init__() got an unexpected keyword"),
+        (f"++{KWARGS}.on_failure=maybe", f"{KWARGS}.on_failure must be zero or drop_group, got 'maybe'"),
+    ],
+)
+def test_a_mistake_in_the_configuration_ends_the_job_with_one_line_and_2(override, said, capsys):
+    assert exit_code_of(lambda: train(composed(override), None)) == 2
+    error = capsys.readouterr().err.splitlines()
+    assert error[-1].startswith(f"fipo: {said}") and not any("Traceback" in line for line in error)
 
 
 def test_an_asynchronous_trainer_that_is_asked_for_is_accepted():

@@ -20,6 +20,7 @@ from fipo.doctor.recipe.settings import setting_findings
 from fipo.doctor.recipe.show import count, show_findings, show_memory, show_samples, show_times
 from fipo.doctor.recipe.surroundings import OVERLAP, disk_findings, overlap_findings, position_findings, problems_of
 from fipo.doctor.recipe.timing import loss_findings, times
+from fipo.doctor.show import show_line
 from fipo.hub import OutOfReach
 from fipo.models.loading import device_of, dtype_of
 from fipo.telemetry.progress import PatientConsole
@@ -49,10 +50,10 @@ def diagnose(path: Path, overrides: dict[str, str], options: Options) -> int:
     train, held_out = _problems(recipe, options, said)
     fit = _fit(recipe, options, device, len(held_out))
     outline = fit.outline
-    console.print(
+    show_line(
+        console,
         f"{path}: {outline.architecture}, {count(outline.parameters)} weights, {count(outline.trainable)} of them "
         f"trained, on {device.type} in {dtype_of(recipe.model.dtype, device)}".replace("torch.", ""),
-        soft_wrap=True,
     )
     around = [Finding(level="note", keys=(), text=line) for line in said]
     around += position_findings(recipe, outline) + overlap_findings(train, held_out) + disk_findings(recipe, outline)
@@ -114,10 +115,10 @@ def _show_probe(console: Console, recipe: Recipe, found: Probe, said: Sequence[s
     findings += loss_findings(recipe, low)
     show_findings(console, findings)
     show_times(console, recipe, low, high)
-    console.print(
+    show_line(
+        console,
         f"based on {found.figures.responses} responses, on decoding at two batch sizes and on two small training "
         "steps, all timed here and now; checkpoints are not counted",
-        soft_wrap=True,
     )
     return findings
 

@@ -11,7 +11,7 @@ from fipo.doctor.recipe.fit import Fit
 from fipo.doctor.recipe.machine import GIB
 from fipo.doctor.recipe.probe import Probe
 from fipo.doctor.recipe.timing import Times, duration
-from fipo.doctor.show import show_finding
+from fipo.doctor.show import show_finding, show_line
 from fipo.rollout.groups import Group
 from fipo.training.recipe import Recipe
 
@@ -51,15 +51,15 @@ def show_samples(console: Console, probe: Probe) -> None:
     for group in probe.groups[:SHOWN_PROBLEMS]:
         for line in _group_lines(group):
             console.print(line, soft_wrap=True)
-    console.print(
+    show_line(
+        console,
         f"stopped by themselves {figures.stopped:.0%}, with an answer {figures.answered:.0%}, right "
         f"{figures.correct:.0%}{reward}, {figures.mean_length:.0f} tokens on average, {figures.longest} at most",
-        soft_wrap=True,
     )
-    console.print(
+    show_line(
+        console,
         f"groups in which {varying} will vary: about {figures.mixed:.0%}; log-probs of sampler and trainer differ by "
         f"{probe.logprob_gap:.2g} on average",
-        soft_wrap=True,
     )
 
 

@@ -1,4 +1,4 @@
-"""What `fipo doctor RUN` prints: plain lines that read the same in a terminal and in a file."""
+"""What `fipo doctor RUN` prints."""
 
 from datetime import timedelta
 from statistics import fmean
@@ -8,7 +8,9 @@ from rich.console import Console
 from fipo.doctor.findings import counted
 from fipo.doctor.run.examination import Examination
 from fipo.doctor.run.history import WINDOW, History
-from fipo.doctor.show import show_finding
+from fipo.doctor.show import broken, show_finding
+
+LINE = 80  # characters of a list of rules, in a file as in a terminal
 
 
 def show_examination(console: Console, examination: Examination) -> None:
@@ -16,13 +18,14 @@ def show_examination(console: Console, examination: Examination) -> None:
     for name, finding in examination.findings.items():
         show_finding(console, finding, name)
     if examination.clear:
-        console.print(f"nothing found by: {', '.join(examination.clear)}", soft_wrap=True)
+        console.print(broken(f"nothing found by: {', '.join(examination.clear)}", LINE), soft_wrap=True)
     if examination.unchecked:
         names: dict[str, list[str]] = {}  # by reason
         for name, reason in examination.unchecked.items():
             names.setdefault(reason, []).append(name)
-        said = "; ".join(f"{', '.join(names[reason])} ({reason})" for reason in names)
-        console.print(f"not checked: {said}", soft_wrap=True)
+        console.print("not checked:")
+        for reason, rules in names.items():
+            console.print(broken(f"  {', '.join(rules)} ({reason})", LINE), soft_wrap=True)
     console.print(verdict(examination), soft_wrap=True)
 
 

@@ -2,7 +2,7 @@
 const GALLERY = {
   amplified: { title: "Most amplified", why: (pick) => `The largest mean f of all stored groups: ${few(pick.mean)}.` },
   attenuated: { title: "Most attenuated", why: (pick) => pick.held == null ? `The smallest mean f: ${few(pick.mean)}.`
-    : `None is: the bounds of f hold it at 1. Without them it would be ${few(pick.held)} on average here, the smallest. So the colour is that of the FutureKL, before the bounds.` },
+    : `None is: the bounds of f hold it at 1. Without them it would be ${few(pick.held)} on average here, the smallest; the colour shows f as it would be.` },
   widest: { title: "Widest spread", why: (pick) => `Of the other groups f differs most from token to token: sd ${few(pick.sd)}.` },
 };
 

@@ -216,13 +216,23 @@ function fillTip(tip, { response, i, objective, reason }) {
   tip.replaceChildren(...said.map((sentence) => made("p", "", sentence)), table);
 }
 
+// Where a tooltip of this size covers nothing of the response: under it, above or beside it. Where it finds no room,
+// as beside a long one, in the half of the window that the token is not in.
+function placeOf(token, text, { width, height }) {
+  const [right, bottom] = [innerWidth - width - 8, innerHeight - height - 8];
+  const x = Math.max(8, Math.min(token.left, right)), y = Math.max(8, Math.min(token.top, bottom));
+  const places = [[x, text.bottom + 6], [x, text.top - height - 6], [text.right + 6, y], [text.left - width - 6, y]];
+  const free = places.find(([left, top]) => left >= 8 && left <= right && top >= 8 && top <= bottom);
+  return free ?? [x, token.top > innerHeight / 2 ? 8 : bottom];
+}
+
 // Hover, tap and keyboard focus show the tooltip; arrow keys move along the tokens; Escape hides it.
 function explain(places, tip) {
   const put = (span) => {
-    const at = span.getClientRects()[0], own = tip.getBoundingClientRect();
-    const below = at.bottom + 6 + own.height < innerHeight;
-    tip.style.left = `${Math.max(8, Math.min(at.left, innerWidth - own.width - 8))}px`;
-    tip.style.top = `${Math.max(8, below ? at.bottom + 6 : at.top - own.height - 6)}px`;
+    const text = span.parentElement.getBoundingClientRect();
+    const [left, top] = placeOf(span.getClientRects()[0], text, tip.getBoundingClientRect());
+    tip.style.left = `${left}px`;
+    tip.style.top = `${top}px`;
   };
   let explained;
   const show = (span) => {

@@ -3,6 +3,7 @@ const PRINTED_WIDTH = 640; // pixels; fits A4 and Letter
 const ALL_ZERO = { annotations: [{ text: "0 at every step", xref: "paper", yref: "paper", x: 0.5, y: 0.5, showarrow: false }] };
 const data = JSON.parse(document.getElementById("report-data").textContent);
 const plots = [...document.querySelectorAll(".plot")];
+const chapters = [...document.querySelectorAll(".chapter")];
 const touch = matchMedia("(pointer: coarse)").matches;
 const root = document.documentElement;
 const hidden = new Set(); // arms
@@ -105,6 +106,7 @@ document.addEventListener("themechange", redraw);
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => setTheme(theme.value));
 addEventListener("beforeprint", () => {
   printing = true;
+  chapters.forEach((chapter) => { chapter.open = true; });
   setTheme("light");
   plots.forEach(draw);
 });
@@ -112,6 +114,16 @@ addEventListener("afterprint", () => {
   printing = false;
   setTheme(theme.value);
 });
+function openTarget() {
+  const chapter = document.getElementById(location.hash.slice(1))?.closest(".chapter");
+  if (chapter) chapter.open = true;
+}
+
+// On a phone the figures behind the first chapter would be twenty screens between the top and the credit.
+if (matchMedia("(max-width: 600px)").matches) chapters.slice(1).forEach((chapter) => { chapter.open = false; });
+addEventListener("hashchange", openTarget);
+document.querySelector("nav").addEventListener("click", () => setTimeout(openTarget));
+openTarget();
 const watch = new IntersectionObserver((entries) => {
   for (const entry of entries) inView[entry.isIntersecting ? "add" : "delete"](entry.target);
   drawInView();

@@ -104,6 +104,15 @@ def test_a_start_that_fails_ends_the_rehearsal_with_its_last_words_and_the_same_
     assert len(starts()) == 3
 
 
+@pytest.mark.parametrize("sign", ["", "+", "++"])
+def test_what_of_the_job_is_not_tried_is_said_with_the_name_of_its_grader(starts, tmp_path: Path, capsys, sign) -> None:
+    rehearse([*JOB, f"{sign}reward.custom_reward_function.reward_kwargs.grader=dapo"], tmp_path / "job", 1)
+    assert capsys.readouterr().out.splitlines()[0] == (
+        "rehearsal: a tiny model of ours and its sums, graded by number; "
+        "the job's own model, data and grader dapo are not tried"
+    )
+
+
 def test_a_step_that_was_saved_without_its_metrics_is_done_again(starts, tmp_path: Path) -> None:
     folder = tmp_path / "job"
     rehearse(JOB, folder, 1)

@@ -13,6 +13,7 @@ from fipo.extras import install_hint
 from fipo.integrations.verl.launch.rehearsed import done_steps, summary
 from fipo.telemetry.durable import replace_file
 
+GRADER = "reward.custom_reward_function.reward_kwargs.grader"
 MODULE = "fipo.integrations.verl.rehearsal"
 MINUTES = 25  # for one of the two starts: an error inside Ray may leave the driver waiting for ever
 SHORTENED = ("trainer.logger=[console,file]", "trainer.test_freq=1", "trainer.save_freq=1")
@@ -31,6 +32,7 @@ def rehearse(job: Sequence[str], folder: Path, ranks: int) -> None:
     written = json.dumps({"ranks": ranks, "job": list(job)}, indent=1)
     if overrides.exists() and overrides.read_text() != written:
         raise UserError(f"{folder}: another job was rehearsed there; remove it, or rehearse in another folder")
+    print(_instead(job), flush=True)
     folder.mkdir(parents=True, exist_ok=True)
     replace_file(overrides, written.encode())
     for steps, what in ((1, "one step"), (2, "resumed for another one")):
@@ -41,6 +43,13 @@ def rehearse(job: Sequence[str], folder: Path, ranks: int) -> None:
         again = ["--again"] if steps > 1 else []
         _start(folder, [f"--folder={folder}", f"--ranks={ranks}", f"--job={overrides}", *again, *extra])
     print("\n".join(summary(folder)))
+
+
+def _instead(job: Sequence[str]) -> str:
+    """What of the job a rehearsal does not try."""
+    named = [f" {line.partition('=')[2]}" for line in job if line.lstrip("+").startswith(f"{GRADER}=")]
+    own = f"the job's own model, data and grader{''.join(named)} are not tried"
+    return f"rehearsal: a tiny model of ours and its sums, graded by number; {own}"
 
 
 def _start(folder: Path, arguments: Sequence[str]) -> None:
