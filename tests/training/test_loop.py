@@ -1,5 +1,6 @@
 """Whole runs on a random model (see conftest.py)."""
 
+import gc
 import hashlib
 from datetime import date
 from pathlib import Path
@@ -10,6 +11,7 @@ from transformers import AutoModelForCausalLM
 
 from fipo.errors import RunStopped, UserError
 from fipo.rollout import prompts
+from fipo.rollout.engine.slot_engine import SlotEngine
 from fipo.telemetry.run_directory import RunDirectory
 
 
@@ -26,6 +28,20 @@ def test_two_runs_with_one_seed_write_the_same_metrics_rollouts_and_weights(fold
     assert metrics_without_times(first) == metrics_without_times(second)
     assert weights_hash(first) == weights_hash(second)
     assert [first.read_rollouts(step) for step in range(1, 5)] == [second.read_rollouts(step) for step in range(1, 5)]
+
+
+def test_what_a_run_held_in_memory_goes_with_it(folder: Path) -> None:
+    def engines() -> int:
+        return sum(isinstance(one, SlotEngine) for one in gc.get_objects())
+
+    gc.collect()
+    before = engines()
+    gc.disable()  # a collection may come late: no other object of Python's tells it how much a model holds
+    try:
+        run_recipe(folder, "run", run__steps="1")
+        assert engines() == before
+    finally:
+        gc.enable()
 
 
 def test_another_seed_gives_another_run(folder: Path) -> None:
