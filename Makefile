@@ -17,6 +17,7 @@ BIN := .venv/bin
 STUDIES := regime long_regime sums long_sums long_sums_again stability countdown
 VERL_GPU := ".[verl]" "verl[vllm,fsdp]==0.9.1"
 export OMP_WAIT_POLICY = PASSIVE
+export PYTHONDONTWRITEBYTECODE =  # nothing: else every process compiles the tests, or fipo, again
 
 .PHONY: train test test-trl test-verl resolve-verl slow lint docs notebook bench study
 

@@ -249,20 +249,25 @@ def chain_sum(count=5, task="chain_sum", **options):
     return ReasoningGym(source="reasoning_gym", task=task, count=count, options=options)
 
 
-def test_a_reasoning_gym_task_is_found_by_its_name():
-    problems = load(chain_sum())
-    assert len(problems) == 5
-    for each in problems:
+@pytest.fixture(scope="module")
+def five_sums():
+    """Each loading is a process of its own."""
+    return load(chain_sum())
+
+
+def test_a_reasoning_gym_task_is_found_by_its_name(five_sums):
+    assert len(five_sums) == 5
+    for each in five_sums:
         expression = each.prompt.partition(": ")[2].removesuffix(" =")
         assert eval(expression) == int(each.answer)
         assert each.source == "reasoning_gym/chain_sum"
         assert each.id.startswith("chain_sum/")
 
 
-def test_reasoning_gym_problems_are_a_function_of_seed_and_role():
-    assert load(chain_sum()) == load(chain_sum())
-    assert load(chain_sum()) != load(chain_sum(), seed=1)
-    assert load(chain_sum()) != load(chain_sum(), "eval")
+def test_reasoning_gym_problems_are_a_function_of_seed_and_role(five_sums):
+    assert five_sums == load(chain_sum())
+    assert five_sums != load(chain_sum(), seed=1)
+    assert five_sums != load(chain_sum(), "eval")
 
 
 def test_options_reach_the_reasoning_gym_task():

@@ -111,6 +111,7 @@ def test_a_missing_package_is_one_line_that_says_how_to_get_it(monkeypatch: pyte
     assert str(error.value) == f'model.lora.base: "4bit" needs the extra: {install_hint("bitsandbytes")}'
 
 
+@pytest.mark.slow
 def test_nothing_is_said_and_no_kernel_is_looked_for_when_the_package_is_imported() -> None:
     """Elsewhere than here, where it is imported already. On processors without bfloat16 units it never looks."""
     script = (

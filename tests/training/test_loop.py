@@ -1,5 +1,6 @@
 """Whole runs on a random model (see conftest.py)."""
 
+import gc
 import hashlib
 from datetime import date
 from pathlib import Path
@@ -10,6 +11,7 @@ from transformers import AutoModelForCausalLM
 
 from fipo.errors import RunStopped, UserError
 from fipo.rollout import prompts
+from fipo.rollout.engine.slot_engine import SlotEngine
 from fipo.telemetry.run_directory import RunDirectory
 
 
@@ -21,15 +23,29 @@ def weights_hash(run: RunDirectory) -> str:
     return hashlib.sha256((run.all_checkpoints()[-1] / "model.safetensors").read_bytes()).hexdigest()
 
 
-def test_two_runs_with_one_seed_write_the_same_metrics_rollouts_and_weights(folder: Path) -> None:
-    first, second = run_recipe(folder, "first"), run_recipe(folder, "second")
-    assert metrics_without_times(first) == metrics_without_times(second)
-    assert weights_hash(first) == weights_hash(second)
-    assert [first.read_rollouts(step) for step in range(1, 5)] == [second.read_rollouts(step) for step in range(1, 5)]
+def test_two_runs_with_one_seed_write_the_same_metrics_rollouts_and_weights(whole: RunDirectory, folder: Path) -> None:
+    second = run_recipe(folder, "second")
+    assert metrics_without_times(whole) == metrics_without_times(second)
+    assert weights_hash(whole) == weights_hash(second)
+    assert [whole.read_rollouts(step) for step in range(1, 5)] == [second.read_rollouts(step) for step in range(1, 5)]
 
 
-def test_another_seed_gives_another_run(folder: Path) -> None:
-    assert weights_hash(run_recipe(folder, "first")) != weights_hash(run_recipe(folder, "other", run__seed="1"))
+def test_what_a_run_held_in_memory_goes_with_it(folder: Path) -> None:
+    def engines() -> int:
+        return sum(isinstance(one, SlotEngine) for one in gc.get_objects())
+
+    gc.collect()
+    before = engines()
+    gc.disable()  # a collection may come late: no other object of Python's tells it how much a model holds
+    try:
+        run_recipe(folder, "run", run__steps="1")
+        assert engines() == before
+    finally:
+        gc.enable()
+
+
+def test_another_seed_gives_another_run(whole: RunDirectory, folder: Path) -> None:
+    assert weights_hash(whole) != weights_hash(run_recipe(folder, "other", run__seed="1"))
 
 
 def test_a_run_leaves_metrics_of_every_step_with_the_evaluations_that_were_due(folder: Path) -> None:
@@ -49,15 +65,17 @@ def test_a_run_leaves_metrics_of_every_step_with_the_evaluations_that_were_due(f
     } <= metrics[1].keys()
 
 
-def test_the_first_mini_batch_of_every_step_has_weights_of_exactly_one_and_the_second_has_not(folder: Path) -> None:
-    for line in run_recipe(folder, "run").read_metrics()[1:]:
+def test_the_first_mini_batch_of_every_step_has_weights_of_exactly_one_and_the_second_has_not(
+    whole: RunDirectory,
+) -> None:
+    for line in whole.read_metrics()[1:]:
         assert line["fipo/mini_batch_0/influence_weight/mean"] == 1
         assert line["fipo/mini_batch_0/influence_weight/std"] == 0
         assert line["fipo/mini_batch_1/influence_weight/std"] > 0
 
 
-def test_rollouts_carry_the_credit_of_every_token(folder: Path) -> None:
-    records = run_recipe(folder, "run").read_rollouts(3)
+def test_rollouts_carry_the_credit_of_every_token(whole: RunDirectory) -> None:
+    records = whole.read_rollouts(3)
     assert len(records) == 16
     for record in records:
         lengths = {len(record[key]) for key in ("tokens", "log_ratio", "future_kl", "influence_weight")}
@@ -75,18 +93,15 @@ def test_the_recorded_groups_are_spread_over_the_mini_batches_the_last_one_inclu
     assert {record["mini_batch"] for record in run.read_rollouts(1)} == {3}
 
 
-def test_a_checkpoint_of_a_run_is_a_model_that_transformers_loads(folder: Path) -> None:
-    run = run_recipe(folder, "run")
-    assert [path.name for path in run.all_checkpoints()] == ["step_000002", "step_000004"]
-    AutoModelForCausalLM.from_pretrained(run.all_checkpoints()[-1])
+def test_a_checkpoint_of_a_run_is_a_model_that_transformers_loads(whole: RunDirectory) -> None:
+    assert [path.name for path in whole.all_checkpoints()] == ["step_000002", "step_000004"]
+    AutoModelForCausalLM.from_pretrained(whole.all_checkpoints()[-1])
 
 
-def test_a_resumed_run_equals_the_uninterrupted_one_bit_for_bit(folder: Path) -> None:
-    whole = run_recipe(folder, "whole")
-    run_recipe(folder, "parts", run__steps="2")
-    parts = RunDirectory(folder / "runs" / "parts")
+def test_a_resumed_run_equals_the_uninterrupted_one_bit_for_bit(whole: RunDirectory, halfway: Path) -> None:
+    parts = RunDirectory(halfway / "runs" / "run")
     parts.append_metrics({"step": 3, "reward/mean": 9.0})  # written after the checkpoint, then killed
-    resumed = run_recipe(folder, "parts", resume=True)
+    resumed = run_recipe(halfway, "run", resume=True)
     assert metrics_without_times(resumed) == metrics_without_times(whole)
     assert weights_hash(resumed) == weights_hash(whole)
 
@@ -104,35 +119,31 @@ def test_so_does_one_in_bfloat16_and_one_that_recomputes_its_activations(
         assert line["fipo/mini_batch_0/influence_weight/std"] == 0 < line["fipo/mini_batch_1/influence_weight/std"]
 
 
-def test_recomputed_activations_give_the_same_weights(folder: Path) -> None:
-    plain = run_recipe(folder, "plain")
-    assert weights_hash(plain) == weights_hash(run_recipe(folder, "recompute", update__gradient_checkpointing="true"))
+def test_recomputed_activations_give_the_same_weights(whole: RunDirectory, folder: Path) -> None:
+    assert weights_hash(whole) == weights_hash(run_recipe(folder, "recompute", update__gradient_checkpointing="true"))
 
 
-def test_a_run_begun_before_a_key_existed_is_resumed_with_its_default(folder: Path) -> None:
-    run = run_recipe(folder, "run", run__steps="2")
+def test_a_run_begun_before_a_key_existed_is_resumed_with_its_default(halfway: Path) -> None:
+    run = RunDirectory(halfway / "runs" / "run")
     config = run.config.read_text()
     assert 'dtype = "auto"' in config
     run.config.write_text(config.replace('\ndtype = "auto"\n', "\n"))
-    assert len(run_recipe(folder, "run", resume=True).read_metrics()) == 5
+    assert len(run_recipe(halfway, "run", resume=True).read_metrics()) == 5
 
 
-def test_resuming_a_finished_run_changes_nothing(folder: Path) -> None:
-    run = run_recipe(folder, "run")
-    before = run.read_metrics()
-    assert run_recipe(folder, "run", resume=True).read_metrics() == before
+def test_resuming_a_finished_run_changes_nothing(halfway: Path) -> None:
+    before = RunDirectory(halfway / "runs" / "run").read_metrics()
+    assert run_recipe(halfway, "run", resume=True, run__steps="2").read_metrics() == before
 
 
-def test_a_run_directory_in_use_is_not_overwritten(folder: Path) -> None:
-    run_recipe(folder, "run", run__steps="1")
+def test_a_run_directory_in_use_is_not_overwritten(halfway: Path) -> None:
     with pytest.raises(UserError, match="a run is already there; add --resume"):
-        run_recipe(folder, "run")
+        run_recipe(halfway, "run")
 
 
-def test_resuming_with_another_recipe_is_refused_with_the_key_and_both_values(folder: Path) -> None:
-    run_recipe(folder, "run", run__steps="1")
+def test_resuming_with_another_recipe_is_refused_with_the_key_and_both_values(halfway: Path) -> None:
     with pytest.raises(UserError, match=r"update\.learning_rate was 0\.001, got 0\.5"):
-        run_recipe(folder, "run", resume=True, update__learning_rate="0.5")
+        run_recipe(halfway, "run", resume=True, update__learning_rate="0.5")
 
 
 DATED = "{{ strftime_now('%d') }}+{% for m in messages %}{{ m['content'] }}{% endfor %}"

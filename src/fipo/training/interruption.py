@@ -7,7 +7,10 @@ import threading
 from collections.abc import Callable
 from types import FrameType
 
+from fipo.beat import Beat
 from fipo.telemetry.exit_codes import to_go_on
+from fipo.telemetry.heartbeat import Heartbeat
+from fipo.telemetry.progress import TrainingProgress
 from fipo.telemetry.run_directory import RunDirectory
 from fipo.telemetry.terminal import called_as
 
@@ -48,6 +51,21 @@ class StopRequests:
         for other in SIGNALS:  # no handler of Python's: that would wait for the end of a long operation in C
             signal.signal(other, signal.SIG_DFL)
         self.say("stopping at the next safe moment, then saving; once more to quit at once")
+
+
+def beat_of(heartbeat: Heartbeat, progress: TrainingProgress, stop: StopRequests) -> Beat:
+    """What is called after every piece of work, and raises StepDropped if the run shall stop and loses nothing by it.
+
+    It does not know the loop, which holds all whom it is given to: they would stay until a garbage collection.
+    """
+
+    def beat(done: int = 0, total: int = 0) -> None:
+        heartbeat.beat()
+        progress.beat(done, total)
+        if stop.signal is not None and stop.droppable:
+            raise StepDropped
+
+    return beat
 
 
 def what_is_safe(run: RunDirectory) -> str:

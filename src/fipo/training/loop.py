@@ -19,7 +19,7 @@ from fipo.telemetry.run_directory import RunDirectory
 from fipo.telemetry.run_lock import run_lock
 from fipo.telemetry.trackers import Trackers
 from fipo.training.control import Control
-from fipo.training.interruption import StepDropped, StopRequests, what_is_safe, what_to_type
+from fipo.training.interruption import StepDropped, StopRequests, beat_of, what_is_safe, what_to_type
 from fipo.training.recipe import Recipe, with_found_model
 from fipo.training.record import StepRecord, failed_grades, last_evaluation
 from fipo.training.saving.anomaly import write_anomalies
@@ -96,6 +96,7 @@ class _Loop:
         self.graders = graders
         self.heartbeat = heartbeat
         self.stop = stop
+        self.beat = beat_of(heartbeat, progress, stop)
         self.history = WrittenHistory(run)
         self.failed_grades = 0  # in the whole run, evaluations included
         self.known: list[dict[str, float]] = []  # metrics that were there when it was resumed
@@ -286,10 +287,3 @@ class _Loop:
         self.progress.phase(phase)
         if phase == "update":
             self.stop.droppable = False
-
-    def beat(self, done: int = 0, total: int = 0) -> None:
-        """Called after every piece of work. Raises StepDropped if the run shall stop and nothing is lost by it."""
-        self.heartbeat.beat()
-        self.progress.beat(done, total)
-        if self.stop.signal is not None and self.stop.droppable:
-            raise StepDropped

@@ -1,3 +1,5 @@
+import gc
+import weakref
 from dataclasses import replace
 
 import pytest
@@ -42,13 +44,13 @@ def test_a_recorded_step_gives_the_bits_of_an_eager_one(
 
 
 def test_a_recorded_step_computes_no_sizes(any_model: PreTrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    traces, trace = [], torch.jit.trace
+    traces, trace = [], recorder._traced
 
-    def kept(*args, **options):
-        traces.append(trace(*args, **options))
+    def kept(*args):
+        traces.append(trace(*args))
         return traces[-1]
 
-    monkeypatch.setattr(torch.jit, "trace", kept)
+    monkeypatch.setattr(recorder, "_traced", kept)
     sample(any_model)
     kinds = {node.kind() for traced in traces for node in traced.graph.nodes()}
     assert "aten::linear" in kinds or "aten::addmm" in kinds
@@ -119,6 +121,17 @@ def test_on_a_cpu_large_models_are_not_recorded_as_a_trace_takes_memory_and_save
     assert responses == sample(model)
 
 
+def test_recordings_go_with_their_engine() -> None:
+    model = random_model()
+    sampler = SlotEngine(model, stop_tokens=STOPS, slots=7)
+    sampler.sample(PROMPTS, SAMPLED, seed=0)
+    assert sampler._recorder.replays
+    of_a_recording = weakref.ref(model.model.rotary_emb.inv_freq)  # a trace holds what it took for constants
+    del model, sampler
+    gc.collect()
+    assert of_a_recording() is None
+
+
 @pytest.mark.parametrize("limits", [{"top_k": 5}, {"top_p": 0.8}, {"top_k": 20, "top_p": 0.8}, {"top_k": 1000}])
 def test_a_step_with_top_k_and_top_p_is_recorded_as_well(
     model: PreTrainedModel, limits: dict[str, float], monkeypatch: pytest.MonkeyPatch
@@ -146,13 +159,13 @@ class TestARecordingThatFails:
     def test_steps_stay_eager_with_one_line_and_the_same_bits(
         self, model: PreTrainedModel, when: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        def failing(step, arguments, **_):
+        def failing(step, arguments):
             if when == "after it":
                 step(*arguments)
             raise RuntimeError("operation not permitted\nwhen recording")
 
         expected = sample(model)
-        monkeypatch.setattr(torch.jit, "trace", failing)
+        monkeypatch.setattr(recorder, "_traced", failing)
         said: list[str] = []
         sampler = SlotEngine(model, stop_tokens=STOPS, slots=7, say=said.append)
         assert sampler.sample(PROMPTS, SAMPLED, seed=0) == expected
@@ -165,14 +178,14 @@ class TestARecordingThatFails:
     def test_running_out_of_memory_is_said_as_it_is(
         self, model: PreTrainedModel, hidden: bool, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        def failing(*_, **__):
+        def failing(*_):
             try:
                 raise torch.OutOfMemoryError("CUDA out of memory.")
             finally:
                 if hidden:
                     raise RuntimeError("capture was invalidated")
 
-        monkeypatch.setattr(torch.jit, "trace", failing)
+        monkeypatch.setattr(recorder, "_traced", failing)
         with pytest.raises(torch.OutOfMemoryError):
             sample(model)
 

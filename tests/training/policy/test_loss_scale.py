@@ -100,8 +100,8 @@ def test_a_run_in_float16_that_is_resumed_equals_the_uninterrupted_one_bit_for_b
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("fipo.training.policy.loss_scale.INTERVAL", 3)
-    whole = run_recipe(folder, "whole", run__steps="3", **FLOAT16)
-    for steps in ("1", "2", "3"):
+    whole = run_recipe(folder, "whole", run__steps="2", **FLOAT16)
+    for steps in ("1", "2"):
         parts = run_recipe(folder, "parts", resume=steps != "1", run__steps=steps, **FLOAT16)
     assert digests(parts) == digests(whole)
     scales = [line["update/loss_scale"] for line in whole.read_metrics()[1:]]

@@ -103,13 +103,12 @@ def test_weights_that_are_broken_are_noticed_when_the_sampler_is_tried(folder: P
 
 
 def test_a_run_with_a_damaged_checkpoint_goes_back_to_the_last_good_one_and_ends_the_same(
-    folder: Path, capsys: pytest.CaptureFixture[str]
+    whole: RunDirectory, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    whole = run_recipe(folder, "whole", run__steps="6")
     run_recipe(folder, "damaged")
     run = RunDirectory(folder / "runs" / "damaged")
     (run.checkpoints / "step_000004" / "model.safetensors").write_bytes(b"not a model")
-    resumed = run_recipe(folder, "damaged", resume=True, run__steps="6")
+    resumed = run_recipe(folder, "damaged", resume=True)
     said = capsys.readouterr().out
     assert "step_000004: model.safetensors is damaged" in said
     assert "continuing after step 2" in said
@@ -124,62 +123,63 @@ def test_a_run_that_was_killed_before_it_removed_old_checkpoints_does_so_when_it
     assert digests(run_recipe(folder, "run", resume=True, checkpoint__every="1", checkpoint__keep="2")) == before
 
 
-def test_a_second_process_on_a_run_is_refused_and_the_first_is_not_disturbed(folder: Path) -> None:
-    run_recipe(folder, "run", run__steps="2")
+def test_a_second_process_on_a_run_is_refused_and_the_first_is_not_disturbed(
+    whole: RunDirectory, halfway: Path
+) -> None:
     with (
-        run_lock(folder / "runs" / "run"),
+        run_lock(halfway / "runs" / "run"),
         pytest.raises(UserError, match=f"in use by the process with pid {os.getpid()}"),
     ):
-        run_recipe(folder, "run", resume=True)
-    assert len(run_recipe(folder, "run", resume=True).read_metrics()) == 5
+        run_recipe(halfway, "run", resume=True)
+    assert digests(run_recipe(halfway, "run", resume=True)) == digests(whole)
 
 
-def test_other_problems_than_the_run_began_with_are_refused(folder: Path) -> None:
-    run_recipe(folder, "run", run__steps="2")
-    data = (folder / "train.jsonl").read_text().replace('"1"', '"2"')
-    (folder / "train.jsonl").write_text(data)
+def test_other_problems_than_the_run_began_with_are_refused(halfway: Path) -> None:
+    data = (halfway / "train.jsonl").read_text().replace('"1"', '"2"')
+    (halfway / "train.jsonl").write_text(data)
     with pytest.raises(UserError, match=r"those of data\.train have changed"):
-        run_recipe(folder, "run", resume=True)
+        run_recipe(halfway, "run", resume=True)
 
 
-def test_an_emptied_configuration_is_named_and_nothing_is_overwritten(folder: Path) -> None:
-    run = run_recipe(folder, "run", run__steps="2")
+def test_an_emptied_configuration_is_named_and_nothing_is_overwritten(halfway: Path) -> None:
+    run = RunDirectory(halfway / "runs" / "run")
     run.config.write_bytes(b"")
     with pytest.raises(UserError, match=r"config\.toml: damaged: it lacks tables"):
-        run_recipe(folder, "run", resume=True)
+        run_recipe(halfway, "run", resume=True)
     assert len(run.read_metrics()) == 3
 
 
-def test_what_is_left_of_a_run_without_its_config_is_not_overwritten(folder: Path) -> None:
-    run = run_recipe(folder, "run", run__steps="2")
+def test_what_is_left_of_a_run_without_its_config_is_not_overwritten(halfway: Path) -> None:
+    run = RunDirectory(halfway / "runs" / "run")
     run.config.unlink()
     for resume in (False, True):
         with pytest.raises(UserError, match=r"what is left of a run is there, without its config\.toml"):
-            run_recipe(folder, "run", resume=resume)
+            run_recipe(halfway, "run", resume=resume)
 
 
 def test_rollouts_that_cannot_be_written_stop_the_run_or_not_as_the_recipe_says(
-    folder: Path, capsys: pytest.CaptureFixture[str]
+    halfway: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run_recipe(folder, "run", run__steps="2", telemetry__on_lost_rollouts="continue")
-    run = RunDirectory(folder / "runs" / "run")
+    run = RunDirectory(halfway / "runs" / "run")
     shutil.rmtree(run.rollouts)
     run.rollouts.write_text("a file in place of the folder")
-    resumed = run_recipe(folder, "run", resume=True, telemetry__on_lost_rollouts="continue")
+    resumed = run_recipe(halfway, "run", resume=True, telemetry__on_lost_rollouts="continue")
     assert "step_000003.jsonl: cannot be written: Not a directory" in capsys.readouterr().out
     assert [line["step"] for line in resumed.read_metrics()] == [0, 1, 2, 3, 4]
     with pytest.raises(RunStopped, match=r"step_000005\.jsonl: cannot be written: .* continue from step_000004 with"):
-        run_recipe(folder, "run", resume=True, run__steps="6", telemetry__on_lost_rollouts="stop")
+        run_recipe(halfway, "run", resume=True, run__steps="6", telemetry__on_lost_rollouts="stop")
 
 
-def test_a_full_disk_stops_the_run_with_the_file_the_size_and_where_it_can_go_on(folder: Path) -> None:
-    run = run_recipe(folder, "run", run__steps="2")
+def test_a_full_disk_stops_the_run_with_the_file_the_size_and_where_it_can_go_on(
+    whole: RunDirectory, halfway: Path
+) -> None:
+    run = RunDirectory(halfway / "runs" / "run")
     with largest_file(20_000), pytest.raises(RunStopped) as error:
-        run_recipe(folder, "run", resume=True)
+        run_recipe(halfway, "run", resume=True)
     assert str(error.value).startswith(f"{run.checkpoints / 'step_000004'}: cannot be written: File too large (needed ")
     assert str(error.value).endswith("the run can continue from step_000002 with --resume")
     assert find_damage(run.checkpoints / "step_000002") is None
-    assert digests(run_recipe(folder, "run", resume=True)) == digests(run_recipe(folder, "whole"))
+    assert digests(run_recipe(halfway, "run", resume=True)) == digests(whole)
 
 
 def interrupt_after(monkeypatch: pytest.MonkeyPatch, beats: int) -> None:
@@ -204,9 +204,8 @@ def interrupt_after(monkeypatch: pytest.MonkeyPatch, beats: int) -> None:
 
 @pytest.mark.parametrize("beats", [3, 40, 100, 160])
 def test_ctrl_c_while_sampling_drops_the_step_saves_and_the_resumed_run_is_the_same(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, beats: int
+    whole: RunDirectory, folder: Path, monkeypatch: pytest.MonkeyPatch, beats: int
 ) -> None:
-    whole = run_recipe(folder, "whole")
     with monkeypatch.context() as patch:
         interrupt_after(patch, beats)
         with pytest.raises(RunStopped, match=r"interrupted after step \d; add --resume to continue") as stopped:

@@ -1,6 +1,7 @@
 """Whole runs (see conftest.py) that are resumed with something else than they began with."""
 
 import json
+import shutil
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 import tomli_w
 import torch
 from safetensors.torch import load_file, save_file
-from tests.faults.small_run import digests
+from tests.faults.small_run import digests, make_small_run
 from tests.training.helpers import run_recipe
 
 from fipo.errors import UserError
@@ -55,14 +56,31 @@ def other_grader(folder: Path) -> None:
     (folder / "own_grader.py").write_text(GRADER + "# stricter\n")
 
 
+OWN = {"data__grader": "own_grader:grade"}
+
+
+@pytest.fixture(scope="module")
+def _kept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    place = tmp_path_factory.mktemp("begun")
+    used, kept = place / "used", place / "kept"
+    used.mkdir()
+    make_small_run(used)
+    (used / "own_grader.py").write_text(GRADER)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(used)
+        run_recipe(used, "run", run__steps="2", **OWN)
+    shutil.copytree(used, kept)
+    return used, kept
+
+
 @pytest.fixture
-def begun(folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """A run of two steps with a grader of its own; the overrides that it needs."""
-    monkeypatch.chdir(folder)
-    (folder / "own_grader.py").write_text(GRADER)
-    overrides = {"data__grader": "own_grader:grade"}
-    run_recipe(folder, "run", run__steps="2", **overrides)
-    return overrides
+def begun(_kept: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a run of two steps that has a grader of its own, as if made anew; the working directory."""
+    used, kept = _kept
+    shutil.rmtree(used)
+    shutil.copytree(kept, used)
+    monkeypatch.chdir(used)
+    return used
 
 
 @pytest.mark.parametrize(
@@ -75,35 +93,33 @@ def begun(folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
         (other_grader, "the source of data.grader"),
     ],
 )
-def test_what_decides_samples_is_named_when_it_changed(
-    folder: Path, begun: dict[str, str], change: Callable[[Path], None], named: str
-) -> None:
-    change(folder)
-    run = RunDirectory(folder / "runs" / "run")
+def test_what_decides_samples_is_named_when_it_changed(begun: Path, change: Callable[[Path], None], named: str) -> None:
+    change(begun)
+    run = RunDirectory(begun / "runs" / "run")
     before = digests(run)
     with pytest.raises(UserError, match=rf"run: --resume needs what the run began with; {named} changed$"):
-        run_recipe(folder, "run", resume=True, **begun)
+        run_recipe(begun, "run", resume=True, **OWN)
     assert digests(run) == before
 
 
-def test_a_run_that_was_begun_without_a_fingerprint_goes_on(folder: Path, begun: dict[str, str]) -> None:
-    run = RunDirectory(folder / "runs" / "run")
+def test_a_run_that_was_begun_without_a_fingerprint_goes_on(begun: Path) -> None:
+    run = RunDirectory(begun / "runs" / "run")
     config = tomllib.loads(run.config.read_text())
     assert set(config["resolved"].pop("fingerprint")) == {"tokenizer", "stop_tokens", "config", "weights", "grader"}
     run.config.write_text(tomli_w.dumps(config))
-    other_grader(folder)
-    assert len(run_recipe(folder, "run", resume=True, **begun).read_metrics()) == 5
+    other_grader(begun)
+    assert len(run_recipe(begun, "run", resume=True, **OWN).read_metrics()) == 5
 
 
 def test_another_library_may_make_another_fingerprint_of_the_same(
-    folder: Path, begun: dict[str, str], capsys: pytest.CaptureFixture[str]
+    begun: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = RunDirectory(folder / "runs" / "run")
+    run = RunDirectory(begun / "runs" / "run")
     config = tomllib.loads(run.config.read_text())
     config["versions"]["tokenizers"] = "0.1"
     run.config.write_text(tomli_w.dumps(config))
-    other_tokenizer(folder)
-    run_recipe(folder, "run", resume=True, **begun)
+    other_tokenizer(begun)
+    run_recipe(begun, "run", resume=True, **OWN)
     said = " ".join(capsys.readouterr().out.split())
     assert "note: tokenizers was 0.1 when the run began and is " in said
     assert "note: the tokenizer of model.path changed, or the versions make another of the same" in said
@@ -122,8 +138,7 @@ def test_another_source_of_the_surrogate_is_named(folder: Path, monkeypatch: pyt
 
 @pytest.mark.parametrize("weights", ["the same", "others"])
 def test_another_commit_of_a_hub_model_is_named(
-    folder: Path,
-    begun: dict[str, str],
+    begun: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
     weights: str,
@@ -136,48 +151,46 @@ def test_another_commit_of_a_hub_model_is_named(
         return model, tokenizer
 
     monkeypatch.setattr(policy_setup, "load_as", from_the_hub)
-    run = RunDirectory(folder / "runs" / "run")
+    run = RunDirectory(begun / "runs" / "run")
     config = run.read_config()
     config["resolved"]["fingerprint"]["revision"] = "1111"
     run.write_config(config)
     if weights == "others":
-        other_weights(folder)
+        other_weights(begun)
         with pytest.raises(UserError, match=r"weights of model\.path changed \(commit 1111 on the hub, now 2222\)"):
-            run_recipe(folder, "run", resume=True, **begun)
+            run_recipe(begun, "run", resume=True, **OWN)
     else:
-        run_recipe(folder, "run", resume=True, **begun)
+        run_recipe(begun, "run", resume=True, **OWN)
         said = " ".join(capsys.readouterr().out.split())
         assert "note: model.path is the same model in another commit (commit 1111 on the hub, now 2222)" in said
 
 
-def test_another_number_of_threads_is_mentioned(
-    folder: Path, begun: dict[str, str], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_another_number_of_threads_is_mentioned(begun: Path, capsys: pytest.CaptureFixture[str]) -> None:
     threads = torch.get_num_threads()
     torch.set_num_threads(threads + 1)
     try:
-        run_recipe(folder, "run", resume=True, **begun)
+        run_recipe(begun, "run", resume=True, **OWN)
     finally:
         torch.set_num_threads(threads)
     said = " ".join(capsys.readouterr().out.split())
     assert f"note: threads was {threads} when the run began and is {threads + 1}: results may differ in" in said
 
 
-def test_what_changed_before_anything_was_sampled_is_no_matter(folder: Path, begun: dict[str, str]) -> None:
-    run = RunDirectory(folder / "runs" / "run")
+def test_what_changed_before_anything_was_sampled_is_no_matter(begun: Path) -> None:
+    run = RunDirectory(begun / "runs" / "run")
     for path in (run.checkpoints, run.rollouts):
         for inside in sorted(path.rglob("*"), reverse=True):
             inside.rmdir() if inside.is_dir() else inside.unlink()
     run.metrics.unlink()
-    other_grader(folder)
-    assert len(run_recipe(folder, "run", resume=True, **begun).read_metrics()) == 5
+    other_grader(begun)
+    assert len(run_recipe(begun, "run", resume=True, **OWN).read_metrics()) == 5
 
 
 @pytest.mark.parametrize("table", ["data", "fingerprint"])
-def test_a_recorded_table_of_another_shape_is_damaged(folder: Path, begun: dict[str, str], table: str) -> None:
-    run = RunDirectory(folder / "runs" / "run")
+def test_a_recorded_table_of_another_shape_is_damaged(begun: Path, table: str) -> None:
+    run = RunDirectory(begun / "runs" / "run")
     config = run.read_config()
     config["resolved"][table] = 3
     run.write_config(config)
     with pytest.raises(UserError, match=rf"config\.toml: damaged: resolved\.{table} must be a table, got 3"):
-        run_recipe(folder, "run", resume=True, **begun)
+        run_recipe(begun, "run", resume=True, **OWN)

@@ -5,6 +5,7 @@ sizes are recorded, so sizes are rounded up. A step that looks at a value on the
 loops over the experts in use) cannot be recorded and stays eager.
 """
 
+import inspect
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -91,18 +92,16 @@ class Recorder:
         places = [(module, name) for module in modules for name, _ in module.named_parameters(recurse=False)]
         weights = tuple(module.get_parameter(name) for module, name in places)
         state = self.state.tensors()
-        decode = self._step  # the trace keeps what it was made of, and must not keep this recorder
 
         def step(state: tuple[Tensor, ...], weights: tuple[Tensor, ...]) -> Tensor:
             with _weights(places, weights):
-                chosen: Tensor = decode(shape, *state)
+                chosen: Tensor = self._step(shape, *state)
             return chosen
 
         before = [tensor.clone() for tensor in self.state.moving()]
         try:
             with _looks(torch.jit.TracerWarning) as looks:
-                traced = torch.jit.trace(step, (state, weights), check_trace=False)
-                _fold_sizes(traced.graph)
+                traced = _traced(step, (state, weights))
         except Exception as error:
             self._give_up(error)
             for tensor, value in zip(self.state.moving(), before, strict=True):
@@ -137,6 +136,15 @@ class Recorder:
             self._give_up(error)
             return None
         return graph.replay
+
+
+def _traced(step: Callable[..., Tensor], arguments: tuple[tuple[Tensor, ...], ...]) -> Callable[..., Tensor]:
+    """A trace that goes when it is no longer used: torch keeps those of `torch.jit.trace`, megabytes each, for ever."""
+    names = list(inspect.signature(step).parameters)
+    graph, _ = torch._C._create_graph_by_tracing(step, arguments, lambda _: "", True, False, None, names)
+    _fold_sizes(graph)
+    traced: Callable[..., Tensor] = torch._C._create_function_from_graph("decode_step", graph)
+    return traced
 
 
 def _fold_sizes(graph: Any) -> None:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -79,7 +80,7 @@ def _numbers(weight: Tensor) -> int:
 
 
 def peak_flops(device: torch.device, dtype: torch.dtype) -> float:
-    """FLOP/s of the data sheet in half precision on a known GPU; elsewhere what a large matrix product reaches now."""
+    """FLOP/s of the data sheet in half precision on a known GPU; elsewhere what a large matrix product reaches."""
     known = None
     if device.type == "cuda" and dtype.itemsize == 2:
         known = data_sheet(torch.cuda.get_device_name(device))
@@ -91,7 +92,9 @@ def data_sheet(name: str) -> float | None:
     return next((peak for part, peak in DATA_SHEETS.items() if part in name), None)
 
 
+@cache
 def _matmul_rate(device: torch.device, dtype: torch.dtype) -> float:
+    """Measured once in a process: on a CPU it takes more than a second in float16."""
     size = 4096 if device.type == "cuda" else 768
     a = torch.ones(size, size, device=device, dtype=dtype)
     best = 0.0
