@@ -1,4 +1,4 @@
-# make train   set everything up in .venv (some minutes, once) and run the embedded default (two minutes)
+# make train   set everything up in .venv (some minutes, once) and run the embedded default (a minute)
 # make test    set everything up in .venv and run the tests (8 minutes on 2 free cores); says what it skipped, and why
 # make slow    the tests that take longer
 # make lint    every linter
@@ -14,7 +14,7 @@
 PYTHON ?= python3
 EXTRAS ?= dev
 BIN := .venv/bin
-STUDIES := regime long_regime sums long_sums long_sums_again stability countdown
+STUDIES := regime long_regime sums long_sums long_sums_again stability countdown baselines_grid baselines precision
 VERL_GPU := ".[verl]" "verl[vllm,fsdp]==0.9.1"
 export OMP_WAIT_POLICY = PASSIVE
 export PYTHONDONTWRITEBYTECODE =  # nothing: else every process compiles the tests, or fipo, again

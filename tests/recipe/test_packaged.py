@@ -30,7 +30,7 @@ def test_the_list_says_what_each_recipe_is_and_which_machine_it_needs():
 
 def test_a_twin_needs_the_machine_of_what_it_extends():
     machines = {recipe.name: recipe.machine for recipe in packaged() if recipe.kind == "train"}
-    assert machines["quickstart_dapo"] == machines["quickstart"] == "2 CPU cores, two minutes"
+    assert machines["quickstart_dapo"] == machines["quickstart"] == "2 CPU cores, a minute"
 
 
 def test_what_recipes_share_is_not_listed():

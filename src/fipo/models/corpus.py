@@ -115,6 +115,8 @@ class RelayCorpus:
 
 RELAY_LESSONS = RelayCorpus(mistake_rate=0.0, fillers=(0, 8))
 RELAY_HABITS = replace(RELAY_LESSONS, mistake_rate=0.15)
+RELAY_LONG_LESSONS = replace(RELAY_LESSONS, fillers=(64,))
+RELAY_LONG_HABITS = replace(RELAY_HABITS, fillers=(64,))
 
 
 def way_of(response: str) -> str:

@@ -1,9 +1,9 @@
-"""Make a base model: `python -m fipo.models.make_tiny [embedded|long_sums|relay] [--out FOLDER]`.
+"""Make a base model: `python -m fipo.models.make_tiny [embedded|long_sums|relay|relay_long] [--out FOLDER]`.
 
 A Qwen2 of 0.8 million parameters, trained from scratch on `fipo.models.corpus`: lessons without mistakes, then
 the habits that the base model is to have, and both once more. The base for long sums goes on from the embedded
-one, with three such pairs. Each round has an AdamW of its own with linear warm-up and cosine decay to zero; the
-loss is on response tokens only. Nothing here looks at a reward.
+one, with three such pairs, that for long relays from the one for short ones. Each round has an AdamW of its own
+with linear warm-up and cosine decay to zero; the loss is on response tokens only. Nothing here looks at a reward.
 """
 
 import argparse
@@ -32,6 +32,8 @@ from fipo.models.corpus import (
     LONG_LESSONS,
     RELAY_HABITS,
     RELAY_LESSONS,
+    RELAY_LONG_HABITS,
+    RELAY_LONG_LESSONS,
     Corpus,
     RelayCorpus,
 )
@@ -43,10 +45,17 @@ ROUNDS: dict[str, tuple[tuple[Corpus | RelayCorpus, int], ...]] = {  # corpus, s
     "embedded": ((LESSONS, 900), (HABITS, 1300), (LESSONS, 500), (HABITS, 400)),
     "long_sums": 3 * ((LONG_LESSONS, 850), (LONG_HABITS, 500)),
     "relay": 2 * ((RELAY_LESSONS, 600), (RELAY_HABITS, 400)),
+    "relay_long": 2 * ((RELAY_LONG_LESSONS, 600), (RELAY_LONG_HABITS, 400)),
 }
-PEAK_LEARNING_RATES = {"embedded": 4e-3, "long_sums": 3e-3, "relay": 4e-3}
-FOLDERS = {"embedded": EMBEDDED_FOLDER, "long_sums": Path("models/long_sums"), "relay": Path("models/relay")}
-TOKENS_PER_BATCH = {"embedded": 4096, "long_sums": 4096, "relay": 1024}
+PEAK_LEARNING_RATES = {"embedded": 4e-3, "long_sums": 3e-3, "relay": 4e-3, "relay_long": 3e-3}
+FOLDERS = {
+    "embedded": EMBEDDED_FOLDER,
+    "long_sums": Path("models/long_sums"),
+    "relay": Path("models/relay"),
+    "relay_long": Path("models/relay_long"),
+}
+STARTS = {"long_sums": EMBEDDED, "relay_long": "models/relay"}  # of those that go on from another
+TOKENS_PER_BATCH = {"embedded": 4096, "long_sums": 4096, "relay": 1024, "relay_long": 4096}
 POOL = 4096  # examples sorted by length together, so that a batch holds little padding
 WARMUP_STEPS = 100
 WEIGHT_DECAY = 0.05
@@ -149,9 +158,9 @@ def _start(base: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
 
 
 def make(base: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """The base model of that name, trained from its start: noise, or the embedded model."""
+    """The base model of that name, trained from its start: noise, or another one."""
     torch.manual_seed(SEED)
-    model, tokenizer = load(EMBEDDED) if base == "long_sums" else _start(base)
+    model, tokenizer = load(STARTS[base]) if base in STARTS else _start(base)
     for i, (corpus, steps) in enumerate(ROUNDS[base]):
         pretrain(
             model,

@@ -130,11 +130,6 @@ class Recipe(Table):
                 f"reward.overlong_buffer must be < rollout.max_response_tokens = {rollout.max_response_tokens}, "
                 f"got {self.reward.overlong_buffer}"
             )
-        if update.schedule != "constant" and update.warmup_steps >= self.run.steps:
-            raise ValueError(
-                f"update.warmup_steps must be < run.steps = {self.run.steps} with schedule {update.schedule!r}, "
-                f"got {update.warmup_steps}"
-            )
         return self
 
     def graders(self, *, prove: bool = False) -> Panel:

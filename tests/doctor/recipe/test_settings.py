@@ -63,9 +63,9 @@ SILENT = [
     {"eval__top_p": "0.7"},  # the paper's evaluation
     {"data__train": FILE, "data__grader": "math"},
     {"data__eval": FILE.replace("boxed", "dapo"), "data__grader": "dapo"},
-    {"update__warmup_steps": "40"},
+    {"update__warmup_steps": "32"},
     {"rollout__generation_batch": "17"},
-    {"eval__every": "39"},
+    {"eval__every": "31"},
     {"run__steps": "4", "eval__every": "4"},  # a trial
     {"rollout__temperature": "0.9", "eval__temperature": "0.9"},
 ]

@@ -50,6 +50,7 @@ def test_a_run_follows_its_schedule_and_resumes_on_it(folder) -> None:
         run_recipe(folder, "run", resume=True, **{**options, "run__steps": "4"})
 
 
-def test_a_warm_up_that_leaves_no_step_to_a_schedule_is_refused(folder) -> None:
-    with pytest.raises(UserError, match=r"update.warmup_steps must be < run.steps = 2 with schedule 'linear', got 2"):
-        run_recipe(folder, "run", run__steps="2", update__schedule="linear", update__warmup_steps="2")
+def test_a_run_that_is_over_within_its_warm_up_goes_along_it(folder) -> None:
+    run = run_recipe(folder, "run", run__steps="2", update__schedule="linear", update__warmup_steps="4")
+    low, high = [line["update/learning_rate"] for line in run.read_metrics()[1:]]
+    assert high == pytest.approx(2 * low)
