@@ -1,9 +1,11 @@
+from pathlib import Path
+
 import pytest
 import torch
 
 from fipo.data.made.signed_sums import split_of
 from fipo.models import make_tiny
-from fipo.models.corpus import HABITS, LESSONS, way_of
+from fipo.models.corpus import HABITS, LESSONS, RELAY_LONG_HABITS, RELAY_LONG_LESSONS, way_of
 from fipo.models.loading import EMBEDDED, load
 from fipo.models.make_tiny import IGNORED, PEAK_LEARNING_RATES, POOL, TOKENS_PER_BATCH, batches, make_model, pretrain
 from fipo.models.tokenizer import make_tokenizer
@@ -92,3 +94,12 @@ def test_the_base_for_long_sums_goes_on_from_the_embedded_model_and_the_others_b
     assert len(tokenizer) == model.config.vocab_size
     equal = {name: state[name].equal(weights) for name, weights in embedded.items() if "norm" not in name}
     assert set(equal.values()) == {base == "long_sums"}
+
+
+def test_the_base_for_long_relays_goes_on_from_the_one_for_short_ones(monkeypatch):
+    monkeypatch.chdir(Path(__file__).parents[2])
+    monkeypatch.setitem(make_tiny.ROUNDS, "relay_long", ())
+    model, _ = make_tiny.make("relay_long")
+    short = load("models/relay")[0].state_dict()
+    assert all(weights.equal(short[name]) for name, weights in model.state_dict().items())
+    assert {corpus.fillers for corpus in (RELAY_LONG_LESSONS, RELAY_LONG_HABITS)} == {(64,)}
