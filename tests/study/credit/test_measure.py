@@ -4,6 +4,7 @@ from tests.study.credit.conftest import ROOT
 from fipo.grading.table import GradingTable
 from fipo.study.credit.design import load_design
 from fipo.study.credit.measure import measure
+from fipo.study.credit.policy import recipe_of
 
 SMALL = {
     "credit.groups": "3",
@@ -30,3 +31,13 @@ def test_a_checkpoint_is_measured_from_its_own_run_whatever_was_trained_on(kind,
     assert record["cosines"]["dapo"][1] == pytest.approx(1.0)
     assert {"truth", "critic", "fipo 1.0-1.2/shuffled_0"} <= set(record["cosines"])
     assert {kind for kind, *_ in record["branches"]} <= {0, 1} and record["branches"]
+
+
+def test_a_cell_that_wants_a_third_of_the_spread_begins_with_a_third_of_the_rate(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    design = load_design(ROOT / "recipe" / "study" / "credit_truth.toml", {})
+    usual, small = (
+        recipe_of(design, design.cells[name], 0).update.learning_rate for name in ("r32_l8", "r32_l8_small")
+    )
+    assert usual == pytest.approx(design.credit.learning_rate)
+    assert small == pytest.approx(usual / 3)
