@@ -36,8 +36,8 @@ class CreditTable(Table):
     shuffles: PositiveInt
     """Shuffles of each set of weights, their cosines averaged."""
     learning_rate: PositiveFloat
-    """That of the first step where the wanted `spread` is 0.15, else in proportion; from step to step it is then steered
-    to the cell's `spread`."""
+    """That of the first step where the wanted `spread` is 0.15, else in proportion; from step to step it is then
+    steered to the cell's `spread`."""
 
 
 class Cell(Table):
