@@ -25,7 +25,7 @@ RECIPE = Path(__file__).parents[3] / "recipe" / "fipo" / "fipo_qwen2.5_32b.toml"
 BIN = Path(sys.executable).parent
 PROBE = """
 import os, sys, time
-print("cwd holds", sorted(os.listdir(".")))
+print("cwd holds", sorted(set(os.listdir(".")) - {"__pycache__"}))
 print("environment", os.environ["TRAVELS"])
 print("overrides", len(sys.argv), sys.argv[1], flush=True)
 time.sleep(float(os.environ["SECONDS"]))
