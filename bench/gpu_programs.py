@@ -19,6 +19,7 @@ SHORT = {  # the quickstart, for a few seconds
     "rollout.generation_batch": "8",
     "rollout.max_response_tokens": "32",
     "update.mini_batches": "2",
+    "update.schedule": "constant",  # of a run that is made longer
     "eval.every": "100",
     "eval.samples": "1",
     "data.eval.count": "8",
