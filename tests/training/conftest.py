@@ -1,9 +1,8 @@
-import shutil
 from pathlib import Path
 
 import pytest
 from tests.faults.small_run import make_small_run
-from tests.training.helpers import run_recipe
+from tests.training.helpers import keep, restored, run_recipe
 
 from fipo.telemetry.run_directory import RunDirectory
 
@@ -24,19 +23,15 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
 
 
 @pytest.fixture(scope="session")
-def _first_half(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    place = tmp_path_factory.mktemp("halfway")
-    (place / "used").mkdir()
-    make_small_run(place / "used")
-    run_recipe(place / "used", "run", run__steps="2")
-    shutil.copytree(place / "used", place / "kept")
-    return place / "used", place / "kept"
+def _first_half(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    used = tmp_path_factory.mktemp("halfway") / "used"
+    used.mkdir()
+    make_small_run(used)
+    run_recipe(used, "run", run__steps="2")
+    return keep(used)
 
 
 @pytest.fixture
-def halfway(_first_half: tuple[Path, Path]) -> Path:
+def halfway(_first_half: Path) -> Path:
     """A folder like `folder` with a run of the name `run` that has done two of its four steps, as if made anew."""
-    used, kept = _first_half
-    shutil.rmtree(used)
-    shutil.copytree(kept, used)
-    return used
+    return restored(_first_half)

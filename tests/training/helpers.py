@@ -1,6 +1,7 @@
 """Runs of the small recipe (see conftest.py), trainers of updates, and groups of random responses."""
 
 import random
+import shutil
 from pathlib import Path
 
 import torch
@@ -89,3 +90,16 @@ def random_groups(
             )
         )
     return groups
+
+
+def keep(folder: Path) -> Path:
+    """A copy of `folder` is kept beside it, for `restored`."""
+    shutil.copytree(folder, folder.with_name("kept"))
+    return folder
+
+
+def restored(folder: Path) -> Path:
+    """`folder` as it was kept, at the path that what is in it knows."""
+    shutil.rmtree(folder)
+    shutil.copytree(folder.with_name("kept"), folder)
+    return folder

@@ -26,8 +26,8 @@ def next_commands(run: RunDirectory, recipe: Path, overrides: Mapping[str, str])
 
 def _comparison(run: RunDirectory, recipe: Path, overrides: Mapping[str, str], program: str) -> tuple[str, str]:
     """With the run of the same name with or without `_dapo`, if it is there; else how to make it, as this one was."""
-    name = run.path.name
-    pair = [run.path.with_name(name.removesuffix("_dapo")), run.path.with_name(f"{name.removesuffix('_dapo')}_dapo")]
+    name = run.path.name.removesuffix("_dapo")
+    pair = [run.path.with_name(name), run.path.with_name(f"{name}_dapo")]
     twin = recipe.with_name(f"{recipe.stem}_dapo.toml")
     if all((path / "config.toml").is_file() for path in pair):
         both = " ".join(shlex.quote(str(path)) for path in pair)

@@ -18,11 +18,10 @@ from fipo.objective import FIPOConfig, bounded_weights, fipo_influence, future_k
 from fipo.rollout.groups import Group, GroupBatch
 from fipo.seeding import derive_seed
 from fipo.study.credit.critic import Critic, gae
+from fipo.study.credit.design import USUAL_SPREAD
 from fipo.study.credit.policy import packed
 from fipo.training.control import Control
 from fipo.training.trainer import Trainer
-
-FUTURE_KL_SPREAD = 0.15  # of the regimes of recipe/study
 
 
 def shuffled(log_ratio: Tensor, advantages: Tensor, loss_mask: Tensor, cfg: FIPOConfig) -> Tensor:
@@ -78,7 +77,7 @@ def relay_truth_bounded(trainer: Trainer, batch: GroupBatch, advantages: Tensor)
     """
     truth = _relay_truth(batch)
     spread = torch.tensor([value for responses in truth for response in responses for value in response]).std()
-    c = FUTURE_KL_SPREAD / max(float(spread), 1e-9)
+    c = USUAL_SPREAD / max(float(spread), 1e-9)
     return [
         [
             [a * min(1.2, max(1.0, math.exp(math.copysign(c, a) * value))) for value in response]

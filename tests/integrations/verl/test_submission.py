@@ -25,7 +25,7 @@ RECIPE = Path(__file__).parents[3] / "recipe" / "fipo" / "fipo_qwen2.5_32b.toml"
 BIN = Path(sys.executable).parent
 PROBE = """
 import os, sys, time
-print("cwd holds", sorted(set(os.listdir(".")) - {"__pycache__"}))
+print("cwd holds", sorted(os.listdir(".")))
 print("environment", os.environ["TRAVELS"])
 print("overrides", len(sys.argv), sys.argv[1], flush=True)
 time.sleep(float(os.environ["SECONDS"]))
@@ -77,7 +77,9 @@ def launch(cluster, tmp_path):
         work.mkdir(exist_ok=True)
         (work / "probe.py").write_text(PROBE)
         runtime_env = tmp_path / "env.yaml"
-        runtime_env.write_text(f'env_vars: {{TRAVELS: "yes", CODE: "{code}", SECONDS: "{seconds}"}}\n')
+        runtime_env.write_text(
+            f'env_vars: {{TRAVELS: "yes", CODE: "{code}", SECONDS: "{seconds}", PYTHONDONTWRITEBYTECODE: "1"}}\n'
+        )
         with (tmp_path / "out").open("w") as out:
             return subprocess.Popen(
                 [sys.executable, "-m", "fipo.cli", "launch", RECIPE, "--job.entry_point", "probe", *options],

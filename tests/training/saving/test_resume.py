@@ -1,7 +1,6 @@
 """Whole runs (see conftest.py) that are resumed with something else than they began with."""
 
 import json
-import shutil
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +11,7 @@ import tomli_w
 import torch
 from safetensors.torch import load_file, save_file
 from tests.faults.small_run import digests, make_small_run
-from tests.training.helpers import run_recipe
+from tests.training.helpers import keep, restored, run_recipe
 
 from fipo.errors import UserError
 from fipo.telemetry.run_directory import RunDirectory
@@ -60,27 +59,23 @@ OWN = {"data__grader": "own_grader:grade"}
 
 
 @pytest.fixture(scope="module")
-def _kept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    place = tmp_path_factory.mktemp("begun")
-    used, kept = place / "used", place / "kept"
+def _begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    used = tmp_path_factory.mktemp("begun") / "used"
     used.mkdir()
     make_small_run(used)
     (used / "own_grader.py").write_text(GRADER)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(used)
         run_recipe(used, "run", run__steps="2", **OWN)
-    shutil.copytree(used, kept)
-    return used, kept
+    return keep(used)
 
 
 @pytest.fixture
-def begun(_kept: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> Path:
+def begun(_begun: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a run of two steps that has a grader of its own, as if made anew; the working directory."""
-    used, kept = _kept
-    shutil.rmtree(used)
-    shutil.copytree(kept, used)
-    monkeypatch.chdir(used)
-    return used
+    folder = restored(_begun)
+    monkeypatch.chdir(folder)
+    return folder
 
 
 @pytest.mark.parametrize(

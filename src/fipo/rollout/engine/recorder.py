@@ -5,7 +5,6 @@ sizes are recorded, so sizes are rounded up. A step that looks at a value on the
 loops over the experts in use) cannot be recorded and stays eager.
 """
 
-import inspect
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -140,8 +139,7 @@ class Recorder:
 
 def _traced(step: Callable[..., Tensor], arguments: tuple[tuple[Tensor, ...], ...]) -> Callable[..., Tensor]:
     """A trace that goes when it is no longer used: torch keeps those of `torch.jit.trace`, megabytes each, for ever."""
-    names = list(inspect.signature(step).parameters)
-    graph, _ = torch._C._create_graph_by_tracing(step, arguments, lambda _: "", True, False, None, names)
+    graph, _ = torch._C._create_graph_by_tracing(step, arguments, lambda _: "", True, False, None, [])
     _fold_sizes(graph)
     traced: Callable[..., Tensor] = torch._C._create_function_from_graph("decode_step", graph)
     return traced

@@ -12,6 +12,7 @@ from fipo.recipe.table import Table, validate
 from fipo.recipe.toml import read_recipe
 
 Kind = Literal["once", "two epochs", "siblings"]
+USUAL_SPREAD = 0.15  # of the FutureKL, in the regimes of recipe/study
 
 
 class CreditTable(Table):
@@ -47,7 +48,7 @@ class Cell(Table):
     """Per update."""
     filler: Filler
     """Letters in a block."""
-    spread: PositiveFloat = 0.15
+    spread: PositiveFloat = USUAL_SPREAD
     """Wanted standard deviation of the FutureKL where it is measured."""
     mini_batches: PositiveInt = 16
     """Updates of a training step. What is measured is as the mini-batch after the last."""

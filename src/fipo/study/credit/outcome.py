@@ -6,7 +6,7 @@ from statistics import fmean
 from typing import Any
 
 from fipo.study.credit.archive import read_records
-from fipo.study.credit.design import Cell, Design
+from fipo.study.credit.design import USUAL_SPREAD, Cell, Design
 from fipo.study.credit.estimands import (
     Bootstrapped,
     Share,
@@ -65,7 +65,7 @@ def _begun(design: Design, there: Records) -> list[tuple[str, list[dict[str, Any
 
 def _title(cell: Cell) -> str:
     other = {"once": "", "two epochs": ", two epochs", "siblings": ", siblings trained on"}[cell.kind]
-    spread = "" if cell.spread == 0.15 else f", sd(F) {cell.spread:g}"
+    spread = "" if cell.spread == USUAL_SPREAD else f", sd(F) {cell.spread:g}"
     return f"{cell.responses} responses an update, L = {cell.filler}{spread}{other}"
 
 

@@ -15,7 +15,7 @@ from fipo.recipe.table import validate
 from fipo.recipe.toml import layered, read_recipe
 from fipo.rollout.groups import Group, collect_groups
 from fipo.seeding import derive_seed
-from fipo.study.credit.design import Cell, Design
+from fipo.study.credit.design import USUAL_SPREAD, Cell, Design
 from fipo.telemetry.clock import Clock
 from fipo.training.passes.packing import Pack, pack
 from fipo.training.recipe import Recipe
@@ -30,17 +30,12 @@ MORE = 1.4  # problems sampled for each group that is wanted, as not all are mix
 BATCHES = 100  # of these at most
 
 
-def first_rate(design: Design, cell: Cell) -> float:
-    """The design's rate is for the usual spread; another wanted spread takes it in proportion."""
-    usual: float = Cell.model_fields["spread"].default
-    return design.credit.learning_rate * cell.spread / usual
-
-
 def recipe_of(design: Design, cell: Cell, seed: int) -> Recipe:
     """The design's base with what the cell changes."""
     size = design.credit.group_size
     groups = cell.mini_batches * cell.responses // size
     problems = {"filler": cell.filler}
+    first_rate = design.credit.learning_rate * cell.spread / USUAL_SPREAD
     changed: dict[str, Any] = {
         "run": {"name": "credit", "seed": seed},
         "model": {"path": cell.model},
@@ -53,7 +48,7 @@ def recipe_of(design: Design, cell: Cell, seed: int) -> Recipe:
             "max_generation_batches": BATCHES,
             "max_response_tokens": 4 * (cell.filler + 1) + 8,
         },
-        "update": {"mini_batches": cell.mini_batches, "learning_rate": first_rate(design, cell)},
+        "update": {"mini_batches": cell.mini_batches, "learning_rate": first_rate},
     }
     path = Path("recipe/study") / design.credit.recipe
     return validate(Recipe, layered(read_recipe(path, {}), changed), str(path))
