@@ -1,9 +1,15 @@
-"""Rows and files as they are published, and an object that shows whether it was unpickled."""
+"""Rows and files as they are published, what is read of a file, and an object that shows whether it was unpickled."""
 
 import json
 
 import pyarrow
+import pytest
 from pyarrow import parquet
+
+from fipo.data.bad_rows import BadRows
+from fipo.data.files import read_rows
+from fipo.data.layouts import columns_of
+from fipo.errors import UserError
 
 
 def dapo_row(number, question="What is 2+2?", answer="4"):
@@ -92,3 +98,26 @@ class Canary:
 
     def __reduce__(self):
         return open, (str(self.path), "w")
+
+
+def read(path, budget=1000):
+    """(rows by their place, what was said), the path taken off."""
+    said = []
+    rows = dict(read_rows(path, columns_of, BadRows(budget, said.append)))
+    return {where.removeprefix(f"{path}, "): row for where, row in rows.items()}, [
+        line.removeprefix(f"{path}, ") for line in said
+    ]
+
+
+def refusal(path, budget=1000):
+    """The one line with which a file is refused."""
+    with pytest.raises(UserError) as error:
+        read(path, budget)
+    message = str(error.value)
+    assert "\n" not in message
+    assert message.startswith(str(path))
+    return message.removeprefix(str(path))
+
+
+def only_columns(row):
+    return {name: value for name, value in row.items() if name in columns_of(row)}

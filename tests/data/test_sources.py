@@ -401,3 +401,11 @@ def test_a_file_whose_columns_the_recipe_names_gives_its_problems(tmp_path):
         ("2+2=", "4", {"reason": "so"}, "mine"),
         ("1+1=", "2", {"reason": "so"}, "mine"),
     ]
+
+
+def test_made_problems_are_had_without_pyarrow():
+    program = (
+        "import sys; import fipo.training, fipo.data.sources\n"
+        "assert 'pyarrow' not in sys.modules, 'a run without such a file carries 30 MiB for nothing'"
+    )
+    assert subprocess.run([sys.executable, "-c", program], capture_output=True).returncode == 0

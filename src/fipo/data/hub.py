@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from fipo.data.bad_rows import MalformedRow
-from fipo.data.files import BATCH
 from fipo.data.layouts import Layout, columns_of
 from fipo.errors import UserError
 from fipo.extras import install_hint
 from fipo.hub import OutOfReach, commit_of, one_line
+
+BATCH = 1024  # rows at a time: fifteen times as fast as row by row
 
 
 def hub_rows(
@@ -40,7 +41,7 @@ def hub_rows(
     except Exception as error:  # whatever reading, downloading or converting raises
         raise UserError(f"{name}: cannot be loaded: {one_line(error)}") from None
     number = 0
-    for batch in rows.iter(BATCH):  # fifteen times as fast as row by row
+    for batch in rows.iter(BATCH):
         for values in zip(*batch.values(), strict=True):
             number += 1
             yield f"{name}, {split} row {number}", dict(zip(batch, values, strict=True))
