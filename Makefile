@@ -52,8 +52,8 @@ study: .venv/.train models/smollm2
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[study]"
 	for name in $(STUDIES); do $(BIN)/fipo study recipe/study/$$name.toml --study.folder studies || exit; done
 
-bench: .venv/.dev .venv-trl/.ready
-	$(BIN)/python bench/cpu.py --trl .venv-trl/bin/python
+bench: .venv-trl/.ready
+	.venv-trl/bin/python bench/cpu.py
 
 test-trl: .venv-trl/.ready
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 .venv-trl/bin/pytest tests/integrations/trl

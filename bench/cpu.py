@@ -1,6 +1,6 @@
 """Every CPU benchmark that compares with others, in one run. --save: to bench/results/cpu.json.
 
-python bench/cpu.py --trl .venv-trl/bin/python
+.venv-trl/bin/python bench/cpu.py
 """
 
 import argparse
@@ -14,13 +14,12 @@ from machine import add_save, machine, save
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Run the CPU benchmarks.")
-    parser.add_argument("--trl", required=True, help="the Python of an environment with TRL")
     add_save(parser)
     options = parser.parse_args()
     torch.set_num_threads(1)
 
     generation = rollout.measure(repeats=5)
-    step = step_vs_trl.measure(options.trl, steps=5, turns=2)
+    step = step_vs_trl.measure(steps=5, turns=4)
     longest = future_kl.measure(rows=16, length=20480, repeats=5)
     ratios = {
         "rollout_fixed_vs_generate": generation["fixed"]["ratio"],

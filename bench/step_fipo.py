@@ -62,7 +62,11 @@ def recipe(mini_batches: int) -> Recipe:
                 "max_response_tokens": RESPONSE_TOKENS,
             },
             "objective": {"preset": "dapo"},
-            "update": {"mini_batches": mini_batches, "learning_rate": 1e-4, "tokens_per_micro_batch": 1024},
+            "update": {
+                "mini_batches": mini_batches,
+                "learning_rate": 1e-4,
+                "tokens_per_micro_batch": PROMPT_TOKENS + 4 * RESPONSE_TOKENS,
+            },
             "eval": {"every": 1, "samples": 1},
             "checkpoint": {"every": 1},
         }

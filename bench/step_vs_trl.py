@@ -1,10 +1,11 @@
 """A whole training step on the CPU, generation included: ours beside that of Hugging Face TRL's GRPOTrainer.
 
-    python bench/step_vs_trl.py --trl .venv-trl/bin/python [--steps 5] [--turns 2]
+    .venv-trl/bin/python bench/step_vs_trl.py [--steps 5] [--turns 4]
 
 The same random Qwen3 of 0.92M parameters, 2 prompts of 128 tokens x 8 responses of 256 tokens, DAPO's loss, one
-thread; processes of their own, in turns. With 1 mini-batch per step TRL skips the old log-probs, as the policy has not
-moved; with 2 both compute them. CPU seconds per step (medians without the first) and peak memory of the process.
+thread; in processes of their own, in turns, of the same environment: transformers loads what it finds in one. With 1
+mini-batch per step TRL skips the old log-probs, as the policy has not moved; with 2 both compute them. CPU seconds per
+step (medians without the first) and peak memory of the process.
 """
 
 import argparse
@@ -20,9 +21,9 @@ from machine import add_save, machine, save
 HERE = Path(__file__).parent
 
 
-def run(python: str, script: str, steps: int, mini_batches: int) -> dict[str, float]:
+def run(script: str, steps: int, mini_batches: int) -> dict[str, float]:
     done = subprocess.run(
-        [python, HERE / script, str(steps), str(mini_batches)],
+        [sys.executable, HERE / script, str(steps), str(mini_batches)],
         env=os.environ | {"HF_HUB_OFFLINE": "1", "OMP_WAIT_POLICY": "PASSIVE"},
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -32,13 +33,13 @@ def run(python: str, script: str, steps: int, mini_batches: int) -> dict[str, fl
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def measure(trl_python: str, steps: int, turns: int) -> dict[str, dict[str, float]]:
+def measure(steps: int, turns: int) -> dict[str, dict[str, float]]:
     results = {}
     for mini_batches in (1, 2):
         theirs, ours = [], []
         for _ in range(turns):
-            theirs.append(run(trl_python, "step_trl.py", steps, mini_batches))
-            ours.append(run(sys.executable, "step_fipo.py", steps, mini_batches))
+            theirs.append(run("step_trl.py", steps, mini_batches))
+            ours.append(run("step_fipo.py", steps, mini_batches))
         seconds = [statistics.median(one["cpu_s"] for one in side) for side in (ours, theirs)]
         memory = [max(one["peak_mib"] for one in side) for side in (ours, theirs)]
         results[f"mini_batches_{mini_batches}"] = {
@@ -54,12 +55,11 @@ def measure(trl_python: str, steps: int, turns: int) -> dict[str, dict[str, floa
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Time a training step on one CPU thread.")
-    parser.add_argument("--trl", required=True, help="the Python of an environment with TRL")
     parser.add_argument("--steps", type=int, default=5)
-    parser.add_argument("--turns", type=int, default=2)
+    parser.add_argument("--turns", type=int, default=4)
     add_save(parser)
     options = parser.parse_args()
-    results = measure(options.trl, options.steps, options.turns)
+    results = measure(options.steps, options.turns)
     print(f"rollout and training step, CPU seconds (peak MiB)\n{machine()}, one thread")
     print(f"{'mini-batches':>12} {'TRL':>14} {'fipo':>14} {'ratio':>7}")
     for name, result in results.items():

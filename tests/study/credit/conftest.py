@@ -1,7 +1,8 @@
 """The base model of the relays with a few groups of its responses, packed, and their truth."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -28,6 +29,7 @@ class Sampled:
     groups: list
     pack: object
     truth: object
+    trainer: object  # as far as branches look at one
 
 
 @pytest.fixture(scope="session")
@@ -51,4 +53,6 @@ def sampled():
         layout="packed",
         device=torch.device("cpu"),
     )
-    return Sampled(model, tokenizer, groups, one, relay_truth(model, tokenizer, one, groups))
+    table = SimpleNamespace(max_response_tokens=16, params=lambda tokens: replace(params, max_tokens=tokens))
+    trainer = SimpleNamespace(roller=roller, tokenizer=tokenizer, recipe=SimpleNamespace(rollout=table))
+    return Sampled(model, tokenizer, groups, one, relay_truth(model, tokenizer, one, groups), trainer)

@@ -33,6 +33,22 @@ def test_a_checkpoint_is_measured_from_its_own_run_whatever_was_trained_on(kind,
     assert {kind for kind, *_ in record["branches"]} <= {0, 1} and record["branches"]
 
 
+@pytest.mark.slow
+def test_of_a_task_without_exact_advantages_every_token_is_continued(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    design = load_design(ROOT / "recipe" / "study" / "credit_truth.toml", SMALL | {"cells.sums_r4.mini_batches": "2"})
+    with GradingTable(workers=1).pool("number") as graders:
+        graders.start()
+        record = measure(design, "sums_r4", 1, graders)
+    assert len(record["groups"]) == 3
+    assert record["branches"] == []
+    n, _, total, _, squares, _ = (sum(group["x, A"][i] for group in record["groups"]) for i in range(6))
+    assert n == record["tokens"]
+    assert squares > 0
+    assert abs(total) / n < 0.2  # a sum of V(after) - V(before): of each response R - V at its start
+    assert 0 < record["cosines"]["truth"][0] < 1
+
+
 def test_a_cell_that_wants_a_third_of_the_spread_begins_with_a_third_of_the_rate(monkeypatch):
     monkeypatch.chdir(ROOT)
     design = load_design(ROOT / "recipe" / "study" / "credit_truth.toml", {})

@@ -1,6 +1,9 @@
+import math
+
 import pytest
 import torch
 
+from fipo.study.credit.branches import CERTAIN, branched_truth
 from fipo.study.credit.critic import Critic
 from fipo.study.credit.moments import moments
 from fipo.study.credit.signals import Measured
@@ -24,7 +27,7 @@ def test_the_truth_is_0_on_all_but_the_digits_and_ends_with_the_reward(sampled):
 
 def test_a_right_digit_gains_and_the_first_wrong_one_loses_all_that_was_left(sampled):
     truth, found = sampled.truth, 0
-    first = truth.first_mistakes()
+    first = truth.mistakes
     for b, (g, m) in enumerate(sampled.pack.rollouts):
         wanted, text = sampled.groups[g].problem.answer, sampled.groups[g].texts[m]
         if not text.isdigit():
@@ -45,6 +48,26 @@ def test_the_values_are_what_the_policys_own_responses_come_to(sampled):
     """A coarse check of the product: before the first digit, over all groups."""
     start = sampled.truth.values[:, 0]
     assert 0.2 < float(start.mean()) < 0.8
+
+
+def test_branches_find_the_exact_advantages_of_whatever_was_in_doubt(sampled):
+    pack, exact = sampled.pack, sampled.truth
+    found = branched_truth(sampled.trainer, pack, sampled.groups, branches=128, seed=0)
+    clean = torch.tensor([text.isdigit() and len(text) == 4 for text in texts(sampled)])  # no letter has slipped in
+    errors = (found.advantages - exact.advantages)[clean][exact.decisions[clean]]
+    assert len(errors) > 60
+    assert errors.abs().mean() < 0.06  # of advantages of .3 on average; those of the group's mean rates are no better
+    assert not found.advantages[~pack.loss_mask].any()
+    together = found.values[:, 0] + found.advantages.sum(1)
+    assert (together - found.rewards).abs().max() < 0.1  # what is left is what was not in doubt
+    assert (found.mistakes == exact.mistakes)[clean].all(1).float().mean() > 0.9
+
+
+def test_a_token_that_was_never_in_doubt_has_no_advantage(sampled):
+    found = branched_truth(sampled.trainer, sampled.pack, sampled.groups, branches=2, seed=0)
+    for b, (g, m) in enumerate(sampled.pack.rollouts):
+        for i, logprob in enumerate(sampled.groups[g].responses[m].logprobs):
+            assert logprob < math.log(CERTAIN) or found.advantages[b, i] == 0
 
 
 def test_a_critic_fits_the_rewards_of_the_responses_that_it_sees(sampled):
@@ -78,7 +101,7 @@ def measured(sampled):
 
 def test_moments_of_groups_add_up_to_those_of_all(measured, sampled):
     rows = list(range(len(measured.loss_mask)))
-    first = sampled.truth.first_mistakes()
+    first = sampled.truth.mistakes
     whole = moments(measured, first, rows)
     halves = [moments(measured, first, part) for part in (rows[::2], rows[1::2])]
     for name, values in whole.items():

@@ -20,7 +20,7 @@ class CreditTable(Table):
     folder: str = "docs/evidence"
     """The records of a cell are in `folder/name/CELL.jsonl.gz`."""
     recipe: str
-    """The base of the runs, in recipe/study."""
+    """The base of the runs, in recipe/study, of all cells that name none."""
     checkpoints: PositiveInt
     """So many in a cell. Each is a DAPO run of its own with a seed of its own, the unit of every interval."""
     steps: list[PositiveInt]
@@ -42,12 +42,13 @@ class CreditTable(Table):
 
 
 class Cell(Table):
+    recipe: str | None = None
     model: str = "models/relay"
     """The base, which knows the cell's filler."""
     responses: PositiveInt
     """Per update."""
-    filler: Filler
-    """Letters in a block."""
+    filler: Filler | None = None
+    """Letters in a block of a relay; None: another task, whose true advantages are had by continuations alone."""
     spread: PositiveFloat = USUAL_SPREAD
     """Wanted standard deviation of the FutureKL where it is measured."""
     mini_batches: PositiveInt = 16
@@ -72,7 +73,10 @@ class Design(Table):
 
     def fingerprint(self, cell: str) -> str:
         """Equal for records that the same design made."""
-        said = [self.credit.model_dump(exclude={"folder", "checkpoints"}), self.cells[cell].model_dump()]
+        said = [
+            self.credit.model_dump(exclude={"folder", "checkpoints"}),
+            self.cells[cell].model_dump(exclude_none=True),
+        ]
         return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -1,30 +1,32 @@
 """One checkpoint: its own DAPO run up to the measured step, and what is found there."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from fipo.grading.workers.pool import GraderPool
 from fipo.models.loading import load
 from fipo.rollout.groups import Group
 from fipo.seeding import derive_seed
-from fipo.study.credit.branches import branch_checks
+from fipo.study.credit.branches import Check, branch_checks, branched_truth
 from fipo.study.credit.critic import Critic
 from fipo.study.credit.design import Design
 from fipo.study.credit.gradients import cosines, target_gradient
 from fipo.study.credit.moments import moments
 from fipo.study.credit.policy import begin, mixed, packed, recipe_of, steered, step_of
 from fipo.study.credit.signals import Measured, weights
-from fipo.study.credit.truth import relay_truth
+from fipo.study.credit.truth import Truth, relay_truth, rewards_of
 from fipo.telemetry.clock import Clock
 from fipo.training.passes.logprobs import old_scores
 from fipo.training.passes.packing import Pack
 from fipo.training.trainer import Trainer
 
 WHOLE = 10**9  # tokens: everything in one pack
+SIBLINGS = 8  # responses to a problem of the target where there are no exact advantages
 Record = dict[str, Any]
 
 
@@ -50,9 +52,8 @@ def _measured(design: Design, name: str, trainer: Trainer, critic: Critic, step:
     new = _logprobs(trainer, pack)
     with _weights(trainer, before):
         old = _logprobs(trainer, pack)
-        truth = relay_truth(model, trainer.tokenizer, pack, groups)
+        truth, checks = _truth(design, name, trainer, pack, groups, step)
         values = critic.values(model, pack)
-        checks = branch_checks(sampling, trainer, pack, groups, truth, step)
     base = load(trainer.recipe.model.path)[0]
     with _weights(trainer, base.state_dict()):
         reference = _logprobs(trainer, pack)
@@ -67,16 +68,15 @@ def _measured(design: Design, name: str, trainer: Trainer, critic: Critic, step:
         loss_mask=pack.loss_mask,
     )
     sets = weights(measured, sampling.shuffles, derive_seed(trainer.recipe.run.seed, "shuffles"))
-    first = truth.first_mistakes()
     return {
         "spread": float(measured.future_kl()[pack.loss_mask].std()),
         "tokens": int(pack.loss_mask.sum()),
         "malformed": int((truth.decisions.sum(1) != truth.decisions.sum(1).max()).sum()),
         "groups": [
-            moments(measured, first, [b for b, (g, _) in enumerate(pack.rollouts) if g == group])
+            moments(measured, truth.mistakes, [b for b, (g, _) in enumerate(pack.rollouts) if g == group])
             for group in range(len(groups))
         ],
-        "cosines": cosines(model, pack, old, sets, _target(design, trainer, step)),
+        "cosines": cosines(model, pack, old, sets, _target(design, name, trainer, step)),
         "branches": checks,
     }
 
@@ -94,15 +94,44 @@ def _groups(design: Design, name: str, trainer: Trainer, step: int) -> list[Grou
     return groups
 
 
-def _target(design: Design, trainer: Trainer, step: int) -> Tensor:
-    """The gradient of the reward at the policy after the updates, from responses of that policy."""
+def _truth(
+    design: Design, name: str, trainer: Trainer, pack: Pack, groups: Sequence[Group], step: int
+) -> tuple[Truth, list[Check]]:
+    """Of relays exact, some tokens of it checked by branches; else by branches."""
+    sampling = design.credit
+    seed = derive_seed(trainer.recipe.run.seed, "checked", step)
+    if design.cells[name].filler is None:
+        return branched_truth(trainer, pack, groups, sampling.branches, seed), []
+    truth = relay_truth(trainer.model, trainer.tokenizer, pack, groups)
+    checks = branch_checks(trainer, pack, groups, truth, share=sampling.checked, branches=sampling.branches, seed=seed)
+    return truth, checks
+
+
+def _target(design: Design, name: str, trainer: Trainer, step: int) -> Tensor:
+    """The gradient of the reward at the policy after the updates, from responses of that policy.
+
+    Of relays by the true advantages of two responses to a problem, else by the rewards of several, each less the mean
+    of the others: the same in expectation.
+    """
     seed = derive_seed(trainer.recipe.run.seed, "target", step)
     problems = random.Random(seed).sample(list(trainer.stream.problems), design.credit.target_problems)
     table = trainer.recipe.rollout
-    groups = trainer.roller.groups(problems, 2, table.params(table.max_response_tokens), seed, Clock())
+    exact = design.cells[name].filler is not None
+    size = 2 if exact else SIBLINGS
+    groups = trainer.roller.groups(problems, size, table.params(table.max_response_tokens), seed, Clock())
     packs = packed(trainer, groups, trainer.recipe.update.tokens_per_micro_batch)
-    truths = [relay_truth(trainer.model, trainer.tokenizer, pack, groups).advantages for pack in packs]
-    return target_gradient(trainer.model, packs, truths)
+    if exact:
+        advantages = [relay_truth(trainer.model, trainer.tokenizer, pack, groups).advantages for pack in packs]
+    else:
+        advantages = [_less_the_others(pack, groups) for pack in packs]
+    return target_gradient(trainer.model, packs, advantages)
+
+
+def _less_the_others(pack: Pack, groups: Sequence[Group]) -> Tensor:
+    """[B, K] the reward of a token's response less the mean of the others of its problem."""
+    of_groups = torch.tensor([sum(grade.correct for grade in groups[g].grades) for g, _ in pack.rollouts])
+    own = rewards_of(pack, groups)
+    return ((own - (of_groups - own) / (SIBLINGS - 1))[:, None]) * pack.loss_mask
 
 
 def _logprobs(trainer: Trainer, pack: Pack) -> Tensor:

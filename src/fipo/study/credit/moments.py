@@ -8,7 +8,7 @@ from fipo.study.credit.signals import BOUNDS, Measured
 Moments = dict[str, list[float]]
 
 
-def moments(m: Measured, first_mistakes: Tensor, rows: list[int]) -> Moments:
+def moments(m: Measured, mistakes: Tensor, rows: list[int]) -> Moments:
     """The moments of one group, `rows` of [B, K].
 
     x, A; F, A; future, A; F, R - V; base, A   [n, u, v, u^2, v^2, u v] of two quantities over tokens, summed
@@ -16,7 +16,7 @@ def moments(m: Measured, first_mistakes: Tensor, rows: list[int]) -> Moments:
     ratio      [tokens, e^x, e^2x]
     spread     [F^2, what it would be with x of random signs], each around the response's own mean of F
     responses  the sum of x, and A_hat, in turn
-    mistake    [tokens, F] before, on and after the first mistake of wrong responses, then [tokens, x] on it, elsewhere
+    mistake    [tokens, F] before, on and after the mistake of wrong responses, then [tokens, x] on it, elsewhere
     """
     mask, kl = m.loss_mask, m.future_kl()
     of = {
@@ -39,7 +39,7 @@ def moments(m: Measured, first_mistakes: Tensor, rows: list[int]) -> Moments:
     found["ratio"] = [float(len(x)), float(x.exp().sum()), float((2 * x).exp().sum())]
     found["spread"] = _spread(kl, m, rows)
     found["responses"] = [float(value) for b in rows for value in (m.log_ratio[b][mask[b]].sum(), m.advantages[b, 0])]
-    found["mistake"] = _around(kl, m, first_mistakes, rows)
+    found["mistake"] = _around(kl, m, mistakes, rows)
     return found
 
 
@@ -70,12 +70,12 @@ def _spread(kl: Tensor, m: Measured, rows: list[int]) -> list[float]:
     return sums.tolist()
 
 
-def _around(kl: Tensor, m: Measured, first: Tensor, rows: list[int]) -> list[float]:
+def _around(kl: Tensor, m: Measured, mistakes: Tensor, rows: list[int]) -> list[float]:
     sums = torch.zeros(10, dtype=torch.float64)
     for b in rows:
-        if not bool(first[b].any()):
+        if not bool(mistakes[b].any()):
             continue
-        at, length = int(first[b].nonzero()[0]), int(m.loss_mask[b].sum())
+        at, length = int(mistakes[b].nonzero()[0]), int(m.loss_mask[b].sum())
         own, x = kl[b, :length].double(), m.log_ratio[b, :length].double()
         parts = (own[:at], own[at : at + 1], own[at + 1 :], x[at : at + 1], torch.cat([x[:at], x[at + 1 :]]))
         sums += torch.tensor([value for part in parts for value in (float(len(part)), float(part.sum()))]).double()

@@ -66,7 +66,8 @@ def _begun(design: Design, there: Records) -> list[tuple[str, list[dict[str, Any
 def _title(cell: Cell) -> str:
     other = {"once": "", "two epochs": ", two epochs", "siblings": ", siblings trained on"}[cell.kind]
     spread = "" if cell.spread == USUAL_SPREAD else f", sd(F) {cell.spread:g}"
-    return f"{cell.responses} responses an update, L = {cell.filler}{spread}{other}"
+    task = "sums" if cell.filler is None else f"L = {cell.filler}"
+    return f"{cell.responses} responses an update, {task}{spread}{other}"
 
 
 def _signals(design: Design, there: Records) -> str:

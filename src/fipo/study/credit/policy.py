@@ -34,23 +34,24 @@ def recipe_of(design: Design, cell: Cell, seed: int) -> Recipe:
     """The design's base with what the cell changes."""
     size = design.credit.group_size
     groups = cell.mini_batches * cell.responses // size
-    problems = {"filler": cell.filler}
     first_rate = design.credit.learning_rate * cell.spread / USUAL_SPREAD
     changed: dict[str, Any] = {
         "run": {"name": "credit", "seed": seed},
         "model": {"path": cell.model},
-        "data": {"train": problems, "eval": problems},
         "objective": {"preset": "dapo"},
         "rollout": {
             "groups": groups,
             "group_size": size,
             "generation_batch": round(MORE * groups),
             "max_generation_batches": BATCHES,
-            "max_response_tokens": 4 * (cell.filler + 1) + 8,
         },
         "update": {"mini_batches": cell.mini_batches, "learning_rate": first_rate},
     }
-    path = Path("recipe/study") / design.credit.recipe
+    if cell.filler is not None:
+        problems = {"filler": cell.filler}
+        changed["data"] = {"train": problems, "eval": problems}
+        changed["rollout"]["max_response_tokens"] = 4 * (cell.filler + 1) + 8
+    path = Path("recipe/study") / (cell.recipe or design.credit.recipe)
     return validate(Recipe, layered(read_recipe(path, {}), changed), str(path))
 
 

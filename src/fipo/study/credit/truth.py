@@ -20,13 +20,9 @@ class Truth:
 
     advantages: Tensor  # [B, K] Q(s_t, a_t) - V(s_t): 0 on letters and on the end
     values: Tensor  # [B, K] V(s_t), before the token
-    decisions: Tensor  # [B, K] bool
+    decisions: Tensor  # [B, K] bool, all whose advantage may differ from 0
+    mistakes: Tensor  # [B, K] bool, in wrong responses the token that made them so
     rewards: Tensor  # [B]
-
-    def first_mistakes(self) -> Tensor:
-        """[B, K] bool, in wrong responses the decision that made them so."""
-        wrong = self.decisions & (self.advantages < 0)
-        return wrong & (wrong.cumsum(1) == 1)
 
 
 @torch.no_grad()
@@ -72,8 +68,19 @@ def relay_truth(
             decisions[b, i] = True
             begin = i + 1
         values[b, begin:] = still
-    rewards = torch.tensor([float(groups[g].grades[m].correct) for g, m in pack.rollouts])
-    return Truth(advantages=advantages, values=values * pack.loss_mask, decisions=decisions, rewards=rewards)
+    wrong = decisions & (advantages < 0)
+    return Truth(
+        advantages=advantages,
+        values=values * pack.loss_mask,
+        decisions=decisions,
+        mistakes=wrong & (wrong.cumsum(1) == 1),
+        rewards=rewards_of(pack, groups),
+    )
+
+
+def rewards_of(pack: Pack, groups: Sequence[Group]) -> Tensor:
+    """[B] 1 for a right response, 0 for a wrong one."""
+    return torch.tensor([float(groups[g].grades[m].correct) for g, m in pack.rollouts])
 
 
 def _rows(pack: Pack, per_token: Tensor) -> list[Tensor]:
