@@ -21,11 +21,12 @@ from fipo.study.credit.estimands import (
     within,
 )
 from fipo.study.credit.signals import BOUNDS
-from fipo.study.outcome import table
+from fipo.study.outcome import ALPHA, table
 from fipo.study.statistics import holm
 from fipo.telemetry.durable import replace_file
 
 PRIMARY = "fipo 1.0-1.2"
+SUMMARY = [PRIMARY, "fipo 0.8-1.2", "fipo 0-10", "own token", "truth 1.0-1.2", "critic"]  # the last has no S
 Records = dict[str, list[dict[str, Any]]]  # by cell, those that are in
 
 
@@ -47,6 +48,7 @@ def markdown(design: Design, records: Records) -> str:
         + ".\n",
         f"## What the log-ratios say\n\n{_signals(design, there)}",
         f"## Does f point at the right tokens?\n\n{_pointing(design, there)}",
+        f"## S, cell by cell\n\n{_summary(design, there, shares, corrected)}",
         f"## Exact advantages against branches\n\n{_branches(design, there)}",
     ]
     for name, found in there.items():
@@ -143,6 +145,29 @@ def _corrected(first: str, shares: dict[str, dict[str, tuple[Share | None, Share
         if s is not None and not name.startswith("truth") and (cell, name) != (first, PRIMARY)
     }
     return dict(zip(tested, holm(list(tested.values())), strict=True))
+
+
+def _summary(
+    design: Design,
+    there: Records,
+    shares: dict[str, dict[str, tuple[Share | None, Share]]],
+    corrected: dict[tuple[str, str], float],
+) -> str:
+    """S of some weights in each cell, with the p that passes the correction, and the gain of the critic.
+
+    Where true advantages are not known to gain anything over DAPO's, S divides by next to nothing and is left out.
+    """
+    rows = []
+    for cell, found in there.items():
+        whole = mean([cosine(r, "truth") - cosine(r, "dapo") for r in found])
+        shown = []
+        for name in SUMMARY:
+            s, gain = shares[cell][name]
+            p = corrected.get((cell, name), 1.0)
+            value = _shown((s or gain).share, 3) if whole.low is None or whole.low > 0 else "-"
+            shown.append(value + (f", p = {p:.2g}" if p < ALPHA else ""))
+        rows.append([_title(design.cells[cell]), *shown])
+    return table(["cell", *(f"S of {name}" for name in SUMMARY[:-1]), f"gain of the {SUMMARY[-1]}"], rows)
 
 
 def _steps(
