@@ -24,6 +24,9 @@ from fipo.training.recipe import Recipe
 from fipo.training.step import train_step
 from fipo.training.trainer import Trainer
 
+# Four responses behind their prompt, which counts an eighth more for each but the first (training/passes/packing.py).
+FOUR_RESPONSES = PROMPT_TOKENS + 4 * RESPONSE_TOKENS + 3 * (PROMPT_TOKENS // 8)
+
 
 class Words:
     """A tokenizer for prompts that are lists of numbers."""
@@ -65,7 +68,7 @@ def recipe(mini_batches: int) -> Recipe:
             "update": {
                 "mini_batches": mini_batches,
                 "learning_rate": 1e-4,
-                "tokens_per_micro_batch": PROMPT_TOKENS + 4 * RESPONSE_TOKENS,
+                "tokens_per_micro_batch": FOUR_RESPONSES,
             },
             "eval": {"every": 1, "samples": 1},
             "checkpoint": {"every": 1},

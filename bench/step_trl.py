@@ -1,4 +1,4 @@
-"""One side of step_vs_trl.py: TRL's GRPOTrainer. Runs in an environment of its own; prints one JSON line."""
+"""One side of step_vs_trl.py: TRL's GRPOTrainer. Prints one JSON line."""
 
 import sys
 import time

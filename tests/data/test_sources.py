@@ -408,4 +408,5 @@ def test_made_problems_are_had_without_pyarrow():
         "import sys; import fipo.training, fipo.data.sources\n"
         "assert 'pyarrow' not in sys.modules, 'a run without such a file carries 30 MiB for nothing'"
     )
-    assert subprocess.run([sys.executable, "-c", program], capture_output=True).returncode == 0
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -34,7 +34,7 @@ def test_a_checkpoint_is_measured_from_its_own_run_whatever_was_trained_on(kind,
 
 
 @pytest.mark.slow
-def test_of_a_task_without_exact_advantages_every_token_is_continued(monkeypatch):
+def test_of_a_task_without_exact_advantages_what_was_in_doubt_is_continued(monkeypatch):
     monkeypatch.chdir(ROOT)
     design = load_design(ROOT / "recipe" / "study" / "credit_truth.toml", SMALL | {"cells.sums_r4.mini_batches": "2"})
     with GradingTable(workers=1).pool("number") as graders:

@@ -40,8 +40,9 @@ def branched_truth(trainer: Trainer, pack: Pack, groups: Sequence[Group], branch
     """What a response is worth after each token that was in doubt; the others have advantages of 0.
 
     A token of probability p >= CERTAIN has an advantage of at most 1 - p, less than branches could tell from 0, so that
-    one value serves until the next doubt. What several responses of a group begin with is continued once. The mistake
-    is where a wrong response's advantage is the lowest.
+    one value serves until the next doubt. What several responses of a group begin with is continued once. What the
+    others add up to falls to the next token in doubt, and after the last one to none. A wrong response's mistake is the
+    token of the lowest advantage, its first token where no advantage is below 0.
     """
     rows = [(g, m, groups[g].responses[m]) for g, m in pack.rollouts]
     doubted = [[i for i, logprob in enumerate(one.logprobs) if logprob < log(CERTAIN)] for _, _, one in rows]
@@ -55,15 +56,16 @@ def branched_truth(trainer: Trainer, pack: Pack, groups: Sequence[Group], branch
     values_of = dict(zip(starts, values_at(trainer, groups, list(starts.values()), branches, seed), strict=True))
     rewards = rewards_of(pack, groups)
     values, advantages = torch.zeros(pack.loss_mask.shape), torch.zeros(pack.loss_mask.shape)
-    mistakes = torch.zeros_like(pack.loss_mask)
+    decisions, mistakes = torch.zeros_like(pack.loss_mask), torch.zeros_like(pack.loss_mask)
     for b, (g, _, one) in enumerate(rows):
         for end in ends[b]:
             value = values_of.get((g, tuple(one.tokens[:end])), float(rewards[b]))
             if end:
                 advantages[b, end - 1] = value - values[b, end - 1]
             values[b, end : len(one.tokens)] = value
+        decisions[b, doubted[b]] = True
         mistakes[b, advantages[b].argmin()] = not rewards[b]
-    return Truth(advantages=advantages, values=values, decisions=advantages != 0, mistakes=mistakes, rewards=rewards)
+    return Truth(advantages=advantages, values=values, decisions=decisions, mistakes=mistakes, rewards=rewards)
 
 
 def branch_checks(

@@ -29,9 +29,9 @@ class CreditTable(Table):
     """Mixed groups that are measured at a checkpoint."""
     group_size: PositiveInt
     target_problems: PositiveInt
-    """Problems of the target gradient, fresh, with two responses each."""
+    """Training problems of the target gradient, with fresh responses: two to each, without exact advantages eight."""
     branches: PositiveInt
-    """Continuations from either side of a token, where the exact advantage is checked."""
+    """Continuations from either side of a token, where the exact advantage is checked or there is none."""
     checked: PositiveFloat
     """Share of the measured decisions that are checked so, and as many letters."""
     shuffles: PositiveInt

@@ -71,7 +71,6 @@ def _measured(design: Design, name: str, trainer: Trainer, critic: Critic, step:
     return {
         "spread": float(measured.future_kl()[pack.loss_mask].std()),
         "tokens": int(pack.loss_mask.sum()),
-        "malformed": int((truth.decisions.sum(1) != truth.decisions.sum(1).max()).sum()),
         "groups": [
             moments(measured, truth.mistakes, [b for b, (g, _) in enumerate(pack.rollouts) if g == group])
             for group in range(len(groups))
@@ -129,9 +128,10 @@ def _target(design: Design, name: str, trainer: Trainer, step: int) -> Tensor:
 
 def _less_the_others(pack: Pack, groups: Sequence[Group]) -> Tensor:
     """[B, K] the reward of a token's response less the mean of the others of its problem."""
-    of_groups = torch.tensor([sum(grade.correct for grade in groups[g].grades) for g, _ in pack.rollouts])
+    right = torch.tensor([sum(grade.correct for grade in groups[g].grades) for g, _ in pack.rollouts])
+    others = torch.tensor([len(groups[g].grades) - 1 for g, _ in pack.rollouts])
     own = rewards_of(pack, groups)
-    return ((own - (of_groups - own) / (SIBLINGS - 1))[:, None]) * pack.loss_mask
+    return ((own - (right - own) / others)[:, None]) * pack.loss_mask
 
 
 def _logprobs(trainer: Trainer, pack: Pack) -> Tensor:

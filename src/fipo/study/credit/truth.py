@@ -1,4 +1,4 @@
-"""The true advantages of relays: exact, from the policy's own probabilities of the right digits."""
+"""True advantages, and those of relays: exact, from the policy's own probabilities of the right digits."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from fipo.training.passes.packing import Pack
 class Truth:
     """With R = 1 for a right response and 0 for a wrong one, under the policy that was asked."""
 
-    advantages: Tensor  # [B, K] Q(s_t, a_t) - V(s_t): 0 on letters and on the end
+    advantages: Tensor  # [B, K] Q(s_t, a_t) - V(s_t): 0 but on `decisions`
     values: Tensor  # [B, K] V(s_t), before the token
     decisions: Tensor  # [B, K] bool, all whose advantage may differ from 0
     mistakes: Tensor  # [B, K] bool, in wrong responses the token that made them so
