@@ -96,7 +96,7 @@ def _groups(design: Design, name: str, trainer: Trainer, step: int) -> list[Grou
 def _truth(
     design: Design, name: str, trainer: Trainer, pack: Pack, groups: Sequence[Group], step: int
 ) -> tuple[Truth, list[Check]]:
-    """Of relays exact, some tokens of it checked by branches; else by branches."""
+    """Exact for relays, with some tokens checked by branches; by branches for other tasks."""
     sampling = design.credit
     seed = derive_seed(trainer.recipe.run.seed, "checked", step)
     if design.cells[name].filler is None:
