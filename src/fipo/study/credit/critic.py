@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 
 from fipo.objective import future_kl
 from fipo.rollout.groups import Group
-from fipo.study.credit.truth import hidden_states
+from fipo.study.credit.truth import hidden_states, rewards_of
 from fipo.training.passes.packing import Pack
 
 WIDTH = 64
@@ -60,5 +60,4 @@ def gae(values: Tensor, rewards: Tensor, loss_mask: Tensor) -> Tensor:
 
 def _rewards(pack: Pack, groups: Sequence[Group]) -> Tensor:
     """[M] that of each trained token's response."""
-    rewards = torch.tensor([float(groups[g].grades[m].correct) for g, m in pack.rollouts])
-    return rewards.repeat_interleave(pack.loss_mask.sum(1))
+    return rewards_of(pack, groups).repeat_interleave(pack.loss_mask.sum(1))
