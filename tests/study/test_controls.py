@@ -1,4 +1,5 @@
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,7 +10,8 @@ from fipo.grading.answers.relay import grade_relay
 from fipo.objective import FIPOConfig, LossInputs, fipo_influence, policy_loss
 from fipo.rollout.groups import Group, GroupBatch
 from fipo.rollout.sampler import Response
-from fipo.study.controls import CONTROLS, averaged, past, relay_truth, relay_truth_bounded, shuffled, unguarded
+from fipo.study.controls import CONTROLS, averaged, past, shuffled, unguarded
+from fipo.study.token_advantages import branched_truth, relay_truth, relay_truth_bounded
 
 CFG = FIPOConfig(influence_clip=None)
 
@@ -131,3 +133,9 @@ def test_there_are_no_true_advantages_of_other_problems(relays):
     other = replace(batch.kept[0], problem=replace(batch.kept[0].problem, source="signed_sums"))
     with pytest.raises(UserError, match="needs relays"):
         relay_truth(None, GroupBatch(kept=[other], generated=[other], generation_batches=1), advantages)
+
+
+def test_branches_are_not_asked_of_a_policy_that_samples_from_some_tokens_alone(relays):
+    table = SimpleNamespace(temperature=1.0, top_p=0.9, top_k=0)
+    with pytest.raises(UserError, match=r"got 1, 0\.9 and 0"):
+        branched_truth(SimpleNamespace(recipe=SimpleNamespace(rollout=table)), *relays)

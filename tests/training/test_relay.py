@@ -47,7 +47,9 @@ def test_the_rollouts_of_a_relay_know_each_tokens_true_advantage(plain):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("control", ["relay_truth", "relay_truth_bounded", "critic"])
+@pytest.mark.parametrize(
+    "control", ["relay_truth", "relay_truth_bounded", "branched_truth", "branched_truth_bounded", "critic"]
+)
 def test_other_advantages_train_another_policy_on_the_same_responses(control, plain, run_relay):
     other = run_relay(control, control)
     first, second = plain.read_metrics()[1], other.read_metrics()[1]

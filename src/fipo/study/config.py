@@ -48,7 +48,18 @@ class Arm(Table):
     recipe: dict[str, Any] = Field(default_factory=dict)
     """What this arm changes in the shared recipe."""
     control: (
-        Literal["shuffled", "averaged", "past", "unguarded", "relay_truth", "relay_truth_bounded", "critic"] | None
+        Literal[
+            "shuffled",
+            "averaged",
+            "past",
+            "unguarded",
+            "relay_truth",
+            "relay_truth_bounded",
+            "branched_truth",
+            "branched_truth_bounded",
+            "critic",
+        ]
+        | None
     ) = None
     """Weights or advantages in place of FIPO's: see `fipo.study.controls`."""
     learning_rate_times_mean_f_of: Name | None = None

@@ -37,6 +37,7 @@ def sampled():
     model, tokenizer = load(str(ROOT / "models" / "relay"))
     roller = PolicyRoller(
         sampler=make_sampler(model, stop_tokens=stop_tokens(model, tokenizer), slots=64),
+        stop_tokens=stop_tokens(model, tokenizer),
         tokenizer=tokenizer,
         prompting=Prompting(),
         grade=lambda answers: [grade_relay(*one) for one in answers],
@@ -54,5 +55,5 @@ def sampled():
         device=torch.device("cpu"),
     )
     table = SimpleNamespace(max_response_tokens=16, params=lambda tokens: replace(params, max_tokens=tokens))
-    trainer = SimpleNamespace(roller=roller, tokenizer=tokenizer, recipe=SimpleNamespace(rollout=table))
+    trainer = SimpleNamespace(model=model, roller=roller, tokenizer=tokenizer, recipe=SimpleNamespace(rollout=table))
     return Sampled(model, tokenizer, groups, one, relay_truth(model, tokenizer, one, groups), trainer)

@@ -1,71 +1,88 @@
-"""True values by branches: the share of right responses among continuations. The truth where no rule gives it."""
+"""True advantages by branches: what comes of other tokens, continued. The truth where no rule gives it."""
 
 import random
 from collections.abc import Sequence
 from dataclasses import replace
-from math import log
+from statistics import fmean
 from typing import cast
 
 import torch
+from torch import Tensor
 
 from fipo.data.made.relay import decisions
 from fipo.rollout.groups import Group, PolicyRoller
+from fipo.rollout.sampler import Response
 from fipo.rollout.texts import texts_of
-from fipo.study.credit.truth import Truth, rewards_of
+from fipo.study.credit.truth import Truth, hidden_states, rewards_of
 from fipo.training.passes.packing import Pack
 from fipo.training.trainer import Trainer
 
+Begun = tuple[Group, list[int]]  # the first tokens of a response to the group's problem
 Start = tuple[int, int, int]  # group, response of it, how many of its tokens stand
 Check = tuple[int, float, float, float]
-CERTAIN = 0.99  # the probability from which on a token is not in doubt
 
 
-def values_at(
-    trainer: Trainer, groups: Sequence[Group], starts: Sequence[Start], branches: int, seed: int
-) -> list[float]:
-    """The share of right ones among so many responses that go on from each start. They may be as long as whole ones."""
+def rewards_from(trainer: Trainer, begun: Sequence[Begun], seed: int) -> list[float]:
+    """1 where what the policy makes of it is right, else 0. What is not ended may go on for as long as a whole one."""
     roller, table = cast(PolicyRoller, trainer.roller), trainer.recipe.rollout
-    begun = [groups[g].responses[m].tokens[:end] for g, m, end in starts for _ in range(branches)]
-    problems = [groups[g].problem for g, _, _ in starts for _ in range(branches)]
-    prompts = [groups[g].prompt_tokens for g, _, _ in starts for _ in range(branches)]
-    params = table.params(table.max_response_tokens)
-    responses = roller.sampler.sample([a + b for a, b in zip(prompts, begun, strict=True)], params, seed)
-    whole = [replace(one, tokens=first + one.tokens) for first, one in zip(begun, responses, strict=True)]
+    ended = [bool(tokens) and tokens[-1] in roller.stop_tokens for _, tokens in begun]
+    prompts = [group.prompt_tokens + first for (group, first), end in zip(begun, ended, strict=True) if not end]
+    sampled = iter(roller.sampler.sample(prompts, table.params(table.max_response_tokens), seed))
+    nothing = Response(tokens=[], logprobs=[], truncated=False)
+    more = [nothing if end else next(sampled) for end in ended]
+    whole = [replace(one, tokens=first + one.tokens) for (_, first), one in zip(begun, more, strict=True)]
     texts = texts_of(whole, roller.tokenizer, roller.stop_tokens)
-    right = [grade.correct for grade in roller.grade(list(zip(texts, problems, strict=True)))]
-    return [sum(right[i : i + branches]) / branches for i in range(0, len(right), branches)]
+    grades = roller.grade([(text, group.problem) for text, (group, _) in zip(texts, begun, strict=True)])
+    return [float(grade.correct) for grade in grades]
 
 
 def branched_truth(trainer: Trainer, pack: Pack, groups: Sequence[Group], branches: int, seed: int) -> Truth:
-    """What a response is worth after each token that was in doubt; the others have advantages of 0.
+    """V(s_t) = p V(s_t+1) + (1 - p) E[R after another token than the response's], from the reward R backwards.
 
-    A token of probability p >= CERTAIN has an advantage of at most 1 - p, less than branches could tell from 0, so that
-    one value serves until the next doubt. What several responses of a group begin with is continued once. What the
-    others add up to falls to the next token in doubt, and after the last one to none. A wrong response's mistake is the
-    token of the lowest advantage, its first token where no advantage is below 0.
+    p is the policy's probability of the response's token at temperature 1. Of `branches` continuations of s_t as many
+    as take that token are the response's own, and V(s_t+1) says what becomes of them; the others are sampled,
+    branches (1 - p) of them in expectation. Unbiased given the response. A wrong response's mistake is its token of
+    the lowest advantage.
     """
-    rows = [(g, m, groups[g].responses[m]) for g, m in pack.rollouts]
-    doubted = [[i for i, logprob in enumerate(one.logprobs) if logprob < log(CERTAIN)] for _, _, one in rows]
-    ends = [[0, *(i + 1 for i in doubts)] for doubts in doubted]
-    starts = {
-        (g, tuple(one.tokens[:end])): (g, m, end)
-        for (g, m, one), own in zip(rows, ends, strict=True)
-        for end in own
-        if end < len(one.tokens)
-    }
-    values_of = dict(zip(starts, values_at(trainer, groups, list(starts.values()), branches, seed), strict=True))
-    rewards = rewards_of(pack, groups)
+    leaving, others = _leaving(trainer, pack, branches, seed)
+    rows = [groups[g].responses[m].tokens for g, m in pack.rollouts]
+    begun = [(groups[pack.rollouts[b][0]], [*rows[b][:i], token]) for (b, i), tokens in others for token in tokens]
+    rewards = iter(rewards_from(trainer, begun, seed))
+    missed = {place: fmean(next(rewards) for _ in tokens) for place, tokens in others if tokens}
+
+    own = rewards_of(pack, groups)
     values, advantages = torch.zeros(pack.loss_mask.shape), torch.zeros(pack.loss_mask.shape)
-    decisions, mistakes = torch.zeros_like(pack.loss_mask), torch.zeros_like(pack.loss_mask)
-    for b, (g, _, one) in enumerate(rows):
-        for end in ends[b]:
-            value = values_of.get((g, tuple(one.tokens[:end])), float(rewards[b]))
-            if end:
-                advantages[b, end - 1] = value - values[b, end - 1]
-            values[b, end : len(one.tokens)] = value
-        decisions[b, doubted[b]] = True
-        mistakes[b, advantages[b].argmin()] = not rewards[b]
-    return Truth(advantages=advantages, values=values, decisions=decisions, mistakes=mistakes, rewards=rewards)
+    mistakes = torch.zeros_like(pack.loss_mask)
+    for b, tokens in enumerate(rows):
+        value = float(own[b])
+        for i in reversed(range(len(tokens))):
+            if (b, i) in missed:
+                advantages[b, i] = float(leaving[b, i]) * (value - missed[b, i])
+            value -= float(advantages[b, i])
+            values[b, i] = value
+        mistakes[b, advantages[b].argmin()] = not own[b]
+    return Truth(advantages=advantages, values=values, decisions=advantages != 0, mistakes=mistakes, rewards=own)
+
+
+@torch.no_grad()
+def _leaving(
+    trainer: Trainer, pack: Pack, branches: int, seed: int
+) -> tuple[Tensor, list[tuple[tuple[int, int], list[int]]]]:
+    """[B, K] 1 - p, where other tokens are drawn; and of each token, by row and column, the others that were drawn.
+
+    Where less than one branch is expected to leave, one does with that probability and stands for 1 / branches.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    model, own = trainer.model, pack.tokens.cpu()[:, None]
+    probabilities = model.get_output_embeddings()(hidden_states(model, pack)).softmax(-1).cpu()
+    expected = branches * (1 - probabilities.gather(1, own)[:, 0])
+    counts = (expected + torch.rand(expected.shape, generator=generator)).long()
+    remaining = probabilities.scatter(1, own, 0.0).repeat_interleave(counts, 0)
+    drawn = iter(remaining.multinomial(1, generator=generator)[:, 0].tolist())
+    leaving = torch.zeros(pack.loss_mask.shape)
+    leaving[pack.loss_mask] = expected.clamp(min=1) / branches
+    places = [(b, i) for b, i in pack.loss_mask.nonzero().tolist()]
+    return leaving, [(place, [next(drawn) for _ in range(n)]) for place, n in zip(places, counts.tolist(), strict=True)]
 
 
 def branch_checks(
@@ -85,8 +102,9 @@ def branch_checks(
     starts = [(*pack.rollouts[b], end) for _, b, i in chosen for end in (i, i + 1)]
     certain = [_certain(trainer, groups, start) for start in starts]
     unknown = [start for start, value in zip(starts, certain, strict=True) if value is None]
-    branched = iter(values_at(trainer, groups, unknown, branches, seed))
-    means = [next(branched) if value is None else value for value in certain]
+    begun = [(groups[g], groups[g].responses[m].tokens[:end]) for g, m, end in unknown for _ in range(branches)]
+    rewards = iter(rewards_from(trainer, begun, seed))
+    means = [fmean(next(rewards) for _ in range(branches)) if value is None else value for value in certain]
     found = []
     for (kind, b, i), v, q in zip(chosen, means[::2], means[1::2], strict=True):
         variance = (v * (1 - v) + q * (1 - q)) / branches

@@ -17,7 +17,7 @@ from fipo.study.credit.critic import Critic
 from fipo.study.credit.design import Design
 from fipo.study.credit.gradients import cosines, target_gradient
 from fipo.study.credit.moments import moments
-from fipo.study.credit.policy import begin, mixed, packed, recipe_of, steered, step_of
+from fipo.study.credit.policy import WHOLE, begin, mixed, packed, recipe_of, steered, step_of
 from fipo.study.credit.signals import Measured, weights
 from fipo.study.credit.truth import Truth, relay_truth, rewards_of
 from fipo.telemetry.clock import Clock
@@ -25,7 +25,6 @@ from fipo.training.passes.logprobs import old_scores
 from fipo.training.passes.packing import Pack
 from fipo.training.trainer import Trainer
 
-WHOLE = 10**9  # tokens: everything in one pack
 SIBLINGS = 8  # responses to a problem of the target where there are no exact advantages
 Record = dict[str, Any]
 

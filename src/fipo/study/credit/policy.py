@@ -28,6 +28,7 @@ HALF_LIFE = 32.0
 LATE = 4  # the last quarter of a step's updates says how far the policy drifts
 MORE = 1.4  # problems sampled for each group that is wanted, as not all are mixed
 BATCHES = 100  # of these at most
+WHOLE = 10**9  # tokens: everything in one pack
 
 
 def recipe_of(design: Design, cell: Cell, seed: int) -> Recipe:
