@@ -24,8 +24,9 @@ from fipo.training.recipe import Recipe
 from fipo.training.step import train_step
 from fipo.training.trainer import Trainer
 
-# Four responses behind their prompt, which counts an eighth more for each but the first (training/passes/packing.py).
-FOUR_RESPONSES = PROMPT_TOKENS + 4 * RESPONSE_TOKENS + 3 * (PROMPT_TOKENS // 8)
+# As many responses as TRL's micro-batch has, behind their prompt, which counts an eighth more for each but the first
+# (training/passes/packing.py).
+EIGHT_RESPONSES = PROMPT_TOKENS + 8 * RESPONSE_TOKENS + 7 * (PROMPT_TOKENS // 8)
 
 
 class Words:
@@ -68,7 +69,7 @@ def recipe(mini_batches: int) -> Recipe:
             "update": {
                 "mini_batches": mini_batches,
                 "learning_rate": 1e-4,
-                "tokens_per_micro_batch": FOUR_RESPONSES,
+                "tokens_per_micro_batch": EIGHT_RESPONSES,
             },
             "eval": {"every": 1, "samples": 1},
             "checkpoint": {"every": 1},

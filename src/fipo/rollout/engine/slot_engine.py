@@ -53,6 +53,7 @@ class SlotEngine:
         params = params.of(self.model.config.get_text_config(decoder=True).vocab_size)
         with slot_decoding(self.model):
             recorder = self._recorder_for(slots, length)
+            recorder.refresh()
             batch = _Batch(recorder, slots, length, prompts, params, seed, self.stop_tokens)
             while batch.waiting or batch.active:
                 batch.admit()
