@@ -2,10 +2,10 @@
 
     .venv-trl/bin/python bench/step_vs_trl.py [--steps 5] [--turns 4]
 
-The same random Qwen3 of 0.92M parameters, 2 prompts of 128 tokens x 8 responses of 256 tokens, DAPO's loss, one
-thread; in processes of their own, in turns, of the same environment: transformers loads what it finds in one. With 1
-mini-batch per step TRL skips the old log-probs, as the policy has not moved; with 2 both compute them. CPU seconds per
-step (medians without the first) and peak memory of the process.
+The same random Qwen3 of 0.92M parameters, 2 prompts of 128 tokens x 8 responses of 256 tokens, micro-batches of 8
+responses, DAPO's loss, one thread; in processes of their own, in turns, of the same environment: transformers loads
+what it finds in one. With 1 mini-batch per step TRL skips the old log-probs, as the policy has not moved; with 2 both
+compute them. CPU seconds per step (medians without the first) and peak memory of the process.
 """
 
 import argparse

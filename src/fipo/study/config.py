@@ -61,7 +61,7 @@ class Arm(Table):
         ]
         | None
     ) = None
-    """Weights or advantages in place of FIPO's: see `fipo.study.controls`."""
+    """Weights or advantages in place of FIPO's: see `fipo.study.controls` and `fipo.study.token_advantages`."""
     learning_rate_times_mean_f_of: Name | None = None
     """Multiply the learning rate by the mean influence weight of this arm's run with the same seed."""
     seeds: Seeds | None = None

@@ -21,7 +21,7 @@ from fipo.study.credit.policy import WHOLE, packed
 from fipo.training.trainer import Trainer
 
 PerToken = list[list[list[float]]]  # of each kept group, response and token
-BRANCHES = 8
+BRANCHES = 8  # due at each token; those that leave the response there are sampled
 
 
 def relay_truth(trainer: Trainer, batch: GroupBatch, advantages: Tensor) -> PerToken:
@@ -64,6 +64,8 @@ class LearnedCritic:
 
     def __call__(self, trainer: Trainer, batch: GroupBatch, advantages: Tensor) -> PerToken:
         model, groups, seed = trainer.model, batch.kept, trainer.recipe.run.seed
+        if not groups:
+            return []
         if model not in self.critics:
             self.critics[model] = Critic(model.config.get_text_config().hidden_size, derive_seed(seed, "critic"))
         critic = self.critics[model]
@@ -73,9 +75,9 @@ class LearnedCritic:
             rewards = torch.tensor([float(groups[g].grades[m].correct) for g, m in pack.rollouts])
             rows = gae(critic.values(model, pack), rewards, pack.loss_mask)
             for (g, m), row, mask in zip(pack.rollouts, rows, pack.loss_mask, strict=True):
-                found[g, m] = (2 * row[mask] / _deviation(groups[g])).tolist()
+                found[g, m] = row[mask].tolist()
         critic.fit(model, packs, groups, derive_seed(seed, "critic", trainer.stream.taken))
-        return [[found[g, m] for m in range(len(group.responses))] for g, group in enumerate(groups)]
+        return _scaled(batch, [[found[g, m] for m in range(len(group.responses))] for g, group in enumerate(groups)])
 
 
 def _scaled(batch: GroupBatch, truth: PerToken) -> PerToken:
@@ -105,6 +107,8 @@ def _of_branches(trainer: Trainer, batch: GroupBatch) -> PerToken:
             "a control by branches needs rollout.temperature = 1, top_p = 1 and top_k = 0, "
             f"got {table.temperature:g}, {table.top_p:g} and {table.top_k}"
         )
+    if not batch.kept:
+        return []
     [pack] = packed(trainer, batch.kept, WHOLE)
     seed = derive_seed(trainer.recipe.run.seed, "branches", trainer.stream.taken)
     truth = branches.branched_truth(trainer, pack, batch.kept, BRANCHES, seed)

@@ -53,7 +53,7 @@ def test_branches_find_the_exact_advantages_of_whatever_was_in_doubt(sampled):
     clean = torch.tensor([text.isdigit() and len(text) == 4 for text in texts(sampled)])  # no letter has slipped in
     errors = (found.advantages - exact.advantages)[clean][exact.decisions[clean]]
     assert len(errors) > 60
-    assert errors.abs().mean() < 0.02  # of advantages of .3 on average
+    assert errors.abs().mean() < 0.01  # of advantages of .3 on average
     assert (found.mistakes == exact.mistakes)[clean].all(1).float().mean() > 0.9
 
 

@@ -1,4 +1,4 @@
-"""Generation with the policy's own weights, in this process: no second copy, no sync, no mismatch.
+"""Generation with the policy's own weights, in this process: no second copy but of small models, no mismatch.
 
 Continuous batching over fixed slots: a finished response leaves and the next prompt enters, on the CPU at once, on a
 GPU when the host looks again. Prompts that occur several times are read once, and so is what all begin with. Left out:

@@ -23,14 +23,15 @@ Check = tuple[int, float, float, float]
 
 
 def rewards_from(trainer: Trainer, begun: Sequence[Begun], seed: int) -> list[float]:
-    """1 where what the policy makes of it is right, else 0. What is not ended may go on for as long as a whole one."""
+    """1 where what the policy makes of it is right, else 0. It is as long as a response may be, and no longer."""
     roller, table = cast(PolicyRoller, trainer.roller), trainer.recipe.rollout
     ended = [bool(tokens) and tokens[-1] in roller.stop_tokens for _, tokens in begun]
     prompts = [group.prompt_tokens + first for (group, first), end in zip(begun, ended, strict=True) if not end]
     sampled = iter(roller.sampler.sample(prompts, table.params(table.max_response_tokens), seed))
     nothing = Response(tokens=[], logprobs=[], truncated=False)
     more = [nothing if end else next(sampled) for end in ended]
-    whole = [replace(one, tokens=first + one.tokens) for (_, first), one in zip(begun, more, strict=True)]
+    longest = table.max_response_tokens
+    whole = [replace(one, tokens=(first + one.tokens)[:longest]) for (_, first), one in zip(begun, more, strict=True)]
     texts = texts_of(whole, roller.tokenizer, roller.stop_tokens)
     grades = roller.grade([(text, group.problem) for text, (group, _) in zip(texts, begun, strict=True)])
     return [float(grade.correct) for grade in grades]
@@ -39,10 +40,10 @@ def rewards_from(trainer: Trainer, begun: Sequence[Begun], seed: int) -> list[fl
 def branched_truth(trainer: Trainer, pack: Pack, groups: Sequence[Group], branches: int, seed: int) -> Truth:
     """V(s_t) = p V(s_t+1) + (1 - p) E[R after another token than the response's], from the reward R backwards.
 
-    p is the policy's probability of the response's token at temperature 1. Of `branches` continuations of s_t as many
-    as take that token are the response's own, and V(s_t+1) says what becomes of them; the others are sampled,
-    branches (1 - p) of them in expectation. Unbiased given the response. A wrong response's mistake is its token of
-    the lowest advantage.
+    p is the policy's probability of the response's token, which is sampled at temperature 1 from all tokens. Of
+    `branches` continuations of s_t as many as take that token are the response's own, and V(s_t+1) says what becomes of
+    them; the others are sampled, branches (1 - p) of them in expectation. Unbiased given the response. A wrong
+    response's mistake is its token of the lowest advantage.
     """
     leaving, others = _leaving(trainer, pack, branches, seed)
     rows = [groups[g].responses[m].tokens for g, m in pack.rollouts]
@@ -61,16 +62,17 @@ def branched_truth(trainer: Trainer, pack: Pack, groups: Sequence[Group], branch
             value -= float(advantages[b, i])
             values[b, i] = value
         mistakes[b, advantages[b].argmin()] = not own[b]
-    return Truth(advantages=advantages, values=values, decisions=advantages != 0, mistakes=mistakes, rewards=own)
+    return Truth(advantages=advantages, values=values, decisions=pack.loss_mask, mistakes=mistakes, rewards=own)
 
 
 @torch.no_grad()
 def _leaving(
     trainer: Trainer, pack: Pack, branches: int, seed: int
 ) -> tuple[Tensor, list[tuple[tuple[int, int], list[int]]]]:
-    """[B, K] 1 - p, where other tokens are drawn; and of each token, by row and column, the others that were drawn.
+    """What the drawn ones stand for, [B, K]; and of each token, by row and column, the others that were drawn.
 
-    Where less than one branch is expected to leave, one does with that probability and stands for 1 / branches.
+    They stand for 1 - p. Where less than one branch is expected to leave, one does with that probability, and stands
+    for 1 / branches.
     """
     generator = torch.Generator().manual_seed(seed)
     model, own = trainer.model, pack.tokens.cpu()[:, None]
