@@ -73,10 +73,12 @@ class Design(Table):
 
     def fingerprint(self, cell: str) -> str:
         """Equal for records that the same design made."""
-        said = [
+        said: list[object] = [
             self.credit.model_dump(exclude={"folder", "checkpoints"}),
             self.cells[cell].model_dump(exclude_none=True),
         ]
+        if self.cells[cell].filler is None:
+            said.append("branches of other tokens")  # the first records had branches of whatever came next
         return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -69,7 +69,8 @@ def _title(cell: Cell) -> str:
     other = {"once": "", "two epochs": ", two epochs", "siblings": ", siblings trained on"}[cell.kind]
     spread = "" if cell.spread == USUAL_SPREAD else f", sd(F) {cell.spread:g}"
     task = "sums" if cell.filler is None else f"L = {cell.filler}"
-    return f"{cell.responses} responses an update, {task}{spread}{other}"
+    seeds = f", seeds from {cell.first_seed}" if cell.first_seed else ""
+    return f"{cell.responses} responses an update, {task}{spread}{other}{seeds}"
 
 
 def _signals(design: Design, there: Records) -> str:
