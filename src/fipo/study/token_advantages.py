@@ -18,6 +18,7 @@ from fipo.study.credit import branches
 from fipo.study.credit.critic import Critic, gae
 from fipo.study.credit.design import USUAL_SPREAD
 from fipo.study.credit.policy import WHOLE, packed
+from fipo.study.credit.truth import rewards_of
 from fipo.training.trainer import Trainer
 
 PerToken = list[list[list[float]]]  # of each kept group, response and token
@@ -72,8 +73,7 @@ class LearnedCritic:
         packs = packed(trainer, groups, trainer.recipe.update.tokens_per_micro_batch)
         found: dict[tuple[int, int], list[float]] = {}
         for pack in packs:
-            rewards = torch.tensor([float(groups[g].grades[m].correct) for g, m in pack.rollouts])
-            rows = gae(critic.values(model, pack), rewards, pack.loss_mask)
+            rows = gae(critic.values(model, pack), rewards_of(pack, groups), pack.loss_mask)
             for (g, m), row, mask in zip(pack.rollouts, rows, pack.loss_mask, strict=True):
                 found[g, m] = row[mask].tolist()
         critic.fit(model, packs, groups, derive_seed(seed, "critic", trainer.stream.taken))
@@ -112,7 +112,7 @@ def _of_branches(trainer: Trainer, batch: GroupBatch) -> PerToken:
     [pack] = packed(trainer, batch.kept, WHOLE)
     seed = derive_seed(trainer.recipe.run.seed, "branches", trainer.stream.taken)
     truth = branches.branched_truth(trainer, pack, batch.kept, BRANCHES, seed)
-    rows = {rollout: row for rollout, row in zip(pack.rollouts, truth.advantages.tolist(), strict=True)}
+    rows = dict(zip(pack.rollouts, truth.advantages.tolist(), strict=True))
     return [
         [rows[g, m][: len(response.tokens)] for m, response in enumerate(group.responses)]
         for g, group in enumerate(batch.kept)

@@ -13,7 +13,7 @@ from fipo.data.made.relay import decisions
 from fipo.rollout.groups import Group, PolicyRoller
 from fipo.rollout.sampler import Response
 from fipo.rollout.texts import texts_of
-from fipo.study.credit.truth import Truth, hidden_states, rewards_of
+from fipo.study.credit.truth import Truth, probabilities_of, rewards_of
 from fipo.training.passes.packing import Pack
 from fipo.training.trainer import Trainer
 
@@ -65,7 +65,6 @@ def branched_truth(trainer: Trainer, pack: Pack, groups: Sequence[Group], branch
     return Truth(advantages=advantages, values=values, decisions=pack.loss_mask, mistakes=mistakes, rewards=own)
 
 
-@torch.no_grad()
 def _leaving(
     trainer: Trainer, pack: Pack, branches: int, seed: int
 ) -> tuple[Tensor, list[tuple[tuple[int, int], list[int]]]]:
@@ -75,16 +74,15 @@ def _leaving(
     for 1 / branches.
     """
     generator = torch.Generator().manual_seed(seed)
-    model, own = trainer.model, pack.tokens.cpu()[:, None]
-    probabilities = model.get_output_embeddings()(hidden_states(model, pack)).softmax(-1).cpu()
+    own, probabilities = pack.tokens.cpu()[:, None], probabilities_of(trainer.model, pack).cpu()
     expected = branches * (1 - probabilities.gather(1, own)[:, 0])
     counts = (expected + torch.rand(expected.shape, generator=generator)).long()
     remaining = probabilities.scatter(1, own, 0.0).repeat_interleave(counts, 0)
     drawn = iter(remaining.multinomial(1, generator=generator)[:, 0].tolist())
     leaving = torch.zeros(pack.loss_mask.shape)
     leaving[pack.loss_mask] = expected.clamp(min=1) / branches
-    places = [(b, i) for b, i in pack.loss_mask.nonzero().tolist()]
-    return leaving, [(place, [next(drawn) for _ in range(n)]) for place, n in zip(places, counts.tolist(), strict=True)]
+    places = zip(pack.loss_mask.nonzero().tolist(), counts.tolist(), strict=True)
+    return leaving, [((b, i), [next(drawn) for _ in range(n)]) for (b, i), n in places]
 
 
 def branch_checks(

@@ -34,6 +34,13 @@ def hidden_states(model: PreTrainedModel, pack: Pack) -> Tensor:
 
 
 @torch.no_grad()
+def probabilities_of(model: PreTrainedModel, pack: Pack) -> Tensor:
+    """[M, V] of all tokens where each trained one stands, at temperature 1."""
+    probabilities: Tensor = model.get_output_embeddings()(hidden_states(model, pack)).softmax(-1)
+    return probabilities
+
+
+@torch.no_grad()
 def relay_truth(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, pack: Pack, groups: Sequence[Group]
 ) -> Truth:
@@ -43,7 +50,7 @@ def relay_truth(
     the mean over the group's responses that were right so far, as nobody knows the letters yet.
     """
     digits = torch.tensor(tokenizer.convert_tokens_to_ids(list(DIGITS)))
-    probabilities = model.get_output_embeddings()(hidden_states(model, pack)).softmax(-1)[:, digits]
+    probabilities = probabilities_of(model, pack)[:, digits]
     tokens = _rows(pack, pack.tokens)
     shares = _rows(pack, probabilities / probabilities.sum(-1, keepdim=True))
     places = [torch.isin(row, digits).nonzero()[:, 0][:BLOCKS] for row in tokens]
