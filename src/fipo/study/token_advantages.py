@@ -111,7 +111,7 @@ def _of_branches(trainer: Trainer, batch: GroupBatch) -> PerToken:
         return []
     [pack] = packed(trainer, batch.kept, WHOLE)
     seed = derive_seed(trainer.recipe.run.seed, "branches", trainer.stream.taken)
-    truth = branches.branched_truth(trainer, pack, batch.kept, BRANCHES, seed)
+    truth = branches.truth_by_branches(trainer, pack, batch.kept, BRANCHES, seed)
     rows = dict(zip(pack.rollouts, truth.advantages.tolist(), strict=True))
     return [
         [rows[g, m][: len(response.tokens)] for m, response in enumerate(group.responses)]

@@ -15,7 +15,7 @@ from fipo.rollout.groups import PolicyRoller
 from fipo.rollout.prompts import Prompting
 from fipo.rollout.sampler import SamplingParams
 from fipo.study.credit.policy import advantages_of
-from fipo.study.credit.truth import relay_truth
+from fipo.study.credit.truth import exact_truth
 from fipo.telemetry.clock import Clock
 from fipo.training.passes.packing import pack
 
@@ -56,4 +56,4 @@ def sampled():
     )
     table = SimpleNamespace(max_response_tokens=16, params=lambda tokens: replace(params, max_tokens=tokens))
     trainer = SimpleNamespace(model=model, roller=roller, tokenizer=tokenizer, recipe=SimpleNamespace(rollout=table))
-    return Sampled(model, tokenizer, groups, one, relay_truth(model, tokenizer, one, groups), trainer)
+    return Sampled(model, tokenizer, groups, one, exact_truth(model, tokenizer, one, groups), trainer)

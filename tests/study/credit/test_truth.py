@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from fipo.study.credit.branches import branched_truth
+from fipo.study.credit.branches import truth_by_branches
 from fipo.study.credit.critic import Critic
 from fipo.study.credit.moments import moments
 from fipo.study.credit.signals import Measured
@@ -49,7 +49,7 @@ def test_the_values_are_what_the_policys_own_responses_come_to(sampled):
 
 
 def test_branches_find_the_exact_advantages_of_whatever_was_in_doubt(sampled):
-    exact, found = sampled.truth, branched_truth(sampled.trainer, sampled.pack, sampled.groups, branches=128, seed=0)
+    exact, found = sampled.truth, truth_by_branches(sampled.trainer, sampled.pack, sampled.groups, branches=128, seed=0)
     clean = torch.tensor([text.isdigit() and len(text) == 4 for text in texts(sampled)])  # no letter has slipped in
     errors = (found.advantages - exact.advantages)[clean][exact.decisions[clean]]
     assert len(errors) > 60
@@ -58,15 +58,15 @@ def test_branches_find_the_exact_advantages_of_whatever_was_in_doubt(sampled):
 
 
 def test_advantages_by_branches_add_up_to_the_reward_less_what_the_response_was_worth(sampled):
-    found = branched_truth(sampled.trainer, sampled.pack, sampled.groups, branches=4, seed=0)
+    found = truth_by_branches(sampled.trainer, sampled.pack, sampled.groups, branches=4, seed=0)
     assert torch.allclose(found.values[:, 0] + found.advantages.sum(1), found.rewards, atol=1e-5)
     assert not found.advantages[~sampled.pack.loss_mask].any()
 
 
 def test_few_branches_say_on_average_what_many_say(sampled):
     """Of one branch mostly none leaves, and the one that does stands for more than was expected."""
-    several = [branched_truth(sampled.trainer, sampled.pack, sampled.groups, branches=1, seed=i) for i in range(60)]
-    many = branched_truth(sampled.trainer, sampled.pack, sampled.groups, branches=60, seed=100).advantages
+    several = [truth_by_branches(sampled.trainer, sampled.pack, sampled.groups, branches=1, seed=i) for i in range(60)]
+    many = truth_by_branches(sampled.trainer, sampled.pack, sampled.groups, branches=60, seed=100).advantages
     mean = torch.stack([one.advantages for one in several]).mean(0)
     assert (several[0].advantages == 0).float().mean() > (many == 0).float().mean()
     assert (mean - many).square().mean() < 0.05 * many.square().mean()

@@ -42,7 +42,7 @@ def test_positions_go_on_from_the_ancestors() -> None:
 def test_a_token_sees_its_ancestors_and_its_own_segment_up_to_itself(
     block: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "BLOCK", block)
+    monkeypatch.setitem(module.BLOCK, "cpu", block)
     query, key, value = (random_heads(heads, "cpu", torch.float64) for heads in (4, 2, 2))
     geometry = Geometry(SEGMENTS, torch.device("cpu"))
     mixed, _ = packed_attention(torch.nn.Module(), query, key, value, None, scaling=0.25, geometry=geometry)

@@ -37,7 +37,7 @@ def rewards_from(trainer: Trainer, begun: Sequence[Begun], seed: int) -> list[fl
     return [float(grade.correct) for grade in grades]
 
 
-def branched_truth(trainer: Trainer, pack: Pack, groups: Sequence[Group], branches: int, seed: int) -> Truth:
+def truth_by_branches(trainer: Trainer, pack: Pack, groups: Sequence[Group], branches: int, seed: int) -> Truth:
     """V(s_t) = p V(s_t+1) + (1 - p) E[R after another token than the response's], from the reward R backwards.
 
     p is the policy's probability of the response's token, which is sampled at temperature 1 from all tokens. Of

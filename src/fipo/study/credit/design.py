@@ -58,6 +58,11 @@ class Cell(Table):
     problems were, in this step."""
     first_seed: int = 0
 
+    @property
+    def exact(self) -> bool:
+        """Whether a rule gives the true advantages, as of relays."""
+        return self.filler is not None
+
 
 class Design(Table):
     credit: CreditTable
@@ -77,7 +82,7 @@ class Design(Table):
             self.credit.model_dump(exclude={"folder", "checkpoints"}),
             self.cells[cell].model_dump(exclude_none=True),
         ]
-        if self.cells[cell].filler is None:
+        if not self.cells[cell].exact:
             said.append("branches of other tokens")  # the first records had branches of whatever came next
         return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]
 

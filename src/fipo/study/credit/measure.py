@@ -12,14 +12,14 @@ from fipo.grading.workers.pool import GraderPool
 from fipo.models.loading import load
 from fipo.rollout.groups import Group
 from fipo.seeding import derive_seed
-from fipo.study.credit.branches import Check, branch_checks, branched_truth
+from fipo.study.credit.branches import Check, branch_checks, truth_by_branches
 from fipo.study.credit.critic import Critic
 from fipo.study.credit.design import Design
 from fipo.study.credit.gradients import cosines, target_gradient
 from fipo.study.credit.moments import moments
 from fipo.study.credit.policy import WHOLE, begin, mixed, packed, recipe_of, steered, step_of
 from fipo.study.credit.signals import Measured, weights
-from fipo.study.credit.truth import Truth, relay_truth, rewards_of
+from fipo.study.credit.truth import Truth, exact_truth, rewards_of
 from fipo.telemetry.clock import Clock
 from fipo.training.passes.logprobs import old_scores
 from fipo.training.passes.packing import Pack
@@ -98,9 +98,9 @@ def _truth(
     """Exact for relays, with some tokens checked by branches; by branches for other tasks."""
     sampling = design.credit
     seed = derive_seed(trainer.recipe.run.seed, "checked", step)
-    if design.cells[name].filler is None:
-        return branched_truth(trainer, pack, groups, sampling.branches, seed), []
-    truth = relay_truth(trainer.model, trainer.tokenizer, pack, groups)
+    if not design.cells[name].exact:
+        return truth_by_branches(trainer, pack, groups, sampling.branches, seed), []
+    truth = exact_truth(trainer.model, trainer.tokenizer, pack, groups)
     checks = branch_checks(trainer, pack, groups, truth, share=sampling.checked, branches=sampling.branches, seed=seed)
     return truth, checks
 
@@ -114,12 +114,12 @@ def _target(design: Design, name: str, trainer: Trainer, step: int) -> Tensor:
     seed = derive_seed(trainer.recipe.run.seed, "target", step)
     problems = random.Random(seed).sample(list(trainer.stream.problems), design.credit.target_problems)
     table = trainer.recipe.rollout
-    exact = design.cells[name].filler is not None
+    exact = design.cells[name].exact
     size = 2 if exact else SIBLINGS
     groups = trainer.roller.groups(problems, size, table.params(table.max_response_tokens), seed, Clock())
     packs = packed(trainer, groups, trainer.recipe.update.tokens_per_micro_batch)
     if exact:
-        advantages = [relay_truth(trainer.model, trainer.tokenizer, pack, groups).advantages for pack in packs]
+        advantages = [exact_truth(trainer.model, trainer.tokenizer, pack, groups).advantages for pack in packs]
     else:
         advantages = [_less_the_others(pack, groups) for pack in packs]
     return target_gradient(trainer.model, packs, advantages)

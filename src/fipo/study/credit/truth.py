@@ -41,7 +41,7 @@ def probabilities_of(model: PreTrainedModel, pack: Pack) -> Tensor:
 
 
 @torch.no_grad()
-def relay_truth(
+def exact_truth(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, pack: Pack, groups: Sequence[Group]
 ) -> Truth:
     """By a product over blocks: V = [right so far] x the probability that each block to come is right.

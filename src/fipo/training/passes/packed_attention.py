@@ -15,7 +15,9 @@ from fipo.models.attention import attend
 from fipo.training.passes.segments import Segment, Span, spans_of
 
 ATTENTION = "fipo_packed"
-BLOCK = 512  # queries of a segment with a past that are attended to at once: their mask is a tensor
+# Queries of a segment with a past that are attended to at once. Their mask is a tensor, and they read all keys up to
+# the last one's: of a long response few at a time are cheaper, on a GPU more keep it busy.
+BLOCK = {"cpu": 128, "cuda": 512}
 
 
 class Geometry:
@@ -26,6 +28,7 @@ class Geometry:
         self.starts = [span.start for span in self.spans]
         self.lengths = [span.end - span.start for span in self.spans]
         self.device = device
+        self.block = BLOCK[device.type]
         self._band_made: Tensor | None = None
 
     def positions(self) -> Tensor:
@@ -47,15 +50,16 @@ class Geometry:
         }
 
     def mask(self, past: int, queries: int, dtype: torch.dtype) -> Tensor:
-        """[queries, past + queries] of up to BLOCK queries after `past` tokens: 0 for what each sees, else -inf."""
-        first = self._band(dtype).shape[1] - BLOCK - past
+        """[queries, past + queries] of up to `block` queries after `past` tokens: 0 for what each sees, else -inf."""
+        first = self._band(dtype).shape[1] - self.block - past
         return self._band(dtype)[:queries, first : first + past + queries]
 
     def _band(self, dtype: torch.dtype) -> Tensor:
         """All masks: each is a window of it."""
         if self._band_made is None:
             furthest = max(span.past + span.end - span.start for span in self.spans)
-            hidden = torch.ones(BLOCK, furthest + BLOCK, dtype=torch.bool, device=self.device).triu(furthest + 1)
+            hidden = torch.ones(self.block, furthest + self.block, dtype=torch.bool, device=self.device)
+            hidden = hidden.triu(furthest + 1)
             self._band_made = torch.zeros(hidden.shape, dtype=dtype, device=self.device).masked_fill_(
                 hidden, float("-inf")
             )
@@ -103,8 +107,8 @@ def _attended(
     if not span.past:
         yield attend(query, key, value, mask=None, scale=scaling)
         return
-    for i, block in enumerate(query.split(BLOCK, dim=2)):
-        past = span.past + i * BLOCK
+    for i, block in enumerate(query.split(geometry.block, dim=2)):
+        past = span.past + i * geometry.block
         mask = geometry.mask(past, block.shape[2], query.dtype)
         seen = mask.shape[1]
         yield attend(block, key[:, :, :seen], value[:, :, :seen], mask=mask, scale=scaling)
