@@ -17,8 +17,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 import fipo
 from fipo.models.attention import attend
-from fipo.models.loading import device_of
-from fipo.objective import FIPOConfig, LossInputs, fipo_influence, fused, policy_loss
+from fipo.objective import Algorithm, FIPOConfig, LossInputs, fipo_influence, fused, policy_loss
 from fipo.rollout.engine import slots
 from fipo.training.passes import logprobs
 from fipo.training.passes.packed_attention import Geometry, packed_attention
@@ -32,7 +31,6 @@ PROGRAMS = ((512, 4), (256, 1), (512, 1), (256, 2), (1024, 4))  # (tokens, warps
 
 
 def environment(_: Namespace) -> dict[str, Any]:
-    device_of("auto", key="device")  # which switches cuDNN's attention off
     compiler = shutil.which("gcc") or shutil.which("cc")
     found: dict[str, Any] = {"fipo": fipo.__version__, "python": platform.python_version(), "compiler": compiler}
     for package in ("torch", "transformers", "triton"):
@@ -50,6 +48,7 @@ def environment(_: Namespace) -> dict[str, Any]:
             "free_gib": torch.cuda.mem_get_info()[0] / 2**30,
             "obstacles": [fused.obstacle(), logprobs.obstacle(), slots.obstacle()],
         }
+        assert not any(found["obstacles"]) and not found["cudnn_attention"], found
     return found
 
 
@@ -80,7 +79,8 @@ def attention(_: Namespace) -> dict[str, Any]:
         hidden = torch.arange(length, device=DEVICE) > last
         mask = torch.zeros(rows, length, device=DEVICE, dtype=HALF).masked_fill_(hidden, float("-inf"))[:, None, None]
         exact = ((query.double() @ keys.double().mT) / size**0.5 + mask.double()).softmax(-1) @ values.double()
-        found[f"{rows} rows, {heads} x {folded} heads of {size}, {length} tokens"] = {
+        shape = f"{rows} rows, {heads} x {folded} heads of {size}, {length} tokens"
+        found[shape] = {
             kernel.name: _tried(
                 kernel,
                 lambda q=query, k=keys, v=values, m=mask: F.scaled_dot_product_attention(q, k, v, attn_mask=m),
@@ -88,6 +88,9 @@ def attention(_: Namespace) -> dict[str, Any]:
             )
             for kernel in (SDPBackend.EFFICIENT_ATTENTION, SDPBackend.CUDNN_ATTENTION, SDPBackend.MATH)
         } | _ragged(query, keys, values, last[:, 0], exact)
+        unused = ("CUDNN_ATTENTION", "own_floor_ms")
+        errors = {name: one.get("relative_error", 0.0) for name, one in found[shape].items() if name not in unused}
+        assert max(errors.values()) < 0.02, errors
     new = []
     for length in (97, 131, 211, 305):
         query, key = (torch.randn(4, heads, length, 64, device=DEVICE, dtype=HALF) for heads in (14, 2))
@@ -175,6 +178,7 @@ def _timed_scoring(way: Callable[..., Any], logits: Tensor, tokens: Tensor, expe
     free_memory()
     off = float((_scored(way, logits, tokens) - expected).abs().max())
     peak = peak_gib()
+    assert off < 1e-4, off
     return {"ms": milliseconds(lambda: _scored(way, logits, tokens)), "peak_gib": peak, "largest_difference": off}
 
 
@@ -189,6 +193,7 @@ def objective(_: Namespace) -> dict[str, Any]:
     known = fused.CHUNK, fused.WARPS
     for rows, length in [(4, 256)] if SMALL else [(8, 20480), (256, 20480)]:
         inputs = _batch(rows, length)
+        assert SMALL or fused.applies(inputs, Algorithm(config=FIPOConfig.release_32b())), fused.obstacle()
         expected = _gradient(inputs, fipo_influence)
         found[f"{rows} x {length}"] = one = {
             "floor_ms": 1e3 * BYTES_PER_TOKEN * rows * length / rate,
@@ -196,11 +201,12 @@ def objective(_: Namespace) -> dict[str, Any]:
         }
         for fused.CHUNK, fused.WARPS in PROGRAMS[:1] if SMALL else PROGRAMS:
             graph = captured(lambda i=inputs: _gradient(i, None))
-            off = (_gradient(inputs, None) - expected).abs().max() / expected.abs().max()
+            off = float((_gradient(inputs, None) - expected).abs().max() / expected.abs().max())
+            assert off < 1e-3, off
             one[f"{fused.CHUNK} tokens, {fused.WARPS} warps"] = {
                 "ms": milliseconds(lambda i=inputs: _gradient(i, None)),
                 "graph_ms": milliseconds(graph),
-                "largest_difference": float(off),
+                "largest_difference": off,
             }
         fused.CHUNK, fused.WARPS = known
     return found

@@ -8,7 +8,6 @@ import torch
 from device import SMALL, free_memory, qwen3_06b
 from train_gpu import measure, sequences, trainer_of
 
-from fipo.training.determinism import deterministic_operations
 from fipo.training.passes.layout import layout_of
 from fipo.training.update import update
 
@@ -22,7 +21,6 @@ SETTINGS = (  # lengths of the sequences, activations computed again
 
 
 def updates(_: Namespace) -> dict[str, Any]:
-    deterministic_operations()
     notes: list[str] = []
     found: dict[str, Any] = {"layout": layout_of(qwen3_06b(), notes.append, 256), "notes": notes}
     for lengths, checkpointing in SETTINGS:

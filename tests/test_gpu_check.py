@@ -1,7 +1,9 @@
 import json
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -29,6 +31,18 @@ def test_a_section_that_fails_is_printed_and_the_next_one_goes_on(repository: Pa
     sections = json.loads((tmp_path / "gpu_check.json").read_text())["sections"]
     assert sections["decode"]["failed"].startswith("FileNotFoundError: ")
     assert "torch" in sections["environment"]
+
+
+def test_a_section_whose_process_dies_is_printed_and_the_next_one_goes_on(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.syspath_prepend(str(repository / "bench"))
+    check = import_module("gpu_check")
+    monkeypatch.setattr(check, "prepare", lambda: None)
+    monkeypatch.setattr(check.subprocess, "run", lambda *_, **__: SimpleNamespace(returncode=-6))
+    monkeypatch.setattr(sys, "argv", ["gpu_check.py", "--out", str(tmp_path), "--only", "decode,gap"])
+    assert check.main() == 1
+    assert "FAILED decode: its process ended with exit code -6\nFAILED gap: " in capsys.readouterr().out
 
 
 def test_a_section_that_does_not_exist_is_named(repository: Path, tmp_path: Path) -> None:

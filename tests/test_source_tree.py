@@ -30,6 +30,48 @@ def test_the_package_can_be_imported_where_it_is_not_installed(tmp_path: Path) -
     assert (done.stdout, done.stderr) == ("0+source\n", "")
 
 
+def test_nothing_asks_for_the_version_of_an_installed_fipo():
+    """But its own file, which does without. A borrowed machine has the sources alone."""
+    calls = [
+        path
+        for path, node in nodes(ast.Call)
+        if getattr(node.func, "id", getattr(node.func, "attr", "")) == "version"
+        and any(isinstance(word, ast.Constant) and word.value == "fipo" for word in node.args)
+    ]
+    assert calls == ["__init__.py"]
+
+
+COMMAND = """
+import importlib.metadata, sys
+found = importlib.metadata.distribution
+
+def distribution(name):
+    if name == "fipo":
+        raise importlib.metadata.PackageNotFoundError(name)
+    return found(name)
+
+importlib.metadata.distribution = distribution
+from fipo.cli import main
+from fipo.evaluation.score import versions
+
+assert versions()["fipo"] == "0+source"
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_the_command_runs_and_trains_where_fipo_is_not_installed(tmp_path: Path) -> None:
+    small = {"run.name": "source", "run.folder": str(tmp_path), "run.steps": "1", "update.warmup_steps": "0"}
+    small |= {"rollout.groups": "2", "rollout.group_size": "2", "rollout.generation_batch": "2"}
+    small |= {"rollout.max_response_tokens": "8", "rollout.max_generation_batches": "1", "update.mini_batches": "1"}
+    small |= {"data.eval.count": "2", "eval.samples": "1", "grading.workers": "1"}
+    words = [word for key, value in small.items() for word in (f"--{key}", value)]
+    done = subprocess.run(
+        [sys.executable, "-c", COMMAND, "train", "quickstart", *words], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    assert 'fipo = "0+source"' in (tmp_path / "source" / "config.toml").read_text()
+
+
 def test_a_class_name_means_one_thing():
     places: dict[str, list[str]] = {}
     for path, node in nodes(ast.ClassDef):

@@ -3,10 +3,10 @@
 import argparse
 import difflib
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NoReturn
 
+from fipo import __version__
 from fipo.errors import UserError
 from fipo.recipe.packaged import packaged
 
@@ -30,7 +30,7 @@ def fipo_parser() -> argparse.ArgumentParser:
         + "\n\nfipo keys prints every key of a recipe, fipo recipes the recipes that come with fipo.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=f"fipo {version('fipo')}")
+    parser.add_argument("--version", action="version", version=f"fipo {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
     for add in ADD:
         add(commands)

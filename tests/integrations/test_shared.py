@@ -1,14 +1,15 @@
 """The kit that TRL's and verl's adapters share."""
 
 import datetime
+import logging
 
 import numpy as np
 import pytest
 import torch
 
 from fipo.data.row_values import json_value
-from fipo.integrations.shared import FailurePolicy, grader_pool, sampler_gap
-from fipo.objective import metric_values
+from fipo.integrations.shared import FailurePolicy, grader_pool, note_slower_objective, sampler_gap
+from fipo.objective import fused, metric_values
 
 
 def test_whatever_a_row_holds_reaches_a_grader_as_json() -> None:
@@ -66,3 +67,25 @@ def test_the_gap_to_the_sampler_is_over_loss_tokens() -> None:
         "rollout/logprob_gap/mean": 0.375,
         "rollout/logprob_gap/max": 0.5,
     }
+
+
+@pytest.mark.parametrize(
+    ("gpu", "obstacle", "expected"),
+    [
+        (True, "no compiler", ["by torch's operations, which is slower: the objective: no compiler"]),
+        (True, None, []),
+        (False, "no compiler", []),
+    ],
+)
+def test_a_gpu_on_which_the_kernels_do_not_run_is_noted_in_one_line(
+    gpu: bool,
+    obstacle: str | None,
+    expected: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    monkeypatch.setattr(fused, "obstacle", lambda: obstacle)
+    with caplog.at_level(logging.WARNING, logger="fipo"):
+        note_slower_objective()
+    assert [record.getMessage() for record in caplog.records] == expected

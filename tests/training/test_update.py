@@ -283,6 +283,21 @@ def test_an_update_that_runs_out_of_memory_begins_again_without_the_sampler(monk
     assert torch.equal(*weights)
 
 
+def test_a_pass_that_runs_out_of_memory_begins_again_without_the_sampler() -> None:
+    gave_back: list[str] = []
+    model = random_model()
+    trainer = trainer_of(model, ALGORITHMS["dapo"], MasterAdamW(model, lr=1e-2, weight_decay=0.1))
+    trainer = dataclasses.replace(trainer, make_room=lambda: gave_back.append("all"))
+
+    def work() -> int:
+        if not gave_back:
+            raise torch.OutOfMemoryError("no more")
+        return 7
+
+    assert trainer.with_room(work) == 7
+    assert gave_back == ["all"]
+
+
 def test_an_update_that_does_not_fit_without_the_sampler_either_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     def failing(*_, **__):
         raise torch.OutOfMemoryError("no more")

@@ -40,14 +40,15 @@ class LocalModel:
         if not stops:
             say(f"note: {table.path} names no stop token, so every response will be truncated")
         self.stop_tokens = stops
-        self.max_prompt_tokens = limit = _longest_prompt(recipe, table.path, model)
+        self.max_prompt_tokens = _longest_prompt(recipe, table.path, model)
         self.rows = rows_of(model)
         self.chunk = table.decode_batch
+        asked = recipe.sampling.max_prompt_tokens
         self.sampler = make_sampler(
             model,
             stop_tokens=stops,
             slots=table.decode_batch,
-            longest=limit and limit + recipe.sampling.max_response_tokens,
+            longest=asked and asked + recipe.sampling.max_response_tokens,
             params=recipe.sampling.params(1),
             say=say,
         )

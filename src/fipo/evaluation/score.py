@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from typing import cast
 
+from fipo import __version__
 from fipo.data.problem import Problem
 from fipo.errors import RunStopped, UserError
 from fipo.evaluation.answers import Answer, Answerer, Asked
@@ -32,7 +33,7 @@ from fipo.models.memory import out_of_memory
 from fipo.rollout.prompts import Prompting, as_asked, on_its_day
 from fipo.telemetry.run_lock import run_lock
 
-PACKAGES = ("fipo", "torch", "transformers", "mpmath")
+PACKAGES = ("torch", "transformers", "mpmath")
 
 
 def score(recipe: EvalRecipe) -> ResultsFolder:
@@ -128,7 +129,11 @@ def make_answerer(recipe: EvalRecipe, say: Callable[[str], None]) -> Answerer:
 
 
 def versions() -> dict[str, str]:
-    return {"python": platform.python_version(), **{package: version(package) for package in PACKAGES}}
+    return {
+        "python": platform.python_version(),
+        "fipo": __version__,
+        **{package: version(package) for package in PACKAGES},
+    }
 
 
 def _chunks(addresses: Sequence[Address], size: int) -> Iterator[Sequence[Address]]:

@@ -11,6 +11,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from fipo.data.bad_rows import MalformedRow
@@ -19,11 +20,17 @@ from fipo.data.row_values import answer_text
 from fipo.grading.grade import Grade
 from fipo.grading.outcomes import failure_line, too_many_failures
 from fipo.grading.workers.pool import GraderPool
-from fipo.objective import Max, Mean, Metric
+from fipo.objective import Max, Mean, Metric, fused
 
 ON_FAILURE = ("zero", "drop_group")
 
 log = logging.getLogger("fipo")
+
+
+def note_slower_objective() -> None:
+    """One line in the log `fipo` where this process has a GPU and the objective's kernels do not run on it."""
+    if torch.cuda.is_available() and (reason := fused.obstacle()):
+        log.warning("by torch's operations, which is slower: the objective: %s", reason)
 
 
 def grader_pool(grader: str, **limits: float) -> GraderPool:

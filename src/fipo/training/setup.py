@@ -125,7 +125,7 @@ def _sources(recipe: Recipe, graders: Graders) -> dict[str, str]:
 
 def _make_room(sampler: Sampler, say: Say) -> None:
     say(
-        "note: an update ran out of memory and begins again without the sampler's, which takes time; smaller "
+        "note: a pass of training ran out of memory and begins again without the sampler's, which takes time; smaller "
         "rollout.decode_batch and update.tokens_per_micro_batch need less"
     )
     sampler.release()

@@ -1,5 +1,7 @@
 """One training step, top to bottom."""
 
+from functools import partial
+
 from torch import Tensor
 
 from fipo.objective import group_advantages
@@ -63,11 +65,17 @@ def train_step(trainer: Trainer, step: int, clock: Clock) -> StepRecord:
         device=model.device,
     )
     with clock.phase("old_logprobs"):
-        old = [old_scores(model, packs, rollout.temperature, trainer.beat) for packs in mini_batches[1:]]
+        old = [
+            trainer.with_room(partial(old_scores, model, packs, rollout.temperature, trainer.beat))
+            for packs in mini_batches[1:]
+        ]
     reference: list[list[Tensor] | None] = [None] * len(mini_batches)
     if trainer.reference is not None:
         with clock.phase("reference"):
-            reference = [trainer.reference.logprobs(p, rollout.temperature, trainer.beat) for p in mini_batches]
+            reference = [
+                trainer.with_room(partial(trainer.reference.logprobs, packs, rollout.temperature, trainer.beat))
+                for packs in mini_batches
+            ]
 
     rate = learning_rate(
         step,

@@ -2,7 +2,9 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
+import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from fipo.beat import Beat
@@ -15,6 +17,8 @@ from fipo.training.policy.mfu import Compute
 from fipo.training.policy.optimizer import MasterAdamW
 from fipo.training.policy.reference import Reference
 from fipo.training.recipe import Recipe
+
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,3 +37,12 @@ class Trainer:
     control: Control | None  # weights in place of FIPO's, in a study
     beat: Beat
     make_room: Callable[[], None] = lambda: None  # gives the sampler's memory back until it samples again
+
+    def with_room(self, work: Callable[[], Found]) -> Found:
+        """What `work` gives. If the memory does not suffice it begins again, without what the sampler holds."""
+        try:
+            return work()
+        except torch.OutOfMemoryError:
+            pass  # what failed holds its memory up to here
+        self.make_room()
+        return work()

@@ -1,6 +1,6 @@
 """One optimizer step on one mini-batch."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -50,7 +50,7 @@ def update(
     scale = 1.0
     if trainer.loss_scale:
         scale = trainer.loss_scale.multiplier(_expected_weight(packs, trainer.algorithm))
-    trained = _with_room(trainer, partial(_backward, trainer, packs, old, reference, scale))
+    trained = trainer.with_room(partial(_backward, trainer, packs, old, reference, scale))
     outputs = [one.output for one in trained]
     if not any(int(output.kept_tokens) for output in outputs):
         return UpdateOutcome(packs=trained, grad_norm=0.0, skipped=False)
@@ -64,16 +64,6 @@ def update(
         optimizer.step()
         _check_weights(trainer.model)
     return UpdateOutcome(packs=trained, grad_norm=grad_norm, skipped=not finite, overflowed=scale_helps)
-
-
-def _with_room(trainer: Trainer, work: Callable[[], list[TrainedPack]]) -> list[TrainedPack]:
-    """What `work` gives. If the memory does not suffice it begins again, without what the sampler holds."""
-    try:
-        return work()
-    except torch.OutOfMemoryError:
-        pass  # what failed holds its memory up to here
-    trainer.make_room()
-    return work()
 
 
 def _backward(

@@ -144,6 +144,15 @@ def test_the_cache_is_allocated_once_and_reused_by_smaller_calls(model: PreTrain
     assert sampler._recorder.cache.storage.data_ptr() == storage
 
 
+def test_memory_that_was_reserved_holds_every_slot_at_its_longest(model: PreTrainedModel) -> None:
+    sampler = engine(model, slots=4)
+    sampler.reserve(max(map(len, PROMPTS)) + SAMPLED.max_tokens)
+    storage = sampler._recorder.cache.storage.data_ptr()
+    fresh = engine(model, slots=4).sample(PROMPTS * 2, SAMPLED, seed=5)
+    assert sampler.sample(PROMPTS * 2, SAMPLED, seed=5) == fresh
+    assert sampler._recorder.cache.storage.data_ptr() == storage
+
+
 def test_a_cache_that_is_too_small_is_given_up_before_a_larger_one_is_made(model: PreTrainedModel) -> None:
     sampler = engine(model)
     sampler.sample(PROMPTS, GREEDY, seed=0)

@@ -44,6 +44,16 @@ def test_in_float32_it_is_adamw_bit_for_bit() -> None:
     assert torch.equal(*results)
 
 
+def test_its_memory_is_taken_before_the_first_step() -> None:
+    model = random_model()
+    optimizer = MasterAdamW(model, lr=1e-3, weight_decay=0.1)
+    before = {name: tensor.data_ptr() for name, tensor in optimizer.state_tensors().items()}
+    assert len(before) == 3 * len(optimizer.masters)
+    backward(model)
+    optimizer.step()
+    assert {name: tensor.data_ptr() for name, tensor in optimizer.state_tensors().items()} == before
+
+
 def test_steps_that_are_lost_in_bfloat16_add_up_in_the_masters() -> None:
     model = random_model().bfloat16()
     optimizer = MasterAdamW(model, lr=1e-4, weight_decay=0.0)

@@ -15,6 +15,7 @@ from torch import Tensor
 from trl import GRPOTrainer
 from trl.trainer.utils import use_adapter
 
+from fipo.integrations.shared import note_slower_objective
 from fipo.integrations.trl.checks import accuracy_column, check_host
 from fipo.integrations.trl.config import FIPOTrainingConfig
 from fipo.integrations.trl.groups import UnpaddedRow, batch_of, contrast, further_prompts, rows_of, share_of
@@ -71,6 +72,8 @@ class FIPOTrainer(GRPOTrainer):
         self._merged: dict[str, Metric] = {}  # since the last log
         check_host(self)
         self._once = SaidOnce(speaks=self.accelerator.is_main_process)
+        if self.accelerator.is_main_process:
+            note_slower_objective()
 
     # Generation
 

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fipo.integrations.shared import sampler_gap
+from fipo.integrations.shared import note_slower_objective, sampler_gap
 from fipo.integrations.verl.compat import VerlMismatch, check_whole_loss
 from fipo.integrations.verl.credit import CreditWriter
 from fipo.integrations.verl.knobs import LOSS_NAME
@@ -84,6 +84,7 @@ class WorkerLoss:
 
         require_registered()
         check_whole_loss()
+        note_slower_objective()
         config = omega_conf_to_dataclass(self._actor)
         config.model_config = omega_conf_to_dataclass(self._model)
         options = config.policy_loss

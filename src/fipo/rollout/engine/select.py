@@ -31,6 +31,7 @@ def make_sampler(
 ) -> Sampler:
     """The slot engine for `slots` sequences at a time, or `generate`, which is slower, with one line that says why.
 
+    On CUDA the engine's memory is taken at once if `longest` says for how much.
     Each is tried with `params` (None: greedy), as far as sequences of `longest` tokens (prompt and response; None: as
     many as the model has positions) may differ from short ones. A rotary embedding that depends on the longest sequence
     of a batch is that of `longest` tokens from now on. Raises UserError if no sampler samples the model.
@@ -38,7 +39,7 @@ def make_sampler(
     name = type(model).__name__
     if advice := advice_of(model):
         say(f"note: the model's generation config asks for {advice}; the recipe alone says how is sampled")
-    longest = longest or longest_of(model.config)
+    reserved, longest = longest, longest or longest_of(model.config)
     if fix_rotary(model, longest):
         say(
             f"note: {name}'s rotary embedding depends on the longest sequence of a batch: from now on it is that of "
@@ -48,7 +49,7 @@ def make_sampler(
     tried_slots = slots if model.device.type == "cuda" else min(slots, TRIED_SLOTS)
     special = special_attention(model)
     reasons = [special] if special else []
-    for sampler in _samplers(model, slots, longest, beat, say, engine=special is None):
+    for sampler in _samplers(model, slots, reserved, beat, say, engine=special is None):
         reason = obstacle(model, partial(compare, model, sampler, longest, params, tried_slots))
         if reason is None:
             sampler.stop_tokens = frozenset(stop_tokens)
@@ -60,13 +61,13 @@ def make_sampler(
 
 
 def _samplers(
-    model: PreTrainedModel, slots: int, longest: int, beat: Beat, say: Say, *, engine: bool
+    model: PreTrainedModel, slots: int, reserved: int | None, beat: Beat, say: Say, *, engine: bool
 ) -> Iterator[SlotEngine | GenerateSampler]:
     """The fastest one first. They stop at no token yet, so that a trial has its length."""
     if engine:
         fastest = SlotEngine(model, stop_tokens=[], slots=slots, beat=beat, say=say)
-        if model.device.type == "cuda":
-            fastest.reserve(longest)
+        if model.device.type == "cuda" and reserved is not None:
+            fastest.reserve(reserved)
         yield fastest
         del fastest  # and its memory
     for mixed in (False,) if scaled_in_the_row(model) else (True, False):

@@ -34,7 +34,7 @@ class Geometry:
     def positions(self) -> Tensor:
         """[1, S] of each token in its sequence."""
         parts = [torch.arange(span.past, span.past + span.end - span.start) for span in self.spans]
-        return torch.cat(parts)[None].to(self.device)
+        return _moved(torch.cat(parts)[None], self.device)
 
     @cached_property
     def flash(self) -> dict[str, Any]:
@@ -42,9 +42,9 @@ class Geometry:
         seen = [torch.arange(start, end) for span in self.spans for start, end in span.seen]
         keys = [span.past + length for span, length in zip(self.spans, self.lengths, strict=True)]
         return {
-            "places": torch.cat(seen).to(self.device) if any(span.past for span in self.spans) else None,
-            "cu_seq_q": torch.tensor([0, *self.lengths]).cumsum(0).to(self.device, torch.int32),
-            "cu_seq_k": torch.tensor([0, *keys]).cumsum(0).to(self.device, torch.int32),
+            "places": _moved(torch.cat(seen), self.device) if any(span.past for span in self.spans) else None,
+            "cu_seq_q": _moved(torch.tensor([0, *self.lengths]).cumsum(0).int(), self.device),
+            "cu_seq_k": _moved(torch.tensor([0, *keys]).cumsum(0).int(), self.device),
             "max_q": max(self.lengths),
             "max_k": max(keys),
         }
@@ -64,6 +64,11 @@ class Geometry:
                 hidden, float("-inf")
             )
         return self._band_made
+
+
+def _moved(places: Tensor, device: torch.device) -> Tensor:
+    """From the host to the device, without waiting for what the device still has to do."""
+    return places.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else places
 
 
 def packed_attention(

@@ -38,6 +38,17 @@ class MasterAdamW:
         self._adamw = _adamw(kind, list(self.masters.values()), lr=lr, weight_decay=weight_decay)
         self.param_groups: list[dict[str, Any]] = self._adamw.param_groups
         self.state: dict[Tensor, Any] = self._adamw.state
+        if kind == "adamw":
+            self._take_memory()
+
+    def _take_memory(self) -> None:
+        """The state of before the first step, which torch makes in that step: rather want of memory shows at once."""
+        for master in self.masters.values():
+            self.state[master] = {
+                "step": torch.zeros((), device=master.device),
+                "exp_avg": torch.zeros_like(master),
+                "exp_avg_sq": torch.zeros_like(master),
+            }
 
     def zero_grad(self) -> None:
         self._adamw.zero_grad()

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from fipo import __version__
 from fipo.data.problem import Problem
 from fipo.errors import UserError
 from fipo.rollout.prompts import on_its_day, rendered
@@ -35,7 +36,7 @@ FREE_TO_CHANGE = {  # on --resume: none of it changes what a step computes, but 
     "telemetry.stall_seconds",
     "telemetry.trackers",
 }
-PACKAGES = ("fipo", "torch", "transformers", "tokenizers")
+PACKAGES = ("torch", "transformers", "tokenizers")
 FINGERPRINT = {  # what each part of it is called
     "tokenizer": "the tokenizer of model.path",
     "stop_tokens": "the stop tokens",
@@ -79,6 +80,7 @@ def resolved_config(recipe: Recipe, setup: Setup) -> dict[str, Any]:
         },
         "versions": {
             "python": platform.python_version(),
+            "fipo": __version__,
             **{package: version(package) for package in _packages(recipe)},
             "precision": f"{str(model.dtype).removeprefix('torch.')} on {model.device.type}",
             **_processor(model.device),
