@@ -64,8 +64,8 @@ def work(options: argparse.Namespace) -> None:
     """The sections that have no result yet, up to and with the first that fails."""
     from device import DEVICE, SMALL, free_memory
 
+    from fipo.models.determinism import deterministic_operations
     from fipo.models.loading import device_of
-    from fipo.training.determinism import deterministic_operations
 
     device_of("auto", key="device")  # as a run: without cuDNN's attention
     deterministic_operations()

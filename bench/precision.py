@@ -31,6 +31,7 @@ from fipo.beat import no_beat
 from fipo.data.made.signed_sums import signed_sums
 from fipo.data.problem import Problem
 from fipo.grading.grade import Grade
+from fipo.models.determinism import deterministic_operations
 from fipo.models.loading import EMBEDDED, device_of, load, stop_tokens
 from fipo.objective import ALGORITHMS, group_advantages
 from fipo.rollout.engine.select import make_sampler
@@ -271,7 +272,7 @@ def main() -> None:
     parser.add_argument("--name", default="precision", help="of the file")
     add_save(parser)
     options = parser.parse_args()
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    deterministic_operations()
     experiment = Experiment(options)
     tokens = sum(len(one.tokens) for one in experiment.packs)
     print(f"{options.model}, starting {options.start}; {tokens} tokens measured\n{machine()}")

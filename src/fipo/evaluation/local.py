@@ -4,7 +4,6 @@ import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from fipo.data.problem import Problem
@@ -13,6 +12,7 @@ from fipo.errors import UserError
 from fipo.evaluation.answers import Answer, Asked, sample_seed
 from fipo.evaluation.config import EvalRecipe, Model
 from fipo.grading.workers.pool import GraderPool
+from fipo.models.determinism import deterministic_operations
 from fipo.models.fingerprint import as_json, config_values, weights_into, words
 from fipo.models.limits import positions_of
 from fipo.models.loading import device_of, rows_of, stop_tokens
@@ -30,7 +30,7 @@ class LocalModel:
 
     def __init__(self, recipe: EvalRecipe, table: Model, say: Callable[[str], None]) -> None:
         """Raises UserError if the model cannot be loaded, or its positions do not hold what the recipe asks for."""
-        torch.use_deterministic_algorithms(True, warn_only=True)
+        deterministic_operations()
         device = device_of(table.device, key="model.device")
         self.recipe = recipe
         _note_other_format(recipe, table.path, say)

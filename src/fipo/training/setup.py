@@ -9,6 +9,7 @@ from fipo.beat import Beat
 from fipo.data.problem import Problem
 from fipo.data.sources import sources_of
 from fipo.grading.panel import Graders
+from fipo.models.determinism import deterministic_operations, seed_global_generators
 from fipo.models.loading import rows_of
 from fipo.modules import source_sha256
 from fipo.objective import fused
@@ -18,7 +19,6 @@ from fipo.rollout.groups import PolicyRoller, ProblemStream
 from fipo.rollout.problems import PromptLimit, problem_sets, training_sets
 from fipo.rollout.sampler import Sampler
 from fipo.training.control import Control
-from fipo.training.determinism import deterministic_operations, seed_global_generators
 from fipo.training.passes import logprobs
 from fipo.training.passes.layout import layout_of
 from fipo.training.policy.loss_scale import LossScale

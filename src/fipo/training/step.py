@@ -4,11 +4,11 @@ from functools import partial
 
 from torch import Tensor
 
+from fipo.models.determinism import seed_global_generators
 from fipo.objective import group_advantages
 from fipo.rollout.groups import collect_groups
 from fipo.seeding import derive_seed
 from fipo.telemetry.clock import Clock
-from fipo.training.determinism import seed_global_generators
 from fipo.training.passes.logprobs import old_scores
 from fipo.training.passes.packing import pack
 from fipo.training.passes.recompute import recomputing

@@ -1,6 +1,6 @@
 import torch
 
-from fipo.training.determinism import deterministic_operations
+from fipo.models.determinism import deterministic_operations
 
 
 def test_operations_are_deterministic_and_new_tensors_are_not_filled_first() -> None:
