@@ -9,6 +9,7 @@ import pytest
 from fipo.study.archive import read_archive
 from fipo.study.config import load_study
 from fipo.study.outcome import markdown, outcome_of
+from fipo.study.statistics import estimate
 
 ROOT = Path(__file__).parents[2]
 UNFINISHED: set[str] = set()  # archived as far as they are, to go on from; their tables say how far
@@ -69,6 +70,35 @@ def test_every_result_in_a_table_of_a_page_is_one_of_the_outcomes(page):
     for line in page.read_text().splitlines():
         if line.startswith("|") and re.search(r"[0-9]\.[0-9]{3}|\[[+-]?[0-9.]+, [+-]?[0-9.]+\]", line):
             assert line in published
+
+
+def tables(page):
+    """The lines of each table."""
+    return [block.splitlines() for block in re.findall(r"(?:^\|.*\n?)+", page.read_text(), re.MULTILINE)]
+
+
+def is_separator(line):
+    return re.fullmatch(r"\|(?: ?-+ ?\|)+", line) is not None
+
+
+def test_no_row_of_a_table_is_a_header():
+    outcomes = (ROOT / "docs" / "evidence").glob("*/outcome.md")
+    headers = {table[0] for page in (*PAGES, *outcomes) for table in tables(page)}
+    for page in PAGES:
+        for head, separator, *rows in tables(page):
+            assert is_separator(separator), f"{page.name}: {head}"
+            assert not [row for row in rows if row in headers or is_separator(row)], page.name
+
+
+def test_the_pooled_accuracy_is_that_of_the_archived_runs():
+    points = []
+    for name in ("sums", "baselines"):
+        runs = read_archive(ROOT / "docs" / "evidence" / name / "metrics.jsonl.gz")
+        last = {run.name: run.lines[-1]["eval/avg_at_k"] for run in runs if run.arm in ("dapo", "fipo")}
+        points += [100 * (last[key] - last[key.replace("fipo", "dapo")]) for key in last if key.startswith("fipo")]
+    found = estimate(points)
+    assert found.seeds == 40
+    assert f"pooled afterwards, {found.mean:.1f} [{found.low:.1f}, {found.high:+.1f}]" in PAGES[0].read_text()
 
 
 def test_the_page_is_short():

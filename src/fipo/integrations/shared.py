@@ -27,9 +27,9 @@ ON_FAILURE = ("zero", "drop_group")
 log = logging.getLogger("fipo")
 
 
-def note_slower_objective() -> None:
+def note_slower_objective(*, speaks: bool = True) -> None:
     """One line in the log `fipo` where this process has a GPU and the objective's kernels do not run on it."""
-    if torch.cuda.is_available() and (reason := fused.obstacle()):
+    if speaks and torch.cuda.is_available() and (reason := fused.obstacle()):
         log.warning("by torch's operations, which is slower: the objective: %s", reason)
 
 

@@ -206,7 +206,8 @@ CHAPTERS = (
             ),
             Figure(
                 title="Mean ratio",
-                look_for="It should lie in the band around 1; beyond it, responses are reused or not the old policy's.",
+                look_for="It should lie in the band around 1 in most steps; beyond it: reused responses, another "
+                "sampler, few mixed groups, or rare large ratios, which leave most steps below.",
                 y="mean of new / old",
                 series=(
                     Curve(

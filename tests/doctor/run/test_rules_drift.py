@@ -33,16 +33,37 @@ def test_a_mean_ratio_that_is_off_by_less_than_its_error_or_by_next_to_nothing_i
     assert ratio_off(history(lambda *_: ratio(1.001, margin=0.0001))) is None
 
 
+def rounded(mean, gap, largest):
+    return ratio(mean, margin=0.004) | {"rollout/logprob_gap/mean": gap, "rollout/logprob_gap/max": largest}
+
+
+def test_what_rounding_adds_to_every_step_is_not_averaged_away(history):
+    """A margin of .004 is +-.0013 over ten steps where it is chance, and .004 still where it is a bias."""
+    assert ratio_off(history(lambda *_: rounded(1.003, gap=1e-6, largest=1e-5))).level == "warning"
+    assert ratio_off(history(lambda *_: rounded(1.003, gap=0.02, largest=0.4))) is None
+    assert "1.0060 +- 0.0040" in ratio_off(history(lambda *_: rounded(1.006, gap=0.02, largest=0.4))).text
+
+
+def test_rounding_takes_no_more_of_the_margin_than_there_is(history):
+    assert "1.0060 +- 0.0040" in ratio_off(history(lambda *_: rounded(1.006, gap=0.5, largest=5.0))).text
+
+
+def test_part_of_a_margin_may_be_rounding_and_the_rest_is_chance(history):
+    finding = ratio_off(history(lambda *_: rounded(1.006, gap=0.02, largest=0.2)))
+    assert "1.0060 +- 0.0026" in finding.text  # .002 + (.004 - .002) / sqrt(10)
+
+
 def test_a_signal_above_chance_is_no_finding(history):
     assert no_response_signal(history(lambda *_: signal(0.05))) is None
 
 
 @pytest.mark.parametrize("value", [0.02, -0.3])
-def test_a_signal_that_is_chance_or_against_the_reward_makes_the_weights_noise(value, history):
+def test_a_signal_that_is_chance_or_against_the_reward_is_named_and_not_taken_for_noise(value, history):
     finding = no_response_signal(history(lambda *_: signal(value)))
     assert finding.level == "warning"
     assert finding.steps == (1, 50)
     assert f"fipo/response_signal is {value:+.3f} +- 0.029: within groups" in finding.text
+    assert "in long responses they need not" in finding.text and "noise" not in finding.text
 
 
 def test_a_signal_that_few_steps_or_responses_know_too_little_of_is_not_judged(history):

@@ -72,6 +72,7 @@ def test_a_mean_weight_away_from_1_is_a_hidden_step_size(mean, history):
     finding = mean_weight_off(history(lambda *_: {f"{WEIGHT}/mean": mean}))
     assert finding.level == "note"
     assert f"mean is {mean:.3f}" in finding.text
+    assert finding.advice.startswith("a DAPO run to compare with")
 
 
 def test_ten_steps_are_needed(history):

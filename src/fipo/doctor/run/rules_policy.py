@@ -125,6 +125,6 @@ def length_stall(history: History) -> Finding | None:
         steps=(lengths.steps[-2 * STALL], lengths.steps[-1]),
         text=f"response_length/mean stays at {now:.0f} tokens ({now / before - 1:+.1%} in {STALL} steps) and "
         f"{success.key} at {success.last(STALL):.2f} ({gain:+.3f})",
-        advice="a larger objective.half_life or objective.influence_clip (FIPO's claim is that lengths go on growing), "
-        "a larger update.learning_rate, a longer rollout.max_response_tokens, or other problems",
+        advice="a DAPO run to compare with; a larger update.learning_rate, a longer rollout.max_response_tokens, or "
+        "other problems; a larger objective.half_life last, as it dilutes what a token's own log-ratio says",
     )

@@ -67,7 +67,9 @@ def mean_weight_off(history: History) -> Finding | None:
         steps=steps,
         text=f"fipo/influence_weight/mean is {mean.values[-1]:.3f}: it scales the update of every token, which "
         "a comparison with DAPO must not take for credit",
-        advice="objective.influence_clip = [0.8, 1.2], or a DAPO run with update.learning_rate times this mean",
+        advice="a DAPO run to compare with, with update.learning_rate times this mean; objective.influence_clip = "
+        "[0.8, 1.2] brings the mean near 1, but in wrong responses its weights were smallest on the mistakes "
+        "(docs/evidence.md)",
     )
 
 

@@ -72,8 +72,7 @@ class FIPOTrainer(GRPOTrainer):
         self._merged: dict[str, Metric] = {}  # since the last log
         check_host(self)
         self._once = SaidOnce(speaks=self.accelerator.is_main_process)
-        if self.accelerator.is_main_process:
-            note_slower_objective()
+        note_slower_objective(speaks=self.accelerator.is_main_process)
 
     # Generation
 
