@@ -36,4 +36,5 @@ def run(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def adapted(tmp_path_factory):
+    pytest.importorskip("peft")
     return short_run(tmp_path_factory.mktemp("runs"), "adapted", "--model.lora.rank", "2", "--run.steps", "1")

@@ -236,7 +236,8 @@ def test_each_advice_says_how_much_it_frees_and_whether_that_is_enough(recipe):
     assert any(re.match(r"rollout\.decode_batch = 64 would free \d+ MiB: 0\.\d GiB, ", text) for text in advice)
     assert any(text.startswith("update.gradient_checkpointing = true would free ") for text in advice)
     assert any(text.startswith("all of these together would free ") for text in advice)
-    assert all(text.endswith(("which fits", "which does not fit yet")) for text in advice)
+    counted = [text for text in advice if " would help; to see how much: " not in text]  # what is not installed
+    assert all(text.endswith(("which fits", "which does not fit yet")) for text in counted)
     assert any(text.endswith("which fits") for text in advice)
 
 
@@ -248,6 +249,8 @@ def test_on_a_tiny_machine_the_amounts_still_say_something(recipe):
 
 
 def test_when_nothing_suffices_the_advice_ends_with_a_smaller_model(recipe):
+    pytest.importorskip("peft")
+    pytest.importorskip("bitsandbytes")
     assert "a smaller one" in fit(recipe(), 1e-4).findings()[-1].text
 
 
@@ -282,6 +285,7 @@ def test_a_config_without_weights_is_enough(tmp_path):
 
 
 def test_without_peft_adapters_are_advised_all_the_same(recipe, monkeypatch):
+    pytest.importorskip("bitsandbytes")
     monkeypatch.setitem(sys.modules, "peft", None)
     outline_of.cache_clear()
     texts = [finding.text for finding in fit(recipe(), 0.1).findings()]
