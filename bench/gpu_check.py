@@ -71,6 +71,7 @@ def work(options: argparse.Namespace) -> None:
     deterministic_operations()
     ends = time.monotonic() + options.budget
     results = read(options) or {"device": DEVICE.type, "small": SMALL, "sections": {}}
+    write(options, results)  # with the device, should the first section end this process
     if SMALL and not results["sections"]:
         print("no CUDA device: small sizes on the CPU, whose times say nothing of a GPU", flush=True)
     for section in missing(options):
