@@ -37,8 +37,7 @@ class CreditTable(Table):
     shuffles: PositiveInt
     """Shuffles of each set of weights, their cosines averaged."""
     learning_rate: PositiveFloat
-    """That of the first step where the wanted `spread` is 0.15, else in proportion; from step to step it is then
-    steered to the cell's `spread`."""
+    """That of the first step where trained tokens are to spread by 0.15, else in proportion; it is then steered."""
 
 
 class Cell(Table):
@@ -51,12 +50,19 @@ class Cell(Table):
     """Letters in a block of a relay; None: another task, whose true advantages are had by continuations alone."""
     spread: PositiveFloat = USUAL_SPREAD
     """Wanted standard deviation of the FutureKL where it is measured."""
+    steered_to: PositiveFloat | None = None
+    """That of the trained tokens, to which the learning rate is steered, where measured ones are known to have more;
+    None: `spread`."""
     mini_batches: PositiveInt = 16
     """Updates of a training step. What is measured is as the mini-batch after the last."""
     kind: Kind = "once"
     """once: the measured responses were not trained on; two epochs: once, in this step; siblings: others of their
     problems were, in this step."""
     first_seed: int = 0
+
+    @property
+    def trained_spread(self) -> float:
+        return self.steered_to or self.spread
 
     @property
     def exact(self) -> bool:

@@ -38,7 +38,7 @@ def measure(design: Design, name: str, number: int, graders: GraderPool) -> Reco
     for step in range(1, last):
         record = step_of(trainer, step)
         critic.fit(trainer.model, [one.pack for o in record.outcomes for one in o.packs], record.batch.kept, step)
-        trainer = steered(trainer, record, cell.spread)
+        trainer = steered(trainer, record, cell.trained_spread)
     found = _measured(design, name, trainer, critic, last)
     return {"number": number, "seed": seed, "step": last, "learning_rate": trainer.recipe.update.learning_rate} | found
 

@@ -35,7 +35,7 @@ def recipe_of(design: Design, cell: Cell, seed: int) -> Recipe:
     """The design's base with what the cell changes."""
     size = design.credit.group_size
     groups = cell.mini_batches * cell.responses // size
-    first_rate = design.credit.learning_rate * cell.spread / USUAL_SPREAD
+    first_rate = design.credit.learning_rate * cell.trained_spread / USUAL_SPREAD
     changed: dict[str, Any] = {
         "run": {"name": "credit", "seed": seed},
         "model": {"path": cell.model},
