@@ -28,6 +28,7 @@ class Sampled:
     tokenizer: object
     groups: list
     pack: object
+    parts: list  # the same in packs of few responses
     truth: object
     trainer: object  # as far as branches look at one
 
@@ -45,15 +46,20 @@ def sampled():
     params = SamplingParams(temperature=1.0, top_p=1.0, top_k=0, max_tokens=16)
     groups = roller.groups(relay("train", 12, filler=0), 4, params, 0, Clock())
     groups = [group for group in groups if group.mixed]
-    [[one]] = pack(
+    [one], parts = packed(groups, 10**9), packed(groups, 40)
+    table = SimpleNamespace(max_response_tokens=16, params=lambda tokens: replace(params, max_tokens=tokens))
+    trainer = SimpleNamespace(model=model, roller=roller, tokenizer=tokenizer, recipe=SimpleNamespace(rollout=table))
+    return Sampled(model, tokenizer, groups, one, parts, exact_truth(model, tokenizer, one, groups), trainer)
+
+
+def packed(groups, tokens):
+    [packs] = pack(
         groups,
         advantages_of(groups),
         mini_batches=1,
-        tokens_per_micro_batch=10**9,
+        tokens_per_micro_batch=tokens,
         mask_truncated=False,
         layout="packed",
         device=torch.device("cpu"),
     )
-    table = SimpleNamespace(max_response_tokens=16, params=lambda tokens: replace(params, max_tokens=tokens))
-    trainer = SimpleNamespace(model=model, roller=roller, tokenizer=tokenizer, recipe=SimpleNamespace(rollout=table))
-    return Sampled(model, tokenizer, groups, one, exact_truth(model, tokenizer, one, groups), trainer)
+    return packs

@@ -59,9 +59,12 @@ def test_the_step_of_the_true_advantages_is_the_target_of_the_same_responses(sam
     target = target_gradient(sampled.model, [sampled.pack], [sampled.truth.advantages])
     with torch.no_grad():
         old = score(sampled.model, sampled.pack, 1.0, entropy=False).logprobs
-    few = [(name, sets[name]) for name in ("dapo", "truth", "fipo 1.0-1.2")]
-    found = cosines(sampled.model, sampled.pack, old, few, target)
+    few = {name: sets[name] for name in ("dapo", "truth", "fipo 1.0-1.2")}
+    found = cosines(sampled.model, sampled.pack, sampled.parts, old, few, target)
     assert found["truth"][0] == pytest.approx(1.0, abs=1e-4)
     assert found["dapo"][1] == pytest.approx(1.0)
     assert 0 < found["dapo"][0] < 0.99
     assert found["fipo 1.0-1.2"][1] > 0.99
+    assert len(sampled.parts) > 3
+    for name, at_once in cosines(sampled.model, sampled.pack, [sampled.pack], old, few, target).items():
+        assert found[name] == pytest.approx(at_once, abs=1e-5)

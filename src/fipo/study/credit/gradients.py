@@ -1,7 +1,7 @@
 """Gradients of the objective for many sets of weights at once, and the one that they should have."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -30,34 +30,36 @@ def target_gradient(model: PreTrainedModel, packs: Sequence[Pack], advantages: S
 def cosines(
     model: PreTrainedModel,
     pack: Pack,
+    parts: Sequence[Pack],
     old_logprobs: Tensor,
-    weights: Iterable[tuple[str, Tensor]],
+    weights: Mapping[str, Tensor],
     target: Tensor,
 ) -> dict[str, tuple[float, float]]:
     """By name: the cosines of the step, which is minus the loss's gradient, to the target and to the first one's step.
 
-    One forward pass serves all: the loss is differentiated as far as the log-probs for each set of weights.
+    Old log-probs and weights are those of `pack`, whose responses the `parts` have again, few in each. One forward pass
+    of a part serves all weights: the loss is differentiated as far as the log-probs for each of them.
     """
     parameters = list(model.parameters())
-    logprobs = score(model, pack, 1.0, entropy=False).logprobs
-    found: dict[str, tuple[float, float]] = {}
-    first: Tensor | None = None
-    for name, f in weights:
-        step = -_gradient(model, parameters, pack, logprobs, old_logprobs, f)
-        first = step if first is None else first
-        found[name] = (_cosine(step, target), _cosine(step, first))
-    return found
+    size = sum(parameter.numel() for parameter in parameters)
+    steps = {name: torch.zeros(size, dtype=torch.float64, device=model.device) for name in weights}
+    for part in parts:
+        rows, width = [pack.rollouts.index(rollout) for rollout in part.rollouts], part.loss_mask.shape[1]
+        logprobs = score(model, part, 1.0, entropy=False).logprobs
+        for name, f in weights.items():
+            leaf = logprobs.detach().requires_grad_()
+            _loss(part, leaf, old_logprobs[rows, :width], f[rows, :width]).backward()
+            with attending_within_sequences(model, on=part.segments is not None):
+                gradient = torch.autograd.grad(logprobs, parameters, grad_outputs=leaf.grad, retain_graph=True)
+            steps[name] -= torch.cat([own.flatten() for own in gradient])
+    first = next(iter(steps.values()))
+    return {name: (_cosine(step, target), _cosine(step, first)) for name, step in steps.items()}
 
 
-def _gradient(
-    model: PreTrainedModel, parameters: Sequence[Tensor], pack: Pack, logprobs: Tensor, old: Tensor, f: Tensor
-) -> Tensor:
-    leaf = logprobs.detach().requires_grad_()
-    inputs = LossInputs(logprobs=leaf, old_logprobs=old, advantages=pack.advantages, loss_mask=pack.loss_mask)
-    policy_loss(inputs, DAPO, influence=lambda *_: f).loss.backward()
-    with attending_within_sequences(model, on=pack.segments is not None):
-        parts = torch.autograd.grad(logprobs, parameters, grad_outputs=leaf.grad, retain_graph=True)
-    return torch.cat([part.flatten() for part in parts]).double()
+def _loss(pack: Pack, logprobs: Tensor, old: Tensor, f: Tensor) -> Tensor:
+    """DAPO's with f on the advantages, summed over tokens."""
+    inputs = LossInputs(logprobs=logprobs, old_logprobs=old, advantages=pack.advantages, loss_mask=pack.loss_mask)
+    return policy_loss(inputs, DAPO, denominator=1.0, influence=lambda *_: f).loss
 
 
 def _cosine(a: Tensor, b: Tensor) -> float:

@@ -66,7 +66,8 @@ def _measured(design: Design, name: str, trainer: Trainer, critic: Critic, step:
         rewards=truth.rewards,
         loss_mask=pack.loss_mask,
     )
-    sets = weights(measured, sampling.shuffles, derive_seed(trainer.recipe.run.seed, "shuffles"))
+    sets = dict(weights(measured, sampling.shuffles, derive_seed(trainer.recipe.run.seed, "shuffles")))
+    parts = packed(trainer, groups, trainer.recipe.update.tokens_per_micro_batch)
     return {
         "spread": float(measured.future_kl()[pack.loss_mask].std()),
         "tokens": int(pack.loss_mask.sum()),
@@ -74,7 +75,7 @@ def _measured(design: Design, name: str, trainer: Trainer, critic: Critic, step:
             moments(measured, truth.mistakes, [b for b, (g, _) in enumerate(pack.rollouts) if g == group])
             for group in range(len(groups))
         ],
-        "cosines": cosines(model, pack, old, sets, _target(design, name, trainer, step)),
+        "cosines": cosines(model, pack, parts, old, sets, _target(design, name, trainer, step)),
         "branches": checks,
     }
 
