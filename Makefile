@@ -14,7 +14,7 @@
 PYTHON ?= python3
 EXTRAS ?= dev
 BIN := .venv/bin
-STUDIES := regime long_regime sums long_sums long_sums_again stability countdown baselines_grid baselines precision relay relay_large
+STUDIES := regime long_regime sums long_sums long_sums_again stability countdown baselines_grid baselines precision relay relay_large sums_credit
 VERL_GPU := ".[verl]" "verl[vllm,fsdp]==0.9.1"
 export OMP_WAIT_POLICY = PASSIVE
 export PYTHONDONTWRITEBYTECODE =  # nothing: else every process compiles the tests, or fipo, again
