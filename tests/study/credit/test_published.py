@@ -33,6 +33,18 @@ def test_every_record_is_a_checkpoint_of_the_design_with_all_its_groups(design):
         assert all(len(record["groups"]) == design.credit.groups for record in records)
 
 
+def test_a_cell_is_in_the_tables_when_it_is_whole(design):
+    records = {name: [] for name in design.cells}
+    for name in ("r32_l8", "r4_l8"):
+        records[name] = read_records(design.archive(name), design.fingerprint(name))
+    without = markdown(design, records | {"r4_l8": []})
+    begun = markdown(design, records | {"r4_l8": records["r4_l8"][:3]})
+    assert "In so far: 1 of 14 cells.\n" in without
+    assert "In so far: 1 of 14 cells; begun, and in no table: r4_l8 with 3 of 12 checkpoints.\n" in begun
+    assert begun.splitlines()[3:] == without.splitlines()[3:]
+    assert "4 responses an update, L = 8" in markdown(design, records)
+
+
 def gains_of(design, name):
     """[12] each: gains of f over its shuffled twin, of true advantages over DAPO, of the twin over DAPO."""
     records = read_records(design.archive(name), design.fingerprint(name))

@@ -37,15 +37,13 @@ def write_outcome(design: Design) -> None:
 
 
 def markdown(design: Design, records: Records) -> str:
-    there = {name: found for name, found in records.items() if found}
-    whole = sum(len(found) >= design.credit.checkpoints for found in there.values())
+    """The tables of whole cells alone: one that has begun would change every corrected p, and then once more."""
+    there = {name: found for name, found in records.items() if len(found) >= design.credit.checkpoints}
     shares = {name: _shares(found) for name, found in there.items()}
     corrected = _corrected(next(iter(design.cells)), shares)
     parts = [
         f"# {design.credit.name}\n",
-        f"In so far: {whole} of {len(design.cells)} cells whole"
-        + "".join(f", {n} {len(f)} of {design.credit.checkpoints} checkpoints" for n, f in _begun(design, there))
-        + ".\n",
+        f"In so far: {len(there)} of {len(design.cells)} cells{_begun(design, records)}.\n",
         f"## What the log-ratios say\n\n{_signals(design, there)}",
         f"## Does f point at the right tokens?\n\n{_pointing(design, there)}",
         f"## S, cell by cell\n\n{_summary(design, there, shares, corrected)}",
@@ -61,8 +59,11 @@ def markdown(design: Design, records: Records) -> str:
     return "\n".join(parts)
 
 
-def _begun(design: Design, there: Records) -> list[tuple[str, list[dict[str, Any]]]]:
-    return [(name, found) for name, found in there.items() if len(found) < design.credit.checkpoints]
+def _begun(design: Design, records: Records) -> str:
+    """The cells that are in no table yet."""
+    whole = design.credit.checkpoints
+    begun = [f"{name} with {len(found)} of {whole}" for name, found in records.items() if 0 < len(found) < whole]
+    return f"; begun, and in no table: {', '.join(begun)} checkpoints" if begun else ""
 
 
 def _title(cell: Cell) -> str:
