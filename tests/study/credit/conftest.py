@@ -5,7 +5,6 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-import torch
 
 from fipo.data.made.relay import relay
 from fipo.grading.answers.relay import grade_relay
@@ -14,10 +13,9 @@ from fipo.rollout.engine.select import make_sampler
 from fipo.rollout.groups import PolicyRoller
 from fipo.rollout.prompts import Prompting
 from fipo.rollout.sampler import SamplingParams
-from fipo.study.credit.policy import advantages_of
+from fipo.study.credit.policy import WHOLE, packed
 from fipo.study.credit.truth import exact_truth
 from fipo.telemetry.clock import Clock
-from fipo.training.passes.packing import pack
 
 ROOT = Path(__file__).parents[3]
 
@@ -46,20 +44,8 @@ def sampled():
     params = SamplingParams(temperature=1.0, top_p=1.0, top_k=0, max_tokens=16)
     groups = roller.groups(relay("train", 12, filler=0), 4, params, 0, Clock())
     groups = [group for group in groups if group.mixed]
-    [one], parts = packed(groups, 10**9), packed(groups, 40)
     table = SimpleNamespace(max_response_tokens=16, params=lambda tokens: replace(params, max_tokens=tokens))
-    trainer = SimpleNamespace(model=model, roller=roller, tokenizer=tokenizer, recipe=SimpleNamespace(rollout=table))
+    recipe = SimpleNamespace(rollout=table)
+    trainer = SimpleNamespace(model=model, roller=roller, tokenizer=tokenizer, recipe=recipe, layout="packed")
+    [one], parts = packed(trainer, groups, WHOLE), packed(trainer, groups, 40)
     return Sampled(model, tokenizer, groups, one, parts, exact_truth(model, tokenizer, one, groups), trainer)
-
-
-def packed(groups, tokens):
-    [packs] = pack(
-        groups,
-        advantages_of(groups),
-        mini_batches=1,
-        tokens_per_micro_batch=tokens,
-        mask_truncated=False,
-        layout="packed",
-        device=torch.device("cpu"),
-    )
-    return packs
