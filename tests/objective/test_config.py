@@ -37,6 +37,8 @@ BAD = [
     ({"clip_low": 1.01}, "clip_low must be in [0, 1], got 1.01"),
     ({"clip_low": True}, "clip_low must be a number, got True"),
     ({"clip_high": -0.28}, "clip_high must be >= 0, got -0.28"),
+    ({"clip_high": 1e300}, "clip_high must be a number that float32 can hold, got 1e+300"),
+    ({"influence_clip": (1.0, 10**39)}, "influence_clip high must be a number that float32 can hold, got 1000"),
     ({"dual_clip": 1}, "dual_clip must be > 1, got 1"),
     ({"max_dual_clipped_tokens": -1}, "max_dual_clipped_tokens must be None or an integer >= 0, got -1"),
     ({"max_dual_clipped_tokens": 1.0}, "max_dual_clipped_tokens must be None or an integer >= 0, got 1.0"),

@@ -15,16 +15,19 @@ AGGREGATIONS: tuple[str, ...] = get_args(Aggregation)
 MaskLevel = Literal["token", "sequence"]
 
 MAX_LOG_RATIO = 20.0  # e^20 is already far outside every clip; keeps exp finite
+MAX_FLOAT32 = (2 - 2**-23) * 2.0**127  # what a number of the loss may be: it meets float32 tensors
 UNCLIPPED_BOUNDS = (0.0, 10.0)  # what the released code does where it says "no clip"
 
 
 def check_number(name: str, value: object, rule: str, holds: Callable[[float], bool]) -> None:
     """Raise `ValueError("{name} must be {rule}, got {value}")` unless value is a number for which it holds.
 
-    Integers are numbers; bool, str and NaN are not.
+    Integers are numbers; bool, str, NaN and what is finite but too large for float32 are not.
     """
     if not isinstance(value, int | float) or isinstance(value, bool) or value != value:
         raise ValueError(f"{name} must be a number, got {value!r}")
+    if MAX_FLOAT32 < abs(value) < math.inf:
+        raise ValueError(f"{name} must be a number that float32 can hold, got {value!r}")
     if not holds(value):
         raise ValueError(f"{name} must be {rule}, got {value!r}")
 

@@ -7,8 +7,9 @@ from tests.study.credit.conftest import ROOT
 from fipo.errors import UserError
 from fipo.study.credit.archive import add_record, read_records
 from fipo.study.credit.design import load_design
-from fipo.study.credit.estimands import correlation, cosine, of_groups
+from fipo.study.credit.estimands import correlation, cosine, of_groups, share
 from fipo.study.credit.outcome import markdown
+from fipo.study.credit.signals import BOUNDS
 
 DESIGN = ROOT / "recipe" / "study" / "credit_truth.toml"
 
@@ -83,6 +84,50 @@ def test_what_the_page_says_of_single_checkpoints_is_in_the_records(design):
     own = [correlation(of_groups([one], "x, A")) for one in primary]
     assert as_written(f"between {spreads.min():.2f} and {spreads.max():.2f} in the primary cell") in page
     assert as_written(f"correlate by {np.corrcoef(spreads, own)[0, 1]:.2f}") in page
+
+
+def test_what_evidence_says_of_the_cells_is_in_the_records(design):
+    page = " ".join((ROOT / "docs" / "evidence.md").read_text().split())
+    cells = {name: read_records(design.archive(name), design.fingerprint(name)) for name in design.cells}
+    relays = {name: records for name, records in cells.items() if "sums" not in name and "_l0" not in name}
+    primary, sums, again = (cells[name] for name in ("r32_l8", "sums_r4", "sums_r4_again"))
+
+    def s_of(records, name="fipo 1.0-1.2"):
+        return share(records, name, f"{name}/shuffled")
+
+    def gain(records, name):
+        return share(records, name, "dapo").share.value
+
+    def interval(of):
+        return f"{of.value:.3f} [{of.low:.3f}, {of.high:.3f}]"
+
+    others = [s_of(records).share.value for name, records in relays.items() if name != "r32_l8"]
+    averaged, on_sums = (
+        [gain(records, f"fipo {bounds}/averaged") for records in some for bounds in BOUNDS]
+        for some in (relays.values(), (sums, again))
+    )
+    suffix = [gain(records, "suffix") for records in relays.values()]
+    base = [s_of(records, "signed against the base").share.value for records in (*relays.values(), again)]
+    said = (
+        f"S of (1.0, 1.2) is {interval(s_of(primary).share)}, p = {s_of(primary).p:.2f}**",
+        f"and {interval(s_of(primary, 'truth 1.0-1.2').share)} for true advantages in the same bounds",
+        f"in eight more {min(others):.3f} to {max(others):.3f} (shared seeds)",
+        f"S is {interval(s_of(sums).share)}, p = 0.0005, on fresh seeds {interval(s_of(again).share)}, p = 0.004",
+        f"against DAPO {interval(share(sums, 'fipo 1.0-1.2', 'dapo').share)}, "
+        f"{interval(share(again, 'fipo 1.0-1.2', 'dapo').share)}.",
+    )
+    assert [text for text in said if text not in page] == []
+    of_l8, of_l64 = ([s_of(cells[f"r{n}_{length}"]).share.value for n in (4, 32, 256)] for length in ("l8", "l64"))
+    in_the_table = (
+        f"| no: {of_l8[0]:.3f} with 4, {of_l8[1]:.3f} with 32, {of_l8[2]:.3f} with 256 (L = 8; "
+        f"L = 64: {', '.join(f'{one:.3f}' for one in of_l64)}) |",
+        f"| averaged {min(averaged):.2f} to {max(averaged):.2f} on relays, "
+        f"suffix {min(suffix):.2f} to {max(suffix):.2f}; on sums {min(on_sums):.2f} to {max(on_sums):.2f}, "
+        f"{gain(sums, 'suffix'):.2f} and {gain(again, 'suffix'):.2f} |",
+        f"signed log-ratio to the base has {base[-1]:.1f}, on relays from {max(base[:-1]):.2f} to {min(base):.2f} |",
+    )
+    assert [text for text in map(as_written, in_the_table) if text not in page] == []
+    assert all(gain(r, "fipo 0.8-1.2") > max(gain(r, f"fipo {b}") for b in ("1.0-1.2", "0-10")) for r in (sums, again))
 
 
 def test_records_come_back_in_their_order_and_another_designs_are_refused(tmp_path):

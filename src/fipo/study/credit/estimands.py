@@ -24,8 +24,9 @@ class Bootstrapped:
 
 @dataclass(frozen=True, kw_only=True)
 class Share:
-    """A difference of cosines to the target, as a share of what the true advantages gain over DAPO's."""
+    """A difference of cosines to the target, and as a share of what the true advantages gain over DAPO's."""
 
+    difference: Bootstrapped
     share: Bootstrapped
     p: float  # two-sided, signs of the checkpoints' differences flipped
 
@@ -93,7 +94,8 @@ def share(records: Sequence[Record], name: str, against: str) -> Share:
     gains = np.array([cosine(r, name) - cosine(r, against) for r in records])
     truth = np.array([cosine(r, "truth") - cosine(r, "dapo") for r in records])
     both = np.stack([gains, truth], 1)
-    return Share(share=_interval(both, lambda rows: _ratio(*rows.sum(0))), p=sign_flip_p(gains.tolist()))
+    ratio = _interval(both, lambda rows: _ratio(*rows.sum(0)))
+    return Share(difference=mean(gains.tolist()), share=ratio, p=sign_flip_p(gains.tolist()))
 
 
 def mean(values: Sequence[float]) -> Bootstrapped:

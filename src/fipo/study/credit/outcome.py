@@ -53,8 +53,9 @@ def markdown(design: Design, records: Records) -> str:
         parts.append(f"## The step, {_title(design.cells[name])}\n\n{_steps(name, found, shares[name], corrected)}")
     parts.append(
         "95% intervals resample checkpoints. S: the gain in cosine to the target over the shuffled twin, as a share of "
-        "what the true advantages gain over DAPO's; gain: the same against DAPO. p flips the signs of the checkpoints' "
-        "gains; that of the primary S stands alone, all others share Holm's correction.\n"
+        'what the true advantages gain over DAPO\'s; gain: the same against DAPO; "-" where true advantages are not '
+        "found to gain. p flips the signs of the checkpoints' gains over the twin; that of the primary S stands alone, "
+        "all others share Holm's correction.\n"
     )
     return "\n".join(parts)
 
@@ -155,19 +156,14 @@ def _summary(
     shares: dict[str, dict[str, tuple[Share | None, Share]]],
     corrected: dict[tuple[str, str], float],
 ) -> str:
-    """S of some weights in each cell, with the p that passes the correction, and the gain of the critic.
-
-    Where true advantages are not known to gain anything over DAPO's, S divides by next to nothing and is left out.
-    """
+    """S of some weights in each cell, with the p that passes the correction, and the gain of the critic."""
     rows = []
     for cell, found in there.items():
-        whole = mean([cosine(r, "truth") - cosine(r, "dapo") for r in found])
         shown = []
         for name in SUMMARY:
             s, gain = shares[cell][name]
             p = corrected.get((cell, name), 1.0)
-            value = _shown((s or gain).share, 3) if whole.low is None or whole.low > 0 else "-"
-            shown.append(value + (f", p = {p:.2g}" if p < ALPHA else ""))
+            shown.append(_shown_share(found, s or gain) + (f", p = {p:.2g}" if p < ALPHA else ""))
         rows.append([_title(design.cells[cell]), *shown])
     return table(["cell", *(f"S of {name}" for name in SUMMARY[:-1]), f"gain of the {SUMMARY[-1]}"], rows)
 
@@ -178,7 +174,7 @@ def _steps(
     shares: dict[str, tuple[Share | None, Share]],
     corrected: dict[tuple[str, str], float],
 ) -> str:
-    rows = [["dapo", _shown(mean([cosine(r, "dapo") for r in records]), 4), "", "", "", "", ""]]
+    rows = [["dapo", _shown(mean([cosine(r, "dapo") for r in records]), 4), "", "", "", "", "", ""]]
     for name, (s, gain) in shares.items():
         turned = fmean(degrees(acos(min(1.0, r["cosines"][name][1]))) for r in records)
         rows.append(
@@ -186,13 +182,21 @@ def _steps(
                 name,
                 _shown(mean([cosine(r, name) for r in records]), 4),
                 f"{turned:.1f}",
-                "" if s is None else _shown(s.share, 3),
+                "" if s is None else f"{s.difference.value:+.4f}",
                 "" if s is None else f"{s.p:.3g}",
                 f"{corrected[cell, name]:.3g}" if (cell, name) in corrected else "",
-                _shown(gain.share, 3),
+                "" if s is None else _shown_share(records, s),
+                _shown_share(records, gain),
             ]
         )
-    return table(["weights", "cosine", "degrees from DAPO", "S", "p", "p corrected", "gain"], rows)
+    head = ["weights", "cosine", "degrees from DAPO", "cosine over shuffled", "p", "p corrected", "S", "gain"]
+    return table(head, rows)
+
+
+def _shown_share(records: Sequence[dict[str, Any]], of: Share) -> str:
+    """Where true advantages are not known to gain anything over DAPO's, the share is one of next to nothing: "-"."""
+    whole = mean([cosine(r, "truth") - cosine(r, "dapo") for r in records])
+    return _shown(of.share, 3) if whole.low is None or whole.low > 0 else "-"
 
 
 def _shown(one: Bootstrapped, digits: int) -> str:
