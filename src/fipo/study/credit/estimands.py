@@ -26,7 +26,7 @@ class Bootstrapped:
 class Share:
     """A difference of cosines to the target, and as a share of what the true advantages gain over DAPO's."""
 
-    difference: Bootstrapped
+    difference: float  # mean over checkpoints
     share: Bootstrapped
     p: float  # two-sided, signs of the checkpoints' differences flipped
 
@@ -95,7 +95,7 @@ def share(records: Sequence[Record], name: str, against: str) -> Share:
     truth = np.array([cosine(r, "truth") - cosine(r, "dapo") for r in records])
     both = np.stack([gains, truth], 1)
     ratio = _interval(both, lambda rows: _ratio(*rows.sum(0)))
-    return Share(difference=mean(gains.tolist()), share=ratio, p=sign_flip_p(gains.tolist()))
+    return Share(difference=float(gains.mean()), share=ratio, p=sign_flip_p(gains.tolist()))
 
 
 def mean(values: Sequence[float]) -> Bootstrapped:

@@ -159,11 +159,11 @@ def _summary(
     """S of some weights in each cell, with the p that passes the correction, and the gain of the critic."""
     rows = []
     for cell, found in there.items():
-        shown = []
+        gains, shown = _truth_gains(found), []
         for name in SUMMARY:
             s, gain = shares[cell][name]
             p = corrected.get((cell, name), 1.0)
-            shown.append(_shown_share(found, s or gain) + (f", p = {p:.2g}" if p < ALPHA else ""))
+            shown.append(_shown_share(s or gain, gains) + (f", p = {p:.2g}" if p < ALPHA else ""))
         rows.append([_title(design.cells[cell]), *shown])
     return table(["cell", *(f"S of {name}" for name in SUMMARY[:-1]), f"gain of the {SUMMARY[-1]}"], rows)
 
@@ -175,6 +175,7 @@ def _steps(
     corrected: dict[tuple[str, str], float],
 ) -> str:
     rows = [["dapo", _shown(mean([cosine(r, "dapo") for r in records]), 4), "", "", "", "", "", ""]]
+    gains = _truth_gains(records)
     for name, (s, gain) in shares.items():
         turned = fmean(degrees(acos(min(1.0, r["cosines"][name][1]))) for r in records)
         rows.append(
@@ -182,21 +183,26 @@ def _steps(
                 name,
                 _shown(mean([cosine(r, name) for r in records]), 4),
                 f"{turned:.1f}",
-                "" if s is None else f"{s.difference.value:+.4f}",
+                "" if s is None else f"{s.difference:+.4f}",
                 "" if s is None else f"{s.p:.3g}",
                 f"{corrected[cell, name]:.3g}" if (cell, name) in corrected else "",
-                "" if s is None else _shown_share(records, s),
-                _shown_share(records, gain),
+                "" if s is None else _shown_share(s, gains),
+                _shown_share(gain, gains),
             ]
         )
     head = ["weights", "cosine", "degrees from DAPO", "cosine over shuffled", "p", "p corrected", "S", "gain"]
     return table(head, rows)
 
 
-def _shown_share(records: Sequence[dict[str, Any]], of: Share) -> str:
-    """Where true advantages are not known to gain anything over DAPO's, the share is one of next to nothing: "-"."""
+def _truth_gains(records: Sequence[dict[str, Any]]) -> bool:
+    """Whether true advantages are found to gain over DAPO's; of few checkpoints it is not asked."""
     whole = mean([cosine(r, "truth") - cosine(r, "dapo") for r in records])
-    return _shown(of.share, 3) if whole.low is None or whole.low > 0 else "-"
+    return whole.low is None or whole.low > 0
+
+
+def _shown_share(of: Share, truth_gains: bool) -> str:
+    """Where true advantages are not found to gain, the share is one of next to nothing: "-"."""
+    return _shown(of.share, 3) if truth_gains else "-"
 
 
 def _shown(one: Bootstrapped, digits: int) -> str:
